@@ -1,0 +1,2 @@
+//! The service of the README.
+fn main() {}
