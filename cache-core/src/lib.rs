@@ -1,1 +1,4 @@
 //! The engine.
+
+pub mod key;
+pub mod tag;
