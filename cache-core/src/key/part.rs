@@ -157,7 +157,7 @@ impl Group<'_> {
 ///
 /// const SESSION: Prefix = Prefix::literal("session");
 /// let key = SESSION.key(("de", Secret("bearer-token")));
-/// assert_eq!(key.text(), "session:de:#-DjWe2G9nOJC8_a6FAZS5AGjc0_rXQ9gjEtIR35d9-o");
+/// assert_eq!(key.text(), "session:de:#_qhMiXJcf986cjY39AuZkKHnfoB3c4KJSBRFC6YiMCw");
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Secret<T>(pub T);
