@@ -1,6 +1,6 @@
 //! How generated code turns an argument of any type into a part.
 //!
-//! `(&Arg(&value)).append(&mut key)` takes the first of these that the type of `value` offers, by the order in
+//! `(&&&Arg(&value)).append(&mut key)` takes the first of these that the type of `value` offers, by the order in
 //! which method calls are resolved: `KeyPart`, then `serde::Serialize` through the canonical form, then nothing:
 //! a compile error that says `KeyPart` is missing. A bare float is refused although it can be serialised.
 //!
@@ -22,7 +22,7 @@ pub trait AppendPart {
     fn append_secret(&self, key: &mut KeyBuf) -> Result<(), KeyError>;
 }
 
-impl<T: KeyPart + ?Sized> AppendPart for Arg<'_, T> {
+impl<T: KeyPart + ?Sized> AppendPart for &&Arg<'_, T> {
     #[inline]
     fn append(&self, key: &mut KeyBuf) -> Result<(), KeyError> {
         key.part(self.0);
@@ -76,14 +76,14 @@ pub trait AppendNothing {
     }
 }
 
-impl<T: ?Sized> AppendNothing for &&Arg<'_, T> {
+impl<T: ?Sized> AppendNothing for Arg<'_, T> {
     type Part = T;
 }
 
-impl AppendNothing for Arg<'_, f64> {
+impl AppendNothing for &&Arg<'_, f64> {
     type Part = f64;
 }
 
-impl AppendNothing for Arg<'_, f32> {
+impl AppendNothing for &&Arg<'_, f32> {
     type Part = f32;
 }

@@ -183,6 +183,14 @@ impl<T> fmt::Debug for Secret<T> {
 /// const RATE: Prefix = Prefix::literal("rate");
 /// assert_eq!(RATE.key((Float(1.5),)).text(), "rate:1.5e0");
 /// ```
+///
+/// A bare float is not a part:
+///
+/// ```compile_fail,E0277
+/// # use cache_core::key::Prefix;
+/// # const RATE: Prefix = Prefix::literal("rate");
+/// RATE.key((1.5,));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Float(pub f64);
 

@@ -131,22 +131,22 @@ impl KeyText {
         self.push(&digest);
     }
 
-    /// Puts the pieces written since `position` in order; `ends` says where each ends. Commas stand between
-    /// them, before and after.
+    /// Puts the pieces written since `position` in order; they are joined by commas, and `ends` says where each
+    /// ends.
     pub(crate) fn sort_pieces(&mut self, position: usize, ends: &[usize]) {
-        let written = self.since(position).to_vec();
-        let mut pieces = Vec::with_capacity(ends.len());
-        let mut start = 0;
-        for end in ends.iter().map(|end| end - position) {
-            pieces.push(&written[start..end]);
-            start = end + 1; // past the comma
-        }
-        if pieces.is_sorted() {
+        let starts = std::iter::once(position).chain(ends.iter().map(|end| end + 1));
+        let ranges = starts
+            .zip(ends)
+            .map(|(start, end)| start - position..end - position);
+        let written = self.since(position);
+        if ranges.clone().map(|range| &written[range]).is_sorted() {
             return;
         }
+        let written = written.to_vec();
+        let mut pieces: Vec<&[u8]> = ranges.map(|range| &written[range]).collect();
         pieces.sort_unstable();
         self.truncate(position);
-        for (at, piece) in pieces.iter().enumerate() {
+        for (at, piece) in pieces.into_iter().enumerate() {
             if at > 0 {
                 self.push(b",");
             }

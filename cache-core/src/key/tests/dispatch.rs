@@ -10,7 +10,7 @@ use crate::key::{KeyBuf, KeyPart, PartWriter};
 macro_rules! append {
     ($method:ident, $value:expr) => {{
         let mut key = KeyBuf::new(&PREFIX);
-        (&Arg(&$value)).$method(&mut key).unwrap();
+        (&&&Arg(&$value)).$method(&mut key).unwrap();
         key.finish().text().to_owned()
     }};
 }
