@@ -1,0 +1,237 @@
+//! Many keys at once, with one loader call for those that are missing.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::pin;
+
+use crate::cache::context::Said;
+use crate::cache::lead::{Follower, Leader, Load, LoadKind, Ran, Role, Settled, run};
+use crate::cache::load::{Answer, Call, Plan, Start, Waited, sleep};
+use crate::cache::{Cache, CacheValue, Wire};
+use crate::entry::Entry;
+use crate::error::{Error, ErrorKind, LoadError};
+use crate::key::CacheKey;
+use crate::loaded::Loaded;
+use crate::options::EntryOptions;
+use crate::outcome::{MissReason, OutcomeKind, StaleReason};
+use crate::stats::Count;
+use crate::sync::Arc;
+
+impl Cache {
+    /// The values under `keys`, in their order; one call of `loader` gets exactly the keys that are missing and that
+    /// nobody else is loading. What the loader leaves out is kept as "no such value".
+    ///
+    /// Keys that others are loading are waited for while the own ones load. If such a foreign load fails, `loader`
+    /// is called once more, for those keys.
+    ///
+    /// # Errors
+    ///
+    /// The loader's error, if it fails and some missing key has no stale value to stand in; otherwise as for
+    /// [`get_or_load`](Self::get_or_load).
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`get_or_load`](Self::get_or_load): the load goes on.
+    pub async fn get_or_load_many<T, E, F, Fut>(
+        &self,
+        keys: &[CacheKey],
+        options: impl Into<EntryOptions> + Send,
+        loader: F,
+    ) -> Result<Vec<Option<Loaded<T>>>, LoadError<E>>
+    where
+        T: CacheValue,
+        E: Send + Sync + 'static,
+        F: Fn(Vec<CacheKey>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<HashMap<CacheKey, T>, E>> + Send + 'static,
+    {
+        let options = options.into().or(&self.inner.defaults);
+        let policy = options.resolve()?;
+        let call = |key: &CacheKey| Call {
+            cache: self.clone(),
+            id: self.id(key),
+            options: options.clone(),
+            policy,
+            plan: Plan::read(Wire::serde()).accepting_negatives(),
+        };
+        let calls = keys.iter().map(call).collect();
+        Box::pin(
+            Batch {
+                calls,
+                answers: keys.iter().map(|_| None).collect(),
+            }
+            .run(Arc::new(loader)),
+        )
+        .await
+    }
+}
+
+/// The callers of one batch, and what each of them got so far.
+struct Batch<T> {
+    calls: Vec<Call<T>>,
+    answers: Vec<Option<Answer<T>>>,
+}
+
+/// One key that waits for a flight.
+struct Wait<T> {
+    index: usize,
+    follower: Follower,
+    reason: MissReason,
+    stale: Option<Arc<Entry<T>>>,
+    /// This batch loads the key itself.
+    own: bool,
+}
+
+impl<T: Send + Sync + 'static> Batch<T> {
+    async fn run<E, F, Fut>(mut self, loader: Arc<F>) -> Result<Vec<Option<Loaded<T>>>, LoadError<E>>
+    where
+        E: Send + Sync + 'static,
+        F: Fn(Vec<CacheKey>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<HashMap<CacheKey, T>, E>> + Send + 'static,
+    {
+        let patience = self.calls.first().map(|call| call.policy.hard_timeout);
+        let mut patience = pin!(sleep(patience));
+        for pass in 0..MAX_PASSES {
+            let last = pass + 1 == MAX_PASSES;
+            let mut edges = Vec::new();
+            let (leaders, waits) = self.depart::<E>(&mut edges)?;
+            if !leaders.is_empty() {
+                self.start_loading(leaders, loader.clone()).await;
+            }
+            for Wait {
+                index,
+                follower,
+                reason,
+                stale,
+                own,
+            } in waits
+            {
+                let call = &self.calls[index];
+                let answer = match call.follow(follower, &stale, patience.as_mut()).await {
+                    Waited::Landed(Settled::Failed(_)) if !own && !last => continue,
+                    Waited::Landed(settled) => call.answer(settled, own, reason, stale)?,
+                    Waited::Stale(entry) => call.stale(entry, StaleReason::SlowLoad, reason),
+                    Waited::HardTimeout => call.fail(call.timed_out(), reason, stale)?,
+                    // Whoever led this key is gone: it is this batch's to load, in the next pass.
+                    Waited::Lead(_) => continue,
+                };
+                self.answers[index] = Some(answer);
+            }
+            if self.answers.iter().all(Option::is_some) {
+                return Ok(self
+                    .answers
+                    .into_iter()
+                    .map(|answer| answer.and_then(Answer::optional))
+                    .collect());
+            }
+        }
+        Err(LoadError::Cache(Error::new(
+            ErrorKind::LoadAborted,
+            "the loads of a batch were dropped again and again",
+        )))
+    }
+
+    /// Answers what the tiers can answer and joins or starts the flights of the rest.
+    fn depart<E: Send + Sync + 'static>(
+        &mut self,
+        edges: &mut Vec<crate::waits::Edge>,
+    ) -> Result<(Vec<(Load<T>, Leader)>, Vec<Wait<T>>), Error> {
+        let (mut leaders, mut waits) = (Vec::new(), Vec::new());
+        for (index, call) in self.calls.iter().enumerate() {
+            if self.answers[index].is_some() {
+                continue;
+            }
+            let (reason, stale) = match call.start() {
+                Start::Answer(answer) => {
+                    self.answers[index] = Some(answer);
+                    continue;
+                }
+                Start::Eager(entry) => {
+                    self.answers[index] = Some(call.hit(entry, OutcomeKind::Fresh));
+                    continue;
+                }
+                Start::Load { reason, stale } => (reason, stale),
+            };
+            let role = call.join::<E>(true);
+            edges.extend(call.edge(&role)?);
+            let (follower, own) = match role {
+                Role::Follower(follower) => (follower, false),
+                Role::Leader(leader) => {
+                    let follower = leader.follower();
+                    leaders.push((call.load(LoadKind::Miss, stale.clone()), leader));
+                    (follower, true)
+                }
+            };
+            waits.push(Wait {
+                index,
+                follower,
+                reason,
+                stale,
+                own,
+            });
+        }
+        Ok((leaders, waits))
+    }
+
+    async fn start_loading<E, F, Fut>(&self, leaders: Vec<(Load<T>, Leader)>, loader: Arc<F>)
+    where
+        E: Send + Sync + 'static,
+        F: Fn(Vec<CacheKey>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<HashMap<CacheKey, T>, E>> + Send + 'static,
+    {
+        let Some(call) = self.calls.first() else { return };
+        if let Err(task) = call.cache.inner.tasks.spawn(load_together(leaders, loader)) {
+            task.await;
+        }
+    }
+}
+
+/// One loader call for many flights.
+async fn load_together<T, E, F, Fut>(leaders: Vec<(Load<T>, Leader)>, loader: Arc<F>)
+where
+    T: Send + Sync + 'static,
+    E: Send + Sync + 'static,
+    F: Fn(Vec<CacheKey>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<HashMap<CacheKey, T>, E>> + Send + 'static,
+{
+    let Some((first, _)) = leaders.first() else { return };
+    let cache = first.cache.clone();
+    let _permit = cache.inner.tasks.load_permit().await;
+    let mut missing = Vec::with_capacity(leaders.len());
+    for (load, leader) in leaders {
+        match load.found_meanwhile() {
+            Some(found) => leader.complete(Settled::Found(found)),
+            None => missing.push((load, leader)),
+        }
+    }
+    let Some((_, leader)) = missing.first() else {
+        return;
+    };
+    let flight = leader.id();
+    let keys = missing.iter().map(|(load, _)| load.id.key().clone()).collect();
+    cache.inner.tally.count(Count::Load);
+    let started = cache.inner.clock.now();
+    let ran = run(cache.inner.settings.max_load, flight, async move {
+        loader(keys).await
+    })
+    .await;
+    let now = cache.inner.clock.now();
+    match ran {
+        Ran::Value(mut values) => {
+            for (load, leader) in missing {
+                let value = values.remove(load.id.key());
+                let settled = load.keep(value, Said::default(), leader.context(), now, now.since(started));
+                leader.complete(settled);
+            }
+        }
+        failed => {
+            let cause = cache.cause(failed);
+            for (load, leader) in missing {
+                let settled = load.failed::<E>(cause.clone(), Said::default(), leader.context(), now);
+                leader.complete(settled);
+            }
+        }
+    }
+}
+
+/// The own keys, those of failed foreign loads, and once more for what was dropped meanwhile.
+const MAX_PASSES: usize = 3;

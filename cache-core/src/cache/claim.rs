@@ -1,0 +1,74 @@
+//! Claims: for effects that must happen once.
+
+use std::time::Duration;
+
+use crate::cache::Cache;
+use crate::cache::lock::{LeaseKind, LeaseName};
+use crate::error::Error;
+use crate::key::CacheKey;
+
+/// The right to process one item, held until it is confirmed, released, or its lease ends.
+///
+/// Confirm after the effect. A claim that is dropped without a word keeps its lease: the effect may have happened, so
+/// the item is retried only when the lease ends.
+#[must_use = "an unconfirmed claim ends with its lease, and the item is processed again"]
+#[derive(Debug)]
+pub struct Claim {
+    cache: Cache,
+    name: LeaseName,
+    token: u64,
+}
+
+impl Claim {
+    /// The effect has happened: nobody claims the item again for `ttl`. Whether the claim had not ended before; if
+    /// it had, somebody else may have processed the item meanwhile.
+    pub async fn confirm(self, ttl: Duration) -> bool {
+        let now = self.cache.inner.clock.now();
+        self.cache
+            .inner
+            .leases
+            .extend(&self.name, self.token, now, now + ttl)
+    }
+
+    /// The effect has not happened, and another may try at once. Whether the claim had not ended before.
+    pub async fn release(self) -> bool {
+        self.cache
+            .inner
+            .leases
+            .release(&self.name, self.token, self.cache.inner.clock.now())
+    }
+}
+
+impl Cache {
+    /// Claims an item: a [`Claim`] for one caller, `None` for all others while it is claimed or confirmed.
+    ///
+    /// ```
+    /// # use cache_core::{Cache, CacheKey, Error, time::{hours, seconds}};
+    /// # async fn example(cache: &Cache, candle: &CacheKey) -> Result<(), Error> {
+    /// if let Some(claim) = cache.claim(candle, seconds(30)).await? {
+    ///     // the effect
+    ///     claim.confirm(hours(1)).await;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a zero lease; [`Overloaded`](crate::ErrorKind::Overloaded) if a
+    /// million locks and claims are held.
+    pub async fn claim(&self, key: &CacheKey, lease: Duration) -> Result<Option<Claim>, Error> {
+        let name = self.lease(LeaseKind::Claim, key.text());
+        let token = self.take_lease(&name, "lease", lease)?;
+        Ok(token.map(|token| Claim {
+            cache: self.clone(),
+            name,
+            token,
+        }))
+    }
+
+    /// Whether the item is claimed or confirmed.
+    pub async fn is_claimed(&self, key: &CacheKey) -> bool {
+        let name = self.lease(LeaseKind::Claim, key.text());
+        self.inner.leases.until(&name, self.inner.clock.now()).is_some()
+    }
+}

@@ -1,0 +1,64 @@
+//! Failures that are remembered for `error_ttl`, so that further callers get them without another load.
+
+use std::any::{Any, TypeId};
+
+use quick_cache::sync::Cache as Store;
+
+use crate::cache::lead::Failure;
+use crate::entry::{EntryId, EntryRef, Prehashed};
+use crate::epochs::{Marks, Standing};
+use crate::sync::Arc;
+use crate::time::Timestamp;
+
+/// The remembered failures of one cache; bounded, since a failing origin fails for many keys.
+pub(crate) struct Failures {
+    store: Store<EntryId, Arc<Recorded>, quick_cache::UnitWeighter, Prehashed>,
+}
+
+/// One remembered failure.
+pub(crate) struct Recorded {
+    pub(crate) failure: Failure,
+    /// The loader's error type: another type's failure would mean nothing to the caller.
+    pub(crate) error_type: TypeId,
+    pub(crate) until: Timestamp,
+    pub(crate) seen: u64,
+    pub(crate) marks: Marks,
+}
+
+impl Failures {
+    pub(crate) fn new() -> Self {
+        Self {
+            store: Store::with(
+                CAPACITY,
+                CAPACITY as u64,
+                quick_cache::UnitWeighter,
+                Prehashed,
+                quick_cache::sync::DefaultLifecycle::default(),
+            ),
+        }
+    }
+
+    /// The failure remembered for this key, if it is of the error type `E` and nothing was invalidated since.
+    pub(crate) fn recall<E: Any>(&self, id: EntryRef<'_>, now: Timestamp) -> Option<Failure> {
+        let recorded = self.store.get(&id)?;
+        let valid = now < recorded.until
+            && recorded.error_type == TypeId::of::<E>()
+            && recorded.marks.standing(recorded.seen) == Standing::Valid;
+        valid.then(|| recorded.failure.clone())
+    }
+
+    pub(crate) fn remember(&self, id: EntryId, recorded: Recorded) {
+        self.store.insert(id, Arc::new(recorded));
+    }
+
+    pub(crate) fn forget(&self, id: EntryRef<'_>) {
+        self.store.remove(&id);
+    }
+
+    pub(crate) fn clear(&self) {
+        self.store.clear();
+    }
+}
+
+/// Enough for every key that a failing origin is asked for within an error TTL; the rest just load again.
+const CAPACITY: usize = 10_000;

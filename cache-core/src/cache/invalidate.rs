@@ -1,0 +1,317 @@
+//! Making entries invalid: by key, by tag, by prefix, by pattern, all of them.
+//!
+//! The *hard* forms (`remove`, `invalidate_tag`, `remove_prefix`, `remove_matching`, `clear`) promise that no value
+//! whose load began before is readable after they return. The *soft* forms (`expire`, `invalidate_tag_soft`,
+//! `clear_soft`) make values stale: the next reader loads, and if that fails the stale value may still stand in.
+
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::time::Duration;
+
+use crate::cache::Cache;
+use crate::epochs::{Kind, Mark, Standing, Strength, held_until};
+use crate::error::Error;
+use crate::key::{CacheKey, KeyParts, Prefix};
+use crate::stats::Count;
+use crate::tag::Tag;
+
+/// A hard invalidation that happens when it is awaited.
+///
+/// # Cancellation
+///
+/// Dropped before it was polled, it does nothing; from the first poll on it has happened on this node.
+#[must_use = "an invalidation happens when it is awaited"]
+#[derive(Debug)]
+pub struct Invalidation<'a> {
+    cache: &'a Cache,
+    target: Result<Target, Error>,
+    hold: Duration,
+}
+
+#[derive(Debug)]
+enum Target {
+    Key(CacheKey),
+    Tag(Tag),
+    Prefix(Prefix),
+    Pattern(KeyPattern),
+    Everything,
+}
+
+impl Invalidation<'_> {
+    /// Refuses every store of what is invalidated for `duration` from now, `set` included: for when the truth itself
+    /// lags behind, as with a database's replica or a transaction that has yet to commit. Loads meanwhile give their
+    /// value to their callers.
+    ///
+    /// Patterns have no hold-off of their own; for them the call fails.
+    pub fn hold(mut self, duration: Duration) -> Self {
+        self.hold = duration;
+        self
+    }
+}
+
+impl<'a> IntoFuture for Invalidation<'a> {
+    type Output = Result<(), Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.cache.invalidate(self.target?, self.hold) })
+    }
+}
+
+/// Keys named by their first parts, and any part at some of the places: `quote`, then anything, then `1h`.
+///
+/// ```
+/// use cache_core::KeyPattern;
+///
+/// let pattern = KeyPattern::new("quote")?.any().part("1h"); // quote:EURUSD:1h, quote:GOOG:1h, quote:GOOG:1h:2024
+/// # Ok::<(), cache_core::Error>(())
+/// ```
+///
+/// Parts are compared as they stand in keys. A part that was too long to stand there as itself is not found by
+/// patterns: such keys are reached by key, prefix or tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct KeyPattern {
+    /// Escaped parts; `None` is any.
+    parts: Vec<Option<Box<str>>>,
+}
+
+impl KeyPattern {
+    /// All keys with this prefix; a prefix with `:` names several parts.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a text that cannot be a prefix.
+    pub fn new(prefix: &str) -> Result<Self, Error> {
+        let escaped = |part: &str| Ok(Some(Prefix::new(part)?.as_str().into()));
+        Ok(Self {
+            parts: prefix.split(':').map(escaped).collect::<Result<_, Error>>()?,
+        })
+    }
+
+    /// The next part is this one (or, of a tuple, these).
+    pub fn part(mut self, parts: impl KeyParts) -> Self {
+        let key = PATTERN.key(parts);
+        self.parts
+            .extend(key.text().split(':').skip(1).map(|part| Some(part.into())));
+        self
+    }
+
+    /// The next part is there, whatever it is.
+    pub fn any(mut self) -> Self {
+        self.parts.push(None);
+        self
+    }
+
+    /// Whether `key` begins with these parts.
+    pub fn matches(&self, key: &CacheKey) -> bool {
+        let mut parts = key.text().split(':');
+        self.parts.iter().all(|expected| match (expected, parts.next()) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(expected), Some(part)) => **expected == *part,
+        })
+    }
+}
+
+/// Stands in for the prefix while a pattern's parts are escaped.
+const PATTERN: Prefix = Prefix::literal("p");
+
+impl Cache {
+    /// Removes what is stored under `key`: hard.
+    ///
+    /// A load of the key that runs now still answers those who wait for it, and stores nothing.
+    pub fn remove(&self, key: &CacheKey) -> Invalidation<'_> {
+        self.invalidation(Ok(Target::Key(key.clone())))
+    }
+
+    /// Invalidates every entry that carries `tag`, in constant time: hard.
+    pub fn invalidate_tag(&self, tag: impl AsRef<str>) -> Invalidation<'_> {
+        self.invalidation(Tag::new(tag.as_ref()).map(Target::Tag).map_err(Error::from))
+    }
+
+    /// Invalidates every key of `prefix`, in constant time: hard.
+    ///
+    /// A prefix of several parts (`users:session`) is a pattern and takes a walk over the in-process tier.
+    pub fn remove_prefix(&self, prefix: &str) -> Invalidation<'_> {
+        if prefix.contains(':') {
+            return self.invalidation(KeyPattern::new(prefix).map(Target::Pattern));
+        }
+        self.invalidation(Prefix::new(prefix).map(Target::Prefix).map_err(Error::from))
+    }
+
+    pub(crate) fn remove_whole_prefix(&self, prefix: &Prefix) -> Invalidation<'_> {
+        self.invalidation(Ok(Target::Prefix(prefix.clone())))
+    }
+
+    /// Removes every key that `pattern` matches: hard. Walks over the in-process tier.
+    pub fn remove_matching(&self, pattern: KeyPattern) -> Invalidation<'_> {
+        self.invalidation(Ok(Target::Pattern(pattern)))
+    }
+
+    /// Invalidates everything in this handle's namespace and the ones inside it: hard.
+    pub fn clear(&self) -> Invalidation<'_> {
+        self.invalidation(Ok(Target::Everything))
+    }
+
+    /// Makes the entry under `key` stale: soft.
+    ///
+    /// # Errors
+    ///
+    /// None in memory.
+    pub async fn expire(&self, key: &CacheKey) -> Result<(), Error> {
+        let id = self.id(key);
+        self.inner
+            .epochs
+            .mutate(&id, crate::time::Timestamp::ZERO, |epoch| {
+                self.inner.flights.detach_entry(&id);
+                let Some(entry) = self.current(&id) else { return };
+                if entry.meta().negative || entry.meta().hard_at <= entry.meta().soft_at {
+                    self.inner.memory.remove(id.as_ref());
+                } else {
+                    entry.meta().expire(epoch);
+                }
+            });
+        self.inner.tally.count(Count::Invalidation);
+        Ok(())
+    }
+
+    /// Makes every entry that carries `tag` stale, in constant time: soft.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::ErrorKind::Invalid) for text that cannot be a tag.
+    pub async fn invalidate_tag_soft(&self, tag: impl AsRef<str> + Send) -> Result<(), Error> {
+        let tag = Tag::new(tag.as_ref())?;
+        let mark = self.inner.epochs.mark(self.namespace.id, Kind::Tag, tag.as_str());
+        self.move_mark(&mark, Strength::Soft, Duration::ZERO);
+        Ok(())
+    }
+
+    /// Makes everything in this handle's namespace, and the ones inside it, stale: soft.
+    ///
+    /// # Errors
+    ///
+    /// None in memory.
+    pub async fn clear_soft(&self) -> Result<(), Error> {
+        self.move_mark(&self.own_mark(), Strength::Soft, Duration::ZERO);
+        Ok(())
+    }
+
+    /// Gives the memory of entries back that can never be read again; how many there were.
+    ///
+    /// They are dropped by themselves when they are met, and evicted like others; this is for when that is too slow.
+    pub async fn purge(&self) -> usize {
+        let before = self.inner.memory.len();
+        let now = self.inner.clock.now();
+        self.inner.memory.retain(|_, entry| {
+            now < entry.meta().hard_at && entry.meta().standing(&self.inner.epochs) != Standing::Invalid
+        });
+        before.saturating_sub(self.inner.memory.len())
+    }
+
+    fn invalidation(&self, target: Result<Target, Error>) -> Invalidation<'_> {
+        Invalidation {
+            cache: self,
+            target,
+            hold: Duration::ZERO,
+        }
+    }
+
+    fn invalidate(&self, target: Target, hold: Duration) -> Result<(), Error> {
+        match target {
+            Target::Key(key) => self.forget(&self.id(&key), hold),
+            Target::Tag(tag) => {
+                let mark = self.inner.epochs.mark(self.namespace.id, Kind::Tag, tag.as_str());
+                self.move_mark(&mark, Strength::Hard, hold);
+            }
+            Target::Prefix(prefix) => {
+                let mark = self
+                    .inner
+                    .epochs
+                    .mark(self.namespace.id, Kind::Prefix, prefix.as_str());
+                self.move_mark(&mark, Strength::Hard, hold);
+            }
+            Target::Pattern(_) if !hold.is_zero() => {
+                return Err(Error::invalid(
+                    "a pattern has no hold-off; invalidate a tag or a prefix, which have",
+                ));
+            }
+            Target::Pattern(pattern) => self.remove_all(|key| pattern.matches(key)),
+            Target::Everything => {
+                self.move_mark(&self.own_mark(), Strength::Hard, hold);
+                self.inner
+                    .memory
+                    .retain(|_, entry| entry.meta().standing(&self.inner.epochs) != Standing::Invalid);
+                self.inner.failures.clear();
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the keys of this namespace that `matches` names.
+    ///
+    /// Which loads in flight would store such a key is not known by name here, so every store of a load that began
+    /// before is refused: more than needed, never less.
+    fn remove_all(&self, matches: impl Fn(&CacheKey) -> bool) {
+        self.inner.epochs.raise_floor();
+        self.inner.flights.detach_all();
+        let namespace = self.namespace.id;
+        self.inner
+            .memory
+            .retain(|id, _| id.namespace() != namespace || !matches(id.key()));
+        self.inner.failures.clear();
+        self.inner.tally.count(Count::GroupInvalidation);
+    }
+
+    fn move_mark(&self, mark: &Mark, strength: Strength, hold: Duration) {
+        let held_until = held_until(self.inner.clock.now(), hold);
+        self.inner.epochs.move_mark(mark, strength, held_until);
+        self.inner.tally.count(Count::GroupInvalidation);
+    }
+
+    /// The mark of this handle's own namespace: the innermost.
+    fn own_mark(&self) -> crate::sync::Arc<Mark> {
+        self.namespace
+            .marks
+            .last()
+            .cloned()
+            .unwrap_or_else(|| self.inner.epochs.namespace_mark())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_matches_whole_parts_and_user_text_is_never_a_wildcard() {
+        #[track_caller]
+        fn check(pattern: &KeyPattern, key: &str, expected: bool) {
+            assert_eq!(
+                pattern.matches(&CacheKey::parse(key).unwrap()),
+                expected,
+                "{pattern:?} on {key}"
+            );
+        }
+        let hourly = KeyPattern::new("quote").unwrap().any().part("1h");
+        check(&hourly, "quote:GOOG:1h", true);
+        check(&hourly, "quote:GOOG:1h:2024", true);
+        check(&hourly, "quote:GOOG:1hour", false);
+        check(&hourly, "quote:GOOG", false);
+        check(&hourly, "quotes:GOOG:1h", false);
+        let star = KeyPattern::new("quote").unwrap().part("*");
+        check(&star, "quote:GOOG", false);
+        check(&star, "quote:%2A", true);
+        check(
+            &KeyPattern::new("users:session").unwrap(),
+            "users:session:7",
+            true,
+        );
+        check(
+            &KeyPattern::new("users:session").unwrap(),
+            "users:profile:7",
+            false,
+        );
+    }
+}

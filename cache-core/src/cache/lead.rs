@@ -1,0 +1,542 @@
+//! One load, from the decision to load to its result: run the loader, store what it gave, or tell why not.
+//!
+//! This runs once per flight, in a task of its own for an owning loader and in its caller for a borrowing one.
+//! Dropping it at any point drops the [`Leader`], and a follower takes over.
+
+use std::any::{Any, TypeId};
+use std::future::Future;
+use std::hash::{Hash, Hasher};
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use crate::cache::context::Said;
+use crate::cache::failures::Recorded;
+use crate::cache::near::Near;
+use crate::cache::{Cache, LoadContext, LoadFlights, Loader, Wire};
+use crate::entry::{AnyEntry, Birth, Entry, EntryId, Meta, Negative, Prehashed};
+use crate::epochs::{Marks, Refusal, Standing};
+use crate::error::{Error, ErrorKind};
+use crate::flight;
+use crate::freshness::{eager_from, jittered, smoothed};
+use crate::options::Policy;
+use crate::stats::Count;
+use crate::sync::Arc;
+use crate::time::Timestamp;
+use crate::waits;
+
+/// Which load: callers share one if they agree on the entry and understand the same value and error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FlightId {
+    pub(crate) entry: EntryId,
+    types: TypeId,
+    /// Whether the load may find that there is no such value.
+    optional: bool,
+}
+
+impl FlightId {
+    pub(crate) fn new<T: 'static, E: 'static>(entry: EntryId, optional: bool) -> Self {
+        Self {
+            entry,
+            types: TypeId::of::<(T, E)>(),
+            optional,
+        }
+    }
+}
+
+impl Hash for FlightId {
+    /// By the entry alone, so that all flights of an entry share a shard and a mutation finds them together.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.entry.hash(state);
+    }
+}
+
+/// What a flight's leader says about it when it starts.
+#[derive(Debug)]
+pub(crate) struct FlightContext {
+    /// The epoch at which it began.
+    pub(crate) seen: u64,
+    /// The marks that were known by then.
+    pub(crate) marks: Marks,
+    /// It runs in a task of its own and is polled whatever its caller does.
+    pub(crate) owned: bool,
+    /// It exceeded a caller's soft timeout: others with a stale value need not wait for it.
+    pub(crate) overdue: AtomicBool,
+}
+
+impl FlightContext {
+    /// Whether a caller that arrives now may have this flight's result.
+    pub(crate) fn is_current(&self) -> bool {
+        self.marks.standing(self.seen) == Standing::Valid
+    }
+
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.overdue.load(Ordering::Relaxed)
+    }
+}
+
+pub(crate) type Leader = flight::Leader<FlightId, FlightContext, Settled, Prehashed>;
+pub(crate) type Follower = flight::Follower<FlightId, FlightContext, Settled, Prehashed>;
+pub(crate) type Role = flight::Role<FlightId, FlightContext, Settled, Prehashed>;
+pub(crate) type Arrival = flight::Arrival<FlightId, FlightContext, Settled, Prehashed>;
+
+/// How a load ended; every waiter gets a copy.
+#[derive(Clone)]
+pub(crate) enum Settled {
+    /// A tier had it after all: a flight had just ended.
+    Found(AnyEntry),
+    /// The loader gave it.
+    Loaded(AnyEntry),
+    /// The loader gave it and called the load failed.
+    Doubted(AnyEntry),
+    Failed(Failure),
+}
+
+/// Why a load gave nothing.
+#[derive(Clone)]
+pub(crate) struct Failure {
+    pub(crate) cause: Cause,
+    /// No stale value may stand in.
+    pub(crate) no_stale: bool,
+    /// What the loader wants to be answered instead.
+    pub(crate) fallback: Option<AnyEntry>,
+}
+
+#[derive(Clone)]
+pub(crate) enum Cause {
+    /// The loader's own error.
+    Loader(Arc<dyn Any + Send + Sync>),
+    Cache(Error),
+}
+
+/// Everything that a load needs besides its loader.
+pub(crate) struct Load<T> {
+    pub(crate) cache: Cache,
+    pub(crate) id: EntryId,
+    pub(crate) policy: Policy,
+    pub(crate) wire: Wire<T>,
+    pub(crate) kind: LoadKind,
+    /// Whether the load may find that there is no such value.
+    pub(crate) optional: bool,
+    /// What was there before, if it may still be used.
+    pub(crate) previous: Option<Arc<Entry<T>>>,
+}
+
+/// Why a load runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LoadKind {
+    /// Nothing usable is stored.
+    Miss,
+    /// A value in use nears its end; nobody waits.
+    Eager,
+    /// The caller wants a new value, whatever is stored.
+    Forced,
+}
+
+/// How a loader's run ended, unless it was given up.
+pub(crate) enum Ran<V, E> {
+    Value(V),
+    Error(E),
+    Panicked(String),
+    TimedOut(Duration),
+}
+
+impl<T: Send + Sync + 'static> Load<T> {
+    /// Runs the load and lands the flight. `None`: the last caller left, and the options say to stop then.
+    pub(crate) async fn run<E: Send + Sync + 'static>(
+        self,
+        leader: Leader,
+        loader: Loader<'_, T, E>,
+    ) -> Option<Settled> {
+        let settled = self.settle(&leader, loader).await?;
+        leader.complete(settled.clone());
+        Some(settled)
+    }
+
+    async fn settle<E: Send + Sync + 'static>(
+        &self,
+        leader: &Leader,
+        loader: Loader<'_, T, E>,
+    ) -> Option<Settled> {
+        let _permit = self.cache.inner.tasks.load_permit().await;
+        if let Some(found) = self.found_meanwhile() {
+            return Some(Settled::Found(found));
+        }
+        let context = LoadContext::new(self.id.key().clone(), self.previous.clone());
+        self.cache.inner.tally.count(Count::Load);
+        let started = self.cache.inner.clock.now();
+        let ran = self.run_loader(leader, loader, context.clone()).await?;
+        let now = self.cache.inner.clock.now();
+        let said = context.take();
+        let flight = leader.context();
+        Some(match ran {
+            Ran::Value(value) => self.keep(value, said, flight, now, now.since(started)),
+            failed => self.failed::<E>(self.cache.cause(failed), said, flight, now),
+        })
+    }
+
+    /// What another flight, that ended just before this one began, has stored.
+    pub(crate) fn found_meanwhile(&self) -> Option<AnyEntry> {
+        let now = self.cache.inner.clock.now();
+        match (self.kind, self.cache.near::<T>(self.id.key().as_key(), now)) {
+            (LoadKind::Miss, Near::Fresh(entry) | Near::Eager(entry))
+            | (LoadKind::Eager, Near::Fresh(entry)) => Some(entry),
+            (LoadKind::Miss, Near::Negative(entry)) if self.optional => Some(entry.0),
+            _ => None,
+        }
+    }
+
+    /// `None` if the last caller left, and the options say to stop then.
+    async fn run_loader<E>(
+        &self,
+        leader: &Leader,
+        loader: Loader<'_, T, E>,
+        context: LoadContext<T>,
+    ) -> Option<Ran<Option<T>, E>> {
+        // The call itself may panic, so it is part of the future that is caught.
+        let work = run(self.limit(), leader.id(), async move { loader(context).await });
+        let abandoned = async {
+            if self.policy.abort_when_abandoned {
+                leader.abandoned().await;
+            } else {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            ran = work => Some(ran),
+            () = abandoned => None,
+        }
+    }
+
+    /// How long the loader may run: to the end of its caller's patience if nothing goes on behind it.
+    fn limit(&self) -> Duration {
+        let max_load = self.cache.inner.settings.max_load;
+        let goes_on = self.policy.background_completion || self.kind == LoadKind::Eager;
+        if goes_on {
+            max_load
+        } else {
+            self.policy.hard_timeout.min(max_load)
+        }
+    }
+
+    /// Stores what the loader gave, if it is to be stored and nothing newer happened meanwhile.
+    pub(crate) fn keep(
+        &self,
+        value: Option<T>,
+        said: Said<T>,
+        flight: &FlightContext,
+        now: Timestamp,
+        took: Duration,
+    ) -> Settled {
+        let (mut policy, mut marks) = (self.policy, flight.marks.clone());
+        if let Some(ttl) = said.ttl {
+            policy = policy.with_ttl(ttl);
+        }
+        if policy.clamped {
+            self.cache.inner.tally.count(Count::TtlClamped);
+        }
+        policy.negative_ttl = said.negative_ttl.unwrap_or(policy.negative_ttl);
+        let discovered = said.tag_set();
+        if let Some(tags) = &discovered {
+            marks.extend(self.cache.inner.epochs.tag_marks(self.id.namespace(), tags));
+        }
+        let delta = smoothed(self.previous.as_ref().map(|previous| previous.meta.delta), took);
+        let shape = Shape {
+            policy,
+            marks,
+            seen: flight.seen,
+            now,
+            delta,
+        };
+        let entry = self.cache.shape(&self.id, value, self.wire, shape);
+        if let Some(reason) = said.failed {
+            tracing::debug!(
+                cache = self.cache.name(),
+                reason,
+                "the loader called its load failed"
+            );
+            self.cache.inner.tally.count(Count::LoadError);
+            self.throttle(now);
+            return Settled::Doubted(entry);
+        }
+        if !said.do_not_store && discovered.is_some() {
+            self.store(&entry, flight.seen, now);
+        }
+        Settled::Loaded(entry)
+    }
+
+    fn store(&self, entry: &AnyEntry, seen: u64, now: Timestamp) {
+        let stored = match self.kind {
+            LoadKind::Miss | LoadKind::Eager => self.cache.fill(&self.id, entry, seen, now),
+            LoadKind::Forced => self.cache.replace(&self.id, entry, seen, now),
+        };
+        if let Err(refusal) = stored {
+            tracing::debug!(
+                cache = self.cache.name(),
+                ?refusal,
+                "a loaded value was not stored"
+            );
+        }
+    }
+
+    pub(crate) fn failed<E: 'static>(
+        &self,
+        cause: Cause,
+        said: Said<T>,
+        flight: &FlightContext,
+        now: Timestamp,
+    ) -> Settled {
+        let fallback = said.fallback.map(|value| {
+            let shape = Shape {
+                policy: self.policy.with_ttl(Duration::ZERO),
+                marks: flight.marks.clone(),
+                seen: flight.seen,
+                now,
+                delta: Duration::ZERO,
+            };
+            self.cache.shape(&self.id, Some(value), self.wire, shape)
+        });
+        let failure = Failure {
+            cause,
+            no_stale: said.no_stale,
+            fallback,
+        };
+        if !failure.no_stale && self.kind != LoadKind::Eager {
+            self.throttle(now);
+        }
+        if !self.policy.error_ttl.is_zero() && self.kind != LoadKind::Eager {
+            self.remember::<E>(failure.clone(), flight, now);
+        }
+        Settled::Failed(failure)
+    }
+
+    /// Lets the stale entry answer for a while, without asking the loader again.
+    fn throttle(&self, now: Timestamp) {
+        if let Some(entry) = self.cache.current(&self.id)
+            && self.policy.fail_safe
+        {
+            entry.meta().throttle(now + self.policy.throttle);
+        }
+    }
+
+    fn remember<E: 'static>(&self, failure: Failure, flight: &FlightContext, now: Timestamp) {
+        let recorded = Recorded {
+            failure,
+            error_type: TypeId::of::<E>(),
+            until: now + self.policy.error_ttl,
+            seen: flight.seen,
+            marks: flight.marks.clone(),
+        };
+        let inner = &self.cache.inner;
+        // Refused if the key was mutated meanwhile: then the failure is of a load that no longer counts.
+        let _ = inner.epochs.store(&self.id, flight.seen, now, || {
+            inner.failures.remember(self.id.clone(), recorded)
+        });
+    }
+}
+
+/// What decides how an entry is kept, besides its value.
+#[derive(Debug)]
+pub(crate) struct Shape {
+    pub(crate) policy: Policy,
+    pub(crate) marks: Marks,
+    pub(crate) seen: u64,
+    pub(crate) now: Timestamp,
+    pub(crate) delta: Duration,
+}
+
+impl Cache {
+    /// The entry of a value that is good from now on; not stored yet.
+    pub(crate) fn shape<T: Send + Sync + 'static>(
+        &self,
+        id: &EntryId,
+        value: Option<T>,
+        wire: Wire<T>,
+        shape: Shape,
+    ) -> AnyEntry {
+        let Shape {
+            policy,
+            marks,
+            seen,
+            now,
+            delta,
+        } = shape;
+        let negative = value.is_none();
+        let (ttl, hard_ttl) = if negative {
+            (policy.negative_ttl, policy.negative_ttl)
+        } else {
+            (policy.ttl, policy.hard_ttl)
+        };
+        // Negative entries end when they say; spreading them out would only make "not found" last less predictably.
+        let soft = if negative {
+            ttl
+        } else {
+            jittered(ttl, policy.jitter, rand::random())
+        };
+        // Without a stale window both ends are one: a gap left by jitter would be a stale value nobody asked for.
+        let hard = if hard_ttl == ttl { soft } else { hard_ttl };
+        let soft_at = now + soft;
+        let memory = &self.inner.memory;
+        let size = match &value {
+            Some(value) if memory.weighs_values() => (wire.weigh)(value),
+            _ => 0,
+        };
+        let meta = Meta::new(Birth {
+            loaded_at: now,
+            soft_at,
+            hard_at: now + hard,
+            eager_from: if negative {
+                Timestamp::MAX
+            } else {
+                eager_from(policy.eager, now, soft_at, delta)
+            },
+            delta,
+            negative,
+            weight: memory.weight(id.key().text().len(), size),
+            seen,
+            marks,
+        });
+        match value {
+            Some(value) => Arc::new(Entry { meta, value }),
+            None => Arc::new(Entry {
+                meta,
+                value: Negative,
+            }),
+        }
+    }
+
+    /// Stores what a load gave, unless something newer happened since it began.
+    fn fill(&self, id: &EntryId, entry: &AnyEntry, seen: u64, now: Timestamp) -> Result<(), Refusal> {
+        self.storable(entry, now)?;
+        let stored = self.inner.epochs.store(id, seen, now, || self.insert(id, entry));
+        self.count_store(stored)
+    }
+
+    /// Like [`fill`](Self::fill), and makes loads that began before refuse to store: the newer value was asked for.
+    fn replace(&self, id: &EntryId, entry: &AnyEntry, seen: u64, now: Timestamp) -> Result<(), Refusal> {
+        self.storable(entry, now)?;
+        let stored = self
+            .inner
+            .epochs
+            .mutate_since(id, seen, now, |_| self.insert(id, entry));
+        self.count_store(stored)
+    }
+
+    /// Whether time and marks allow the entry to be stored at all.
+    pub(crate) fn storable(&self, entry: &AnyEntry, now: Timestamp) -> Result<(), Refusal> {
+        let meta = entry.meta();
+        if meta.marks.held_off(now) {
+            return self.count_store(Err(Refusal::HeldOff));
+        }
+        if meta.marks.standing(meta.seen) != Standing::Valid {
+            return self.count_store(Err(Refusal::Mutated));
+        }
+        Ok(())
+    }
+
+    /// Puts the entry in its place; the key's stripe is locked by the caller.
+    pub(crate) fn insert(&self, id: &EntryId, entry: &AnyEntry) {
+        let meta = entry.meta();
+        // Zero TTL is "do not store"; what stood there before is older and goes.
+        if meta.soft_at <= meta.loaded_at {
+            self.inner.memory.remove(id.as_ref());
+            return;
+        }
+        self.inner.failures.forget(id.as_ref());
+        self.inner.memory.insert(id.clone(), entry.clone());
+    }
+
+    pub(crate) fn count_store(&self, stored: Result<(), Refusal>) -> Result<(), Refusal> {
+        self.inner.tally.count(if stored.is_ok() {
+            Count::Store
+        } else {
+            Count::StoreRefused
+        });
+        stored
+    }
+}
+
+impl Cache {
+    /// Counts and tells how a load failed.
+    pub(crate) fn cause<V, E: Send + Sync + 'static>(&self, ran: Ran<V, E>) -> Cause {
+        let (count, kind, message) = match ran {
+            Ran::Error(error) => {
+                tracing::debug!(cache = self.name(), "the loader returned an error");
+                self.inner.tally.count(Count::LoadError);
+                return Cause::Loader(Arc::new(error));
+            }
+            Ran::Panicked(message) => (Count::LoadPanic, ErrorKind::LoaderPanicked, message),
+            Ran::TimedOut(limit) => (
+                Count::LoadTimeout,
+                ErrorKind::LoadTimeout,
+                format!("the load was aborted after {limit:?}"),
+            ),
+            Ran::Value(_) => return Cause::Cache(Error::invalid("a load that gave a value did not fail")),
+        };
+        tracing::warn!(
+            cache = self.name(),
+            kind = kind.as_str(),
+            message,
+            "a load failed"
+        );
+        self.inner.tally.count(count);
+        Cause::Cache(Error::new(kind, message))
+    }
+}
+
+impl LoadFlights {
+    /// Takes every flight of this entry out of sight, whatever it loads.
+    pub(crate) fn detach_entry(&self, entry: &EntryId) {
+        self.detach_where(entry, |flight| flight.entry == *entry);
+    }
+}
+
+/// Runs a loader as the work of `flight`, for at most `limit`, and catches its panic.
+pub(crate) async fn run<V, E>(
+    limit: Duration,
+    flight: u64,
+    loader: impl Future<Output = Result<V, E>>,
+) -> Ran<V, E> {
+    match deadline(limit, waits::within(flight, caught(loader))).await {
+        Some(Ok(Ok(value))) => Ran::Value(value),
+        Some(Ok(Err(error))) => Ran::Error(error),
+        Some(Err(message)) => Ran::Panicked(message),
+        None => Ran::TimedOut(limit),
+    }
+}
+
+/// `work`'s output if it comes within `limit`. Without a runtime there are no timers, and no limit.
+async fn deadline<F: Future>(limit: Duration, work: F) -> Option<F::Output> {
+    if tokio::runtime::Handle::try_current().is_err() {
+        return Some(work.await);
+    }
+    tokio::time::timeout(limit, work).await.ok()
+}
+
+/// The output of `future`, or the message of its panic.
+async fn caught<F: Future>(future: F) -> Result<F::Output, String> {
+    let mut future = pin!(future);
+    std::future::poll_fn(move |context| {
+        // The future is not touched again after a panic, so a state broken by it is never seen.
+        match std::panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+            Ok(Poll::Pending) => Poll::Pending,
+            Err(panic) => Poll::Ready(Err(message_of(&*panic))),
+        }
+    })
+    .await
+}
+
+fn message_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!(
+        "the loader panicked: {}",
+        text.unwrap_or("with a payload that is not text")
+    )
+}

@@ -1,0 +1,570 @@
+//! `get_or_load`: the whole read-through path, in reading order, as one caller goes through it.
+//!
+//! 1. Look at the in-process tier: fresh or negative answers; a stale value is kept to fall back on.
+//! 2. Join the flight of the key, or start it.
+//! 3. Wait: for the result, for the soft timeout if there is something to fall back on, for the hard timeout.
+//! 4. Turn what came into this caller's answer.
+
+use std::future::{Future, pending};
+use std::pin::{Pin, pin};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use crate::cache::lead::{
+    Arrival, Cause, Failure, FlightContext, FlightId, Follower, Leader, Load, LoadKind, Role, Settled,
+};
+use crate::cache::near::Near;
+use crate::cache::{Cache, LoadContext, Wire};
+use crate::entry::{AnyEntry, Entry, EntryId, typed};
+use crate::error::{Error, ErrorKind, LoadError};
+use crate::freshness::Freshness;
+use crate::key::CacheKey;
+use crate::loaded::Loaded;
+use crate::options::{EntryOptions, Policy};
+use crate::outcome::{MissReason, Outcome, OutcomeKind, StaleReason, Tier};
+use crate::stats::Count;
+use crate::sync::Arc;
+use crate::waits;
+
+/// A loader without its type: one shape of load code per value and error type, however many loaders there are.
+pub(crate) type Loader<'a, T, E> = Box<
+    dyn FnOnce(LoadContext<T>) -> Pin<Box<dyn Future<Output = Result<Option<T>, E>> + Send + 'a>> + Send + 'a,
+>;
+
+/// A loader, and where it can run.
+pub(crate) enum Work<'a, T, E> {
+    /// In a task of its own.
+    Owned(Loader<'static, T, E>),
+    /// In its caller only.
+    Borrowed(Loader<'a, T, E>),
+}
+
+/// What kind of call it is.
+#[derive(Debug)]
+pub(crate) struct Plan<T> {
+    wire: Wire<T>,
+    forced: bool,
+    optional: bool,
+}
+
+impl<T> Plan<T> {
+    pub(crate) fn read(wire: Wire<T>) -> Self {
+        Self {
+            wire,
+            forced: false,
+            optional: false,
+        }
+    }
+
+    pub(crate) fn forced(mut self) -> Self {
+        self.forced = true;
+        self
+    }
+
+    pub(crate) fn accepting_negatives(mut self) -> Self {
+        self.optional = true;
+        self
+    }
+}
+
+/// What a call gets if it gets no error.
+#[derive(Debug)]
+pub(crate) enum Answer<T> {
+    Value(Loaded<T>),
+    /// There is no such value.
+    Negative(Outcome),
+}
+
+impl<T> Answer<T> {
+    pub(crate) fn optional(self) -> Option<Loaded<T>> {
+        match self {
+            Self::Value(loaded) => Some(loaded),
+            Self::Negative(_) => None,
+        }
+    }
+
+    /// For loaders that always give a value: their calls pass negative entries by.
+    pub(crate) fn certain<E>(self) -> Result<Loaded<T>, LoadError<E>> {
+        self.optional().ok_or_else(|| {
+            LoadError::Cache(Error::new(
+                ErrorKind::Invalid,
+                "a load that gives a value shared a flight with one that may not",
+            ))
+        })
+    }
+}
+
+/// The loader of a value that exists.
+pub(crate) fn certain<'a, T, E, F, Fut>(loader: F) -> Loader<'a, T, E>
+where
+    T: 'a,
+    F: FnOnce(LoadContext<T>) -> Fut + Send + 'a,
+    Fut: Future<Output = Result<T, E>> + Send + 'a,
+{
+    Box::new(move |context| {
+        let load = loader(context);
+        Box::pin(async move { load.await.map(Some) })
+    })
+}
+
+/// The loader of a value that may not exist.
+pub(crate) fn optional<'a, T, E, F, Fut>(loader: F) -> Loader<'a, T, E>
+where
+    F: FnOnce(LoadContext<T>) -> Fut + Send + 'a,
+    Fut: Future<Output = Result<Option<T>, E>> + Send + 'a,
+{
+    Box::new(move |context| Box::pin(loader(context)))
+}
+
+impl Cache {
+    /// Boxed, so that a call that hits does not pay for the size of one that misses.
+    pub(crate) fn read_through<'a, T, E>(
+        &self,
+        key: &CacheKey,
+        options: EntryOptions,
+        plan: Plan<T>,
+        work: Work<'a, T, E>,
+    ) -> Pin<Box<dyn Future<Output = Result<Answer<T>, LoadError<E>>> + Send + 'a>>
+    where
+        T: Send + Sync + 'static,
+        E: Send + Sync + 'static,
+    {
+        let id = self.id(key);
+        let cache = self.clone();
+        Box::pin(async move {
+            let options = options.or(&cache.inner.defaults);
+            let policy = options.resolve()?;
+            Call {
+                cache,
+                id,
+                options,
+                policy,
+                plan,
+            }
+            .run(work)
+            .await
+        })
+    }
+}
+
+/// One caller on its way through a load.
+pub(super) struct Call<T> {
+    pub(super) cache: Cache,
+    pub(super) id: EntryId,
+    pub(super) options: EntryOptions,
+    pub(super) policy: Policy,
+    pub(super) plan: Plan<T>,
+}
+
+/// What the in-process tier means for a call.
+pub(super) enum Start<T> {
+    Answer(Answer<T>),
+    /// Fresh, and a refresh may be due.
+    Eager(Arc<Entry<T>>),
+    Load {
+        reason: MissReason,
+        stale: Option<Arc<Entry<T>>>,
+    },
+}
+
+/// How a wait for a flight ended.
+pub(super) enum Waited<T> {
+    Landed(Settled),
+    Lead(Leader),
+    /// The load is slow, and this stale value may be shown instead.
+    Stale(Arc<Entry<T>>),
+    HardTimeout,
+}
+
+impl<T: Send + Sync + 'static> Call<T> {
+    async fn run<E: Send + Sync + 'static>(self, work: Work<'_, T, E>) -> Result<Answer<T>, LoadError<E>> {
+        let mut work = Some(work);
+        let mut patience = pin!(sleep(Some(self.policy.hard_timeout)));
+        loop {
+            // Noted before the look: what is invalidated from here on, this caller may still get.
+            let joined = self.cache.inner.epochs.seen();
+            let (reason, stale) = match self.start() {
+                Start::Answer(answer) => return Ok(answer),
+                Start::Eager(entry) => return Ok(self.eager(entry, work)),
+                Start::Load { reason, stale } => (reason, stale),
+            };
+            if let Some(failure) = self.recorded::<E>() {
+                return self.fail(failure, reason, stale);
+            }
+            let role = self.join::<E>(matches!(work, Some(Work::Owned(_))));
+            let _edge = self.edge(&role)?;
+            let waited = match role {
+                Role::Leader(leader) => self.lead(leader, work.take(), &stale, patience.as_mut()).await,
+                Role::Follower(follower) => self.follow(follower, &stale, patience.as_mut()).await,
+            };
+            // A leader that gave up leaves the lead to whoever waits.
+            let waited = match waited {
+                Waited::Lead(leader) => self.lead(leader, work.take(), &stale, patience.as_mut()).await,
+                waited => waited,
+            };
+            let led = work.is_none();
+            match waited {
+                Waited::Landed(settled) if !led && self.must_ask_again(&settled, joined) => {}
+                Waited::Landed(settled) => return self.answer(settled, led, reason, stale),
+                Waited::Stale(entry) => return Ok(self.stale(entry, StaleReason::SlowLoad, reason)),
+                Waited::HardTimeout => return self.fail(self.timed_out(), reason, stale),
+                // The lead came back although this caller's loader is spent: its runtime dropped it.
+                Waited::Lead(_) => return self.answer(aborted(), led, reason, stale),
+            }
+        }
+    }
+
+    /// Step 1: what the in-process tier says.
+    pub(super) fn start(&self) -> Start<T> {
+        let inner = &self.cache.inner;
+        let now = inner.clock.now();
+        if self.plan.forced {
+            inner.tally.miss(MissReason::Forced);
+            let stale = match self.cache.near(self.id.key().as_key(), now) {
+                Near::Fresh(entry) | Near::Eager(entry) | Near::Stale(entry) => Some(entry),
+                Near::Negative(_) | Near::Miss(_) => None,
+            };
+            return Start::Load {
+                reason: MissReason::Forced,
+                stale,
+            };
+        }
+        match self.cache.near::<T>(self.id.key().as_key(), now) {
+            Near::Fresh(entry) => Start::Answer(self.hit(entry, OutcomeKind::Fresh)),
+            Near::Eager(entry) => Start::Eager(entry),
+            Near::Negative(entry) if self.plan.optional => {
+                inner.tally.answer(OutcomeKind::Negative);
+                let age = entry.0.meta().age(now);
+                Start::Answer(Answer::Negative(Outcome::hit(
+                    OutcomeKind::Negative,
+                    Tier::Memory,
+                    age,
+                )))
+            }
+            Near::Negative(_) => self.miss(MissReason::OtherType, None),
+            Near::Stale(entry) if !self.policy.fail_safe => {
+                drop(entry);
+                self.miss(MissReason::Expired, None)
+            }
+            Near::Stale(entry) if entry.meta.is_throttled(now) => {
+                Start::Answer(self.hit(entry, OutcomeKind::Stale(StaleReason::Throttled)))
+            }
+            Near::Stale(entry) => self.miss(MissReason::Expired, Some(entry)),
+            Near::Miss(reason) => self.miss(reason, None),
+        }
+    }
+
+    fn miss(&self, reason: MissReason, stale: Option<Arc<Entry<T>>>) -> Start<T> {
+        self.cache.inner.tally.miss(reason);
+        Start::Load { reason, stale }
+    }
+
+    pub(super) fn hit(&self, entry: Arc<Entry<T>>, kind: OutcomeKind) -> Answer<T> {
+        self.cache.inner.tally.answer(kind);
+        let age = entry.meta.age(self.cache.inner.clock.now());
+        Answer::Value(Loaded::new(entry, Outcome::hit(kind, Tier::Memory, age)))
+    }
+
+    fn eager<E: Send + Sync + 'static>(
+        &self,
+        entry: Arc<Entry<T>>,
+        work: Option<Work<'_, T, E>>,
+    ) -> Answer<T> {
+        if let Some(Work::Owned(loader)) = work {
+            let load = self.load(LoadKind::Eager, Some(entry.clone()));
+            load.refresh_if_due(&entry, self.flight_context(true), loader);
+        }
+        self.hit(entry, OutcomeKind::Fresh)
+    }
+
+    fn recorded<E: 'static>(&self) -> Option<Failure> {
+        if self.policy.error_ttl.is_zero() || self.plan.forced {
+            return None;
+        }
+        let now = self.cache.inner.clock.now();
+        self.cache.inner.failures.recall::<E>(self.id.as_ref(), now)
+    }
+
+    /// Step 2: the flight of the key that this caller may be part of.
+    pub(super) fn join<E: 'static>(&self, owned: bool) -> Role {
+        let admit = |flight: &FlightContext| !self.plan.forced && flight.is_current();
+        let flight = FlightId::new::<T, E>(self.id.clone(), self.plan.optional);
+        self.cache
+            .inner
+            .flights
+            .join(&flight, admit, || self.flight_context(owned))
+    }
+
+    fn flight_context(&self, owned: bool) -> FlightContext {
+        FlightContext {
+            seen: self.cache.inner.epochs.seen(),
+            marks: self.cache.marks_of(self.id.key(), self.options.tag_set()),
+            owned,
+            overdue: false.into(),
+        }
+    }
+
+    /// Notes the wait, if this call is itself part of a load.
+    pub(super) fn edge(&self, role: &Role) -> Result<Option<waits::Edge>, Error> {
+        let flight = match role {
+            Role::Leader(leader) => leader.id(),
+            Role::Follower(follower) => follower.id(),
+        };
+        waits::wait_for(flight).inspect_err(|_| self.cache.inner.tally.count(Count::Reentrant))
+    }
+
+    /// Step 3, for the caller who leads.
+    async fn lead<E: Send + Sync + 'static>(
+        &self,
+        leader: Leader,
+        work: Option<Work<'_, T, E>>,
+        stale: &Option<Arc<Entry<T>>>,
+        patience: Pin<&mut impl Future<Output = ()>>,
+    ) -> Waited<T> {
+        let kind = if self.plan.forced {
+            LoadKind::Forced
+        } else {
+            LoadKind::Miss
+        };
+        let load = self.load(kind, stale.clone());
+        match work {
+            Some(Work::Owned(loader)) if !self.cache.inner.tasks.is_closing() => {
+                let follower = leader.follower();
+                let task = async move {
+                    load.run(leader, loader).await;
+                };
+                match self.cache.inner.tasks.spawn(task) {
+                    Ok(()) => self.follow(follower, stale, patience).await,
+                    Err(task) => {
+                        task.await;
+                        self.follow(follower, stale, patience).await
+                    }
+                }
+            }
+            Some(Work::Owned(loader)) => {
+                let soft = sleep(self.soft_timeout(stale, leader.context()));
+                self.attend(load.run(leader, loader), stale, soft, patience).await
+            }
+            Some(Work::Borrowed(loader)) => {
+                let soft = sleep(self.soft_timeout(stale, leader.context()));
+                self.attend(load.run(leader, loader), stale, soft, patience).await
+            }
+            // This caller's loader was dropped with the runtime that ran it; the next in line has its own.
+            None => Waited::Landed(aborted()),
+        }
+    }
+
+    /// Runs a load inside its caller.
+    async fn attend(
+        &self,
+        load: impl Future<Output = Option<Settled>>,
+        stale: &Option<Arc<Entry<T>>>,
+        soft: impl Future<Output = ()>,
+        mut patience: Pin<&mut impl Future<Output = ()>>,
+    ) -> Waited<T> {
+        let (mut load, mut soft) = (pin!(load), pin!(soft));
+        let mut soft_is_due = false;
+        loop {
+            tokio::select! {
+                biased;
+                settled = load.as_mut() => return Waited::Landed(settled.unwrap_or_else(aborted)),
+                () = soft.as_mut(), if !soft_is_due => {
+                    soft_is_due = true;
+                    if let Some(entry) = self.still_usable(stale) {
+                        return Waited::Stale(entry);
+                    }
+                }
+                () = patience.as_mut() => return Waited::HardTimeout,
+            }
+        }
+    }
+
+    /// Step 3, for the caller who waits.
+    pub(super) async fn follow(
+        &self,
+        mut follower: Follower,
+        stale: &Option<Arc<Entry<T>>>,
+        mut patience: Pin<&mut impl Future<Output = ()>>,
+    ) -> Waited<T> {
+        let mut soft = pin!(sleep(self.soft_timeout(stale, follower.context())));
+        let mut soft_is_due = false;
+        loop {
+            // A task of its own is always polled; a borrowing leader may not be, and is not waited for without end.
+            let limit = (!follower.context().owned).then_some(self.cache.inner.settings.lock_wait);
+            tokio::select! {
+                biased;
+                arrival = &mut follower => return match arrival {
+                    Arrival::Landed(settled) => Waited::Landed(settled),
+                    Arrival::Lead(leader) => Waited::Lead(leader),
+                },
+                () = soft.as_mut(), if !soft_is_due => {
+                    soft_is_due = true;
+                    follower.context().overdue.store(true, Ordering::Relaxed);
+                    if let Some(entry) = self.still_usable(stale) {
+                        return Waited::Stale(entry);
+                    }
+                }
+                () = patience.as_mut() => return Waited::HardTimeout,
+                () = sleep(limit) => if let Some(leader) = follower.usurp() {
+                    return Waited::Lead(leader);
+                },
+            }
+        }
+    }
+
+    pub(super) fn load(&self, kind: LoadKind, previous: Option<Arc<Entry<T>>>) -> Load<T> {
+        let (cache, id) = (self.cache.clone(), self.id.clone());
+        Load {
+            cache,
+            id,
+            policy: self.policy,
+            wire: self.plan.wire,
+            kind,
+            optional: self.plan.optional,
+            previous,
+        }
+    }
+
+    /// How long to wait when there is something to fall back on.
+    fn soft_timeout(&self, stale: &Option<Arc<Entry<T>>>, flight: &FlightContext) -> Option<Duration> {
+        let soft = self.policy.soft_timeout.filter(|_| !self.plan.forced)?;
+        self.usable(stale.as_ref()?)
+            .then_some(if flight.is_overdue() { Duration::ZERO } else { soft })
+    }
+
+    /// Whether a stale value may still be shown: it has not ended, and nothing was invalidated since.
+    fn usable(&self, stale: &Entry<T>) -> bool {
+        let inner = &self.cache.inner;
+        let alive = matches!(
+            self.cache.freshness(&stale.meta, inner.clock.now()),
+            Ok(Freshness::Fresh | Freshness::Stale)
+        );
+        self.policy.fail_safe && alive && !inner.epochs.mutated_since(&self.id, stale.meta.key_seen())
+    }
+
+    /// Whether the result is older than an invalidation that came before this caller did: of a tag that was not
+    /// known when it joined.
+    fn must_ask_again(&self, settled: &Settled, joined: u64) -> bool {
+        match settled {
+            Settled::Loaded(entry) | Settled::Found(entry) | Settled::Doubted(entry) => {
+                entry.meta().marks.moved_between(entry.meta().seen, joined)
+            }
+            Settled::Failed(_) => false,
+        }
+    }
+
+    /// Step 4: this caller's answer.
+    pub(super) fn answer<E: Send + Sync + 'static>(
+        &self,
+        settled: Settled,
+        led: bool,
+        reason: MissReason,
+        stale: Option<Arc<Entry<T>>>,
+    ) -> Result<Answer<T>, LoadError<E>> {
+        let loaded = if led {
+            OutcomeKind::Loaded
+        } else {
+            OutcomeKind::Shared
+        };
+        match settled {
+            Settled::Loaded(entry) => Ok(self.given(entry, Outcome::load(loaded, reason))),
+            Settled::Found(entry) => {
+                let age = entry.meta().age(self.cache.inner.clock.now());
+                let kind = if entry.meta().negative {
+                    OutcomeKind::Negative
+                } else {
+                    OutcomeKind::Fresh
+                };
+                Ok(self.given(entry, Outcome::hit(kind, Tier::Memory, age)))
+            }
+            Settled::Doubted(entry) => Ok(match self.still_usable(&stale) {
+                Some(stale) => self.stale(stale, StaleReason::LoadFailed, reason),
+                None => self.given(entry, Outcome::load(loaded, reason)),
+            }),
+            Settled::Failed(failure) => self.fail(failure, reason, stale),
+        }
+    }
+
+    fn given(&self, entry: AnyEntry, outcome: Outcome) -> Answer<T> {
+        self.cache.inner.tally.answer(outcome.kind);
+        match typed(entry) {
+            Some(entry) => Answer::Value(Loaded::new(entry, outcome)),
+            // The flight's types are this call's: what is not a `T` says that there is none.
+            None => Answer::Negative(outcome),
+        }
+    }
+
+    fn still_usable(&self, stale: &Option<Arc<Entry<T>>>) -> Option<Arc<Entry<T>>> {
+        stale.as_ref().filter(|stale| self.usable(stale)).cloned()
+    }
+
+    pub(super) fn stale(&self, entry: Arc<Entry<T>>, because: StaleReason, reason: MissReason) -> Answer<T> {
+        let kind = OutcomeKind::Stale(because);
+        self.cache.inner.tally.answer(kind);
+        let age = entry.meta.age(self.cache.inner.clock.now());
+        Answer::Value(Loaded::new(
+            entry,
+            Outcome::hit(kind, Tier::Memory, age).because(reason),
+        ))
+    }
+
+    /// The best answer to a failure: a stale value, the loader's fallback, or the error.
+    pub(super) fn fail<E: Send + Sync + 'static>(
+        &self,
+        failure: Failure,
+        reason: MissReason,
+        stale: Option<Arc<Entry<T>>>,
+    ) -> Result<Answer<T>, LoadError<E>> {
+        let stale = stale.filter(|_| !failure.no_stale && !self.plan.forced);
+        if let Some(stale) = self.still_usable(&stale) {
+            return Ok(self.stale(stale, StaleReason::LoadFailed, reason));
+        }
+        if let Some(fallback) = failure.fallback {
+            return Ok(self.given(fallback, Outcome::load(OutcomeKind::Fallback, reason)));
+        }
+        Err(match failure.cause {
+            Cause::Cache(error) => LoadError::Cache(error),
+            Cause::Loader(error) => match error.downcast() {
+                Ok(error) => LoadError::Loader(error),
+                Err(_) => LoadError::Cache(Error::new(
+                    ErrorKind::RecordedFailure,
+                    "the load failed a moment ago",
+                )),
+            },
+        })
+    }
+
+    pub(super) fn timed_out(&self) -> Failure {
+        let waited = self.policy.hard_timeout;
+        self.cache.inner.tally.count(Count::LoadTimeout);
+        failure(Error::new(
+            ErrorKind::LoadTimeout,
+            format!("no value after the hard timeout of {waited:?}"),
+        ))
+    }
+}
+
+fn aborted() -> Settled {
+    Settled::Failed(failure(Error::new(
+        ErrorKind::LoadAborted,
+        "the load was dropped before it ended",
+    )))
+}
+
+fn failure(error: Error) -> Failure {
+    Failure {
+        cause: Cause::Cache(error),
+        no_stale: false,
+        fallback: None,
+    }
+}
+
+/// Ends after `limit`; never without one, and never without a runtime to keep the time.
+pub(super) async fn sleep(limit: Option<Duration>) {
+    match limit {
+        Some(limit) if Handle::try_current().is_ok() => tokio::time::sleep(limit).await,
+        _ => pending().await,
+    }
+}

@@ -1,0 +1,318 @@
+//! Named, time-bound ownership: the table behind locks and claims, and the lock itself.
+//!
+//! A lease belongs to whoever holds its token and ends by itself, so a holder that dies blocks nobody for longer than
+//! the lease. Leases are kept apart from cached entries: they are never evicted.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::cache::Cache;
+use crate::error::{Error, ErrorKind};
+use crate::sync::{Arc, Mutex, lock};
+use crate::time::Timestamp;
+
+/// What a lease is for; locks and claims of one name do not meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum LeaseKind {
+    Lock,
+    Claim,
+}
+
+/// Which lease: by namespace, purpose and name.
+pub(crate) type LeaseName = (u32, LeaseKind, Box<str>);
+
+/// The leases of one cache.
+#[derive(Debug, Default)]
+pub(crate) struct Leases {
+    table: Mutex<Table>,
+    released: Arc<Notify>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    leases: HashMap<LeaseName, Lease>,
+    /// Grows with every lease given: a fencing token.
+    issued: u64,
+    sweep_at: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Lease {
+    token: u64,
+    until: Timestamp,
+}
+
+impl Leases {
+    /// Takes the lease if nobody holds it; its token.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Overloaded`] if the table is full of leases that are all held.
+    pub(crate) fn acquire(
+        &self,
+        name: &LeaseName,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Option<u64>, Error> {
+        let mut table = lock(&self.table);
+        if table.leases.get(name).is_some_and(|lease| now < lease.until) {
+            return Ok(None);
+        }
+        table.make_room(now)?;
+        table.issued += 1;
+        let token = table.issued;
+        table.leases.insert(name.clone(), Lease { token, until });
+        Ok(Some(token))
+    }
+
+    /// Moves the end of a lease that `token` still holds; whether it did.
+    pub(crate) fn extend(&self, name: &LeaseName, token: u64, now: Timestamp, until: Timestamp) -> bool {
+        let mut table = lock(&self.table);
+        let held = table
+            .leases
+            .get_mut(name)
+            .filter(|lease| lease.token == token && now < lease.until);
+        held.map(|lease| lease.until = until).is_some()
+    }
+
+    /// Gives a lease back that `token` still holds; whether it did.
+    pub(crate) fn release(&self, name: &LeaseName, token: u64, now: Timestamp) -> bool {
+        let mut table = lock(&self.table);
+        let held = table
+            .leases
+            .get(name)
+            .is_some_and(|lease| lease.token == token && now < lease.until);
+        if held {
+            table.leases.remove(name);
+        }
+        drop(table);
+        if held {
+            self.released.notify_waiters();
+        }
+        held
+    }
+
+    /// Whether `token` holds the lease.
+    pub(crate) fn holds(&self, name: &LeaseName, token: u64, now: Timestamp) -> bool {
+        self.until(name, now).is_some_and(|(holder, _)| holder == token)
+    }
+
+    /// Who holds the lease, and until when.
+    pub(crate) fn until(&self, name: &LeaseName, now: Timestamp) -> Option<(u64, Timestamp)> {
+        let table = lock(&self.table);
+        table
+            .leases
+            .get(name)
+            .filter(|lease| now < lease.until)
+            .map(|lease| (lease.token, lease.until))
+    }
+}
+
+impl Table {
+    /// Sweeps ended leases away whenever the table has doubled: constant work per lease.
+    fn make_room(&mut self, now: Timestamp) -> Result<(), Error> {
+        if self.leases.len() >= self.sweep_at.max(MIN_SWEEP) {
+            self.leases.retain(|_, lease| now < lease.until);
+            self.sweep_at = self.leases.len() * 2;
+        }
+        if self.leases.len() >= MAX_LEASES {
+            return Err(Error::new(
+                ErrorKind::Overloaded,
+                format!("{MAX_LEASES} locks and claims are held; shorten their leases"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+const MIN_SWEEP: usize = 1_024;
+/// About 100 MB of names and leases: more than that is a leak, and is said instead of fed.
+const MAX_LEASES: usize = 1_000_000;
+
+/// A held lock. Released by [`release`](Self::release) or on drop, and lost when its time ends.
+///
+/// It makes double work unlikely, not impossible: a holder that sleeps beyond its time shares the world with the next
+/// one. What must not happen twice compares [`fencing_token`](Self::fencing_token) where it takes effect.
+#[must_use = "a lock that is dropped is released"]
+#[derive(Debug)]
+pub struct LockGuard {
+    cache: Cache,
+    name: LeaseName,
+    token: u64,
+}
+
+impl LockGuard {
+    /// Whether the lock is still this guard's.
+    pub fn is_held(&self) -> bool {
+        self.cache
+            .inner
+            .leases
+            .holds(&self.name, self.token, self.cache.inner.clock.now())
+    }
+
+    /// A number that is larger for every later holder.
+    pub fn fencing_token(&self) -> u64 {
+        self.token
+    }
+
+    /// Holds the lock for `ttl` from now; whether it was still this guard's.
+    pub async fn renew(&self, ttl: Duration) -> bool {
+        let now = self.cache.inner.clock.now();
+        self.cache
+            .inner
+            .leases
+            .extend(&self.name, self.token, now, now + ttl)
+    }
+
+    /// Gives the lock back; whether it was still this guard's.
+    pub async fn release(self) -> bool {
+        self.give_back()
+    }
+
+    fn give_back(&self) -> bool {
+        self.cache
+            .inner
+            .leases
+            .release(&self.name, self.token, self.cache.inner.clock.now())
+    }
+}
+
+impl Drop for LockGuard {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+impl Cache {
+    /// Takes the lock of this name for at most `ttl`, if nobody holds it.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](ErrorKind::Invalid) for a zero `ttl`; [`Overloaded`](ErrorKind::Overloaded) if a million locks and
+    /// claims are held.
+    pub async fn try_lock(&self, name: &str, ttl: Duration) -> Result<Option<LockGuard>, Error> {
+        let name = self.lease(LeaseKind::Lock, name);
+        let token = self.take_lease(&name, "ttl", ttl)?;
+        Ok(token.map(|token| LockGuard {
+            cache: self.clone(),
+            name,
+            token,
+        }))
+    }
+
+    /// Takes the lock of this name for at most `ttl`, waiting up to `wait` while others hold it.
+    ///
+    /// # Errors
+    ///
+    /// [`Contended`](ErrorKind::Contended) if it is held all that time; otherwise as for [`try_lock`](Self::try_lock).
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped while waiting, it holds nothing.
+    pub async fn lock(&self, name: &str, ttl: Duration, wait: Duration) -> Result<LockGuard, Error> {
+        let acquire = async {
+            loop {
+                let released = self.inner.leases.released.notified();
+                tokio::pin!(released);
+                // Enabled before the try, so that no release between the two is missed.
+                released.as_mut().enable();
+                if let Some(guard) = self.try_lock(name, ttl).await? {
+                    return Ok(guard);
+                }
+                tokio::select! {
+                    () = released => {}
+                    () = tokio::time::sleep(self.lease_end(name)) => {}
+                }
+            }
+        };
+        match tokio::time::timeout(wait, acquire).await {
+            Ok(guard) => guard,
+            Err(_) => Err(Error::new(
+                ErrorKind::Contended,
+                format!("the lock `{name}` was held for all of {wait:?}"),
+            )),
+        }
+    }
+
+    pub(crate) fn lease(&self, kind: LeaseKind, name: &str) -> LeaseName {
+        (self.namespace.id, kind, name.into())
+    }
+
+    pub(crate) fn take_lease(
+        &self,
+        name: &LeaseName,
+        field: &str,
+        ttl: Duration,
+    ) -> Result<Option<u64>, Error> {
+        if ttl.is_zero() {
+            return Err(Error::invalid(format!(
+                "`{field}` is zero; a lease needs some time"
+            )));
+        }
+        let now = self.inner.clock.now();
+        self.inner.leases.acquire(name, now, now + ttl)
+    }
+
+    /// When to look again for a lock whose holder may never release it: at its end, and now and then before.
+    fn lease_end(&self, name: &str) -> Duration {
+        let now = self.inner.clock.now();
+        let end = self.inner.leases.until(&self.lease(LeaseKind::Lock, name), now);
+        end.map_or(Duration::ZERO, |(_, until)| until.since(now))
+            .clamp(Duration::from_millis(1), LOOK_AGAIN)
+    }
+}
+
+/// The cache's clock and the runtime's timer may run apart, as they do in tests.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(n: usize) -> LeaseName {
+        (0, LeaseKind::Claim, format!("{n}").into())
+    }
+
+    #[test]
+    fn ended_leases_make_room_and_held_ones_are_kept() {
+        let leases = Leases::default();
+        let end = Timestamp::from_nanos(10);
+        for n in 0..100_000 {
+            leases.acquire(&name(n), Timestamp::ZERO, end).unwrap().unwrap();
+        }
+        assert_eq!(leases.acquire(&name(7), Timestamp::ZERO, end).unwrap(), None);
+        for n in 0..200_000 {
+            let now = Timestamp::from_nanos(10 + n as u64);
+            leases
+                .acquire(&name(1_000_000 + n), now, now + Duration::from_nanos(1))
+                .unwrap()
+                .unwrap();
+        }
+        assert!(
+            lock(&leases.table).leases.len() <= 200_001,
+            "the table kept what had ended"
+        );
+    }
+
+    #[test]
+    fn only_the_holder_of_the_token_extends_and_releases() {
+        let leases = Leases::default();
+        let (now, end) = (Timestamp::ZERO, Timestamp::from_nanos(10));
+        let first = leases.acquire(&name(1), now, end).unwrap().unwrap();
+        assert!(!leases.release(&name(1), first + 1, now));
+        assert!(leases.extend(&name(1), first, now, Timestamp::from_nanos(20)));
+        let later = Timestamp::from_nanos(25);
+        let second = leases
+            .acquire(&name(1), later, Timestamp::from_nanos(40))
+            .unwrap()
+            .unwrap();
+        assert!(second > first, "fencing tokens grow");
+        assert!(
+            !leases.release(&name(1), first, later),
+            "the late holder frees nothing"
+        );
+        assert!(leases.holds(&name(1), second, later));
+    }
+}

@@ -1,0 +1,411 @@
+//! [`Cache`]: a cloneable handle whose methods each name a step and leave the doing to it.
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::entry::{AnyEntry, EntryId, EntryRef, Prehashed};
+use crate::epochs::{Epochs, Mark};
+use crate::error::{Error, ErrorKind, LoadError};
+use crate::flight::Flights;
+use crate::key::{CacheKey, KeyRef};
+use crate::loaded::{Loaded, Lookup, Stored};
+use crate::memory::Memory;
+use crate::options::EntryOptions;
+use crate::stats::{Stats, Tally};
+use crate::sync::{Arc, Mutex, lock};
+use crate::tag::TagSet;
+use crate::time::Clock;
+
+mod batch;
+mod builder;
+mod claim;
+mod context;
+mod failures;
+mod install;
+mod invalidate;
+mod lead;
+mod load;
+mod lock;
+mod memory_cache;
+mod near;
+mod refresh;
+mod tasks;
+mod typed;
+mod update;
+mod wire;
+mod write;
+
+pub use builder::CacheBuilder;
+pub use claim::Claim;
+pub use context::LoadContext;
+pub use invalidate::{Invalidation, KeyPattern};
+pub use lock::LockGuard;
+pub use memory_cache::{MemoryCache, MemoryCacheBuilder};
+pub use typed::Typed;
+
+use failures::Failures;
+use lead::{FlightContext, Settled};
+use lock::Leases;
+use tasks::Tasks;
+use wire::Wire;
+
+pub(crate) use load::{Loader, Plan, Work};
+
+/// What a [`Cache`] can hold: values that can be written to and read from a shared tier.
+///
+/// Implemented for everything that fits. For values without serde there is [`MemoryCache`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be cached: it must be `Serialize + DeserializeOwned + Send + Sync + 'static`",
+    note = "derive serde's `Serialize` and `Deserialize`, or use a `MemoryCache`, which needs neither"
+)]
+pub trait CacheValue: Serialize + DeserializeOwned + Send + Sync + 'static {}
+
+impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> CacheValue for T {}
+
+/// A cache: an in-process tier with single flight, stale fallback, tags and more; see the [crate docs](crate).
+///
+/// Clones are handles to the same cache. [`namespace`](Self::namespace) gives a handle to a part of it.
+#[derive(Clone)]
+pub struct Cache {
+    pub(crate) inner: Arc<Inner>,
+    namespace: Arc<Namespace>,
+}
+
+/// What all handles of one cache share.
+pub(crate) struct Inner {
+    name: Arc<str>,
+    clock: Arc<dyn Clock>,
+    memory: Memory,
+    epochs: Epochs,
+    flights: Arc<LoadFlights>,
+    failures: Failures,
+    leases: Leases,
+    namespaces: Mutex<Vec<Arc<Namespace>>>,
+    defaults: EntryOptions,
+    tasks: Tasks,
+    tally: Tally,
+    settings: Settings,
+}
+
+/// The loads in flight: by entry and by the types of value and error, so that every caller understands the result.
+pub(crate) type LoadFlights = Flights<lead::FlightId, FlightContext, Settled, Prehashed>;
+
+/// Engine-wide settings; their meaning is told at the builder's setters.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) max_load: Duration,
+    pub(crate) lock_wait: Duration,
+}
+
+/// A named part of a cache: keys, tags and prefixes of different namespaces never meet.
+#[derive(Debug)]
+pub(crate) struct Namespace {
+    id: u32,
+    text: Box<str>,
+    /// The marks of this namespace and of those around it: clearing an outer one clears this too.
+    marks: Vec<Arc<Mark>>,
+}
+
+impl Cache {
+    /// Starts building a cache. The name is its label in metrics and logs, and its outermost namespace.
+    pub fn builder(name: impl Into<String>) -> CacheBuilder {
+        CacheBuilder::new(name.into())
+    }
+
+    /// The name that the cache was built with.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// The namespace that this handle reads and writes, the cache's name first.
+    pub fn namespace_text(&self) -> &str {
+        &self.namespace.text
+    }
+
+    /// A handle to a part of this cache: its keys, tags and prefixes are apart from all others', and
+    /// [`clear`](Self::clear) on it clears only the part. Clearing the whole clears its parts as well.
+    ///
+    /// The cache remembers its namespaces for its lifetime, a few hundred bytes each.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](ErrorKind::Invalid) if the name is empty, longer than 64 bytes, or has characters other than
+    /// ASCII letters, digits, `_`, `-` and `.`.
+    pub fn namespace(&self, name: &str) -> Result<Self, Error> {
+        builder::check_name("namespace", name)?;
+        let text = format!("{}/{name}", self.namespace.text);
+        let mut namespaces = lock(&self.inner.namespaces);
+        if let Some(known) = namespaces.iter().find(|known| *known.text == *text) {
+            return Ok(self.at(known.clone()));
+        }
+        let id = u32::try_from(namespaces.len())
+            .map_err(|_| Error::invalid("the cache has more namespaces than it can number"))?;
+        let mut marks = self.namespace.marks.clone();
+        marks.push(self.inner.epochs.namespace_mark());
+        let namespace = Arc::new(Namespace {
+            id,
+            text: text.into(),
+            marks,
+        });
+        namespaces.push(namespace.clone());
+        Ok(self.at(namespace))
+    }
+
+    fn at(&self, namespace: Arc<Namespace>) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            namespace,
+        }
+    }
+
+    /// The value under `key`, loaded if need be by a loader that owns what it uses.
+    ///
+    /// * A fresh value is returned at once: no lock, no task, no allocation.
+    /// * Otherwise one load runs, however many callers want it, and all get its value or its error. It runs in a
+    ///   task of its own.
+    /// * A stale value ([`EntryOptions::stale_for`]) stands in for a load that fails or exceeds
+    ///   [`EntryOptions::soft_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Loader`] with the loader's error, shared by all who waited; [`LoadError::Cache`] for a load that
+    /// timed out, panicked, waits for itself, or has contradicting options. That the value could not be *stored* is
+    /// never an error.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping this future gives up this caller's interest. The load goes on for the others, and even without
+    /// others, unless [`EntryOptions::abort_when_abandoned`] says otherwise.
+    pub async fn get_or_load<T, E, F, Fut>(
+        &self,
+        key: &CacheKey,
+        options: impl Into<EntryOptions> + Send,
+        loader: F,
+    ) -> Result<Loaded<T>, LoadError<E>>
+    where
+        T: CacheValue,
+        E: Send + Sync + 'static,
+        F: FnOnce(LoadContext<T>) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        if let Some(hit) = self.hit(key.as_key()) {
+            return Ok(hit);
+        }
+        let work = Work::Owned(load::certain(loader));
+        self.read_through(key, options.into(), Plan::read(Wire::serde()), work)
+            .await?
+            .certain()
+    }
+
+    /// Like [`get_or_load`](Self::get_or_load), with a loader that may borrow from the caller.
+    ///
+    /// The load runs inside the caller's future. When that is dropped, the next waiter runs its own loader; when it
+    /// is not polled, waiters lose patience after
+    /// [`CacheBuilder::lock_wait`] and one of them loads. There are no background loads with a borrowing loader:
+    /// eager refresh does not start, and a soft timeout drops the load.
+    ///
+    /// # Errors
+    ///
+    /// As for [`get_or_load`](Self::get_or_load).
+    pub async fn get_or_load_borrowed<'a, T, E, F, Fut>(
+        &'a self,
+        key: &CacheKey,
+        options: impl Into<EntryOptions> + Send,
+        loader: F,
+    ) -> Result<Loaded<T>, LoadError<E>>
+    where
+        T: CacheValue,
+        E: Send + Sync + 'static,
+        F: FnOnce(LoadContext<T>) -> Fut + Send + 'a,
+        Fut: Future<Output = Result<T, E>> + Send + 'a,
+    {
+        if let Some(hit) = self.hit(key.as_key()) {
+            return Ok(hit);
+        }
+        let work = Work::Borrowed(load::certain(loader));
+        self.read_through(key, options.into(), Plan::read(Wire::serde()), work)
+            .await?
+            .certain()
+    }
+
+    /// Like [`get_or_load`](Self::get_or_load), for values that may not exist: the loader's `Ok(None)` is kept for
+    /// [`EntryOptions::negative_ttl`] and answers without another load.
+    ///
+    /// # Errors
+    ///
+    /// As for [`get_or_load`](Self::get_or_load).
+    pub async fn get_or_load_optional<T, E, F, Fut>(
+        &self,
+        key: &CacheKey,
+        options: impl Into<EntryOptions> + Send,
+        loader: F,
+    ) -> Result<Option<Loaded<T>>, LoadError<E>>
+    where
+        T: CacheValue,
+        E: Send + Sync + 'static,
+        F: FnOnce(LoadContext<T>) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Option<T>, E>> + Send + 'static,
+    {
+        if let Some(hit) = self.hit(key.as_key()) {
+            return Ok(Some(hit));
+        }
+        let work = Work::Owned(load::optional(loader));
+        let plan = Plan::read(Wire::serde()).accepting_negatives();
+        Ok(self
+            .read_through(key, options.into(), plan, work)
+            .await?
+            .optional())
+    }
+
+    /// Loads anew although a fresh value may be there, and announces the new one like [`set`](Self::set).
+    ///
+    /// It shares no load that began before the call. If it fails, the old entry stays.
+    ///
+    /// # Errors
+    ///
+    /// As for [`get_or_load`](Self::get_or_load).
+    pub async fn refresh<T, E, F, Fut>(
+        &self,
+        key: &CacheKey,
+        options: impl Into<EntryOptions> + Send,
+        loader: F,
+    ) -> Result<Loaded<T>, LoadError<E>>
+    where
+        T: CacheValue,
+        E: Send + Sync + 'static,
+        F: FnOnce(LoadContext<T>) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let work = Work::Owned(load::certain(loader));
+        self.read_through(key, options.into(), Plan::read(Wire::serde()).forced(), work)
+            .await?
+            .certain()
+    }
+
+    /// The fresh value under `key`, if a tier has one. Never loads, never returns a stale one.
+    pub async fn get<T: CacheValue>(&self, key: &CacheKey) -> Option<Loaded<T>> {
+        self.hit_or_miss(key.as_key())
+    }
+
+    /// What the tiers know about `key`, stale values included, and why not if they know nothing.
+    pub async fn lookup<T: CacheValue>(&self, key: &CacheKey) -> Lookup<T> {
+        self.look(key.as_key())
+    }
+
+    /// Whether a fresh value, or a fresh "no such value", is stored under `key`.
+    pub async fn contains(&self, key: &CacheKey) -> bool {
+        self.remaining_ttl(key).await.is_some()
+    }
+
+    /// How long the entry under `key` stays fresh; `None` if there is no fresh one.
+    pub async fn remaining_ttl(&self, key: &CacheKey) -> Option<Duration> {
+        self.remaining(key.as_key())
+    }
+
+    /// Stores `value` under `key`. A load of the key that began earlier cannot overwrite it.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](ErrorKind::Invalid) for contradicting options.
+    pub async fn set<T: CacheValue>(
+        &self,
+        key: &CacheKey,
+        value: T,
+        options: impl Into<EntryOptions> + Send,
+    ) -> Result<Stored, Error> {
+        self.write(key, Some(value), &options.into(), Wire::serde())
+    }
+
+    /// The fresh values under `keys`, in their order.
+    pub async fn get_many<T: CacheValue>(&self, keys: &[CacheKey]) -> Vec<Option<Loaded<T>>> {
+        keys.iter().map(|key| self.hit_or_miss(key.as_key())).collect()
+    }
+
+    /// Stores many values with the same options.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](ErrorKind::Invalid) for contradicting options; then nothing is stored.
+    pub async fn set_many<T: CacheValue>(
+        &self,
+        values: impl IntoIterator<Item = (CacheKey, T)> + Send,
+        options: impl Into<EntryOptions> + Send,
+    ) -> Result<Vec<Stored>, Error> {
+        let options = options.into();
+        values
+            .into_iter()
+            .map(|(key, value)| self.write(&key, Some(value), &options, Wire::serde()))
+            .collect()
+    }
+
+    /// Runs every task of this cache to its end, for at most `timeout`, and starts none from now on: later loads run
+    /// in their callers, and nothing is refreshed in the background.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](ErrorKind::Closed) with the number of tasks that had not ended.
+    pub async fn close(&self, timeout: Duration) -> Result<(), Error> {
+        match self.inner.tasks.close(timeout).await {
+            0 => Ok(()),
+            left => Err(Error::new(
+                ErrorKind::Closed,
+                format!(
+                    "cache `{}` was closed with {left} loads still running after {timeout:?}",
+                    self.name()
+                ),
+            )),
+        }
+    }
+
+    /// A reading of the counters and sizes.
+    pub fn stats(&self) -> Stats {
+        let inner = &self.inner;
+        Stats {
+            counters: inner.tally.read(),
+            entries: inner.memory.len() as u64,
+            weight: inner.memory.total_weight(),
+            evictions: inner.memory.evictions(),
+            loads_running: inner.tasks.loads_running() as u64,
+            waiters: inner.flights.waiting() as u64,
+        }
+    }
+
+    /// How many loads are in flight.
+    pub fn loads_in_flight(&self) -> usize {
+        self.inner.flights.len()
+    }
+
+    fn id(&self, key: &CacheKey) -> EntryId {
+        EntryId::new(self.namespace.id, key.clone())
+    }
+
+    fn entry_ref<'a>(&self, key: KeyRef<'a>) -> EntryRef<'a> {
+        EntryRef {
+            namespace: self.namespace.id,
+            key,
+        }
+    }
+
+    fn marks_of(&self, key: &CacheKey, tags: &TagSet) -> crate::epochs::Marks {
+        self.inner
+            .epochs
+            .marks(self.namespace.id, &self.namespace.marks, key.prefix(), tags)
+    }
+
+    fn current(&self, id: &EntryId) -> Option<AnyEntry> {
+        self.inner.memory.peek(id.as_ref())
+    }
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache")
+            .field("namespace", &self.namespace.text)
+            .field("memory", &self.inner.memory)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,303 @@
+//! One cached value with what is known about it.
+
+use std::any::Any;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::epochs::{Epochs, Marks, Standing};
+use crate::key::{CacheKey, KeyRef};
+use crate::sync::Arc;
+use crate::time::Timestamp;
+
+/// Which entry: a namespace of one cache, and a key in it.
+#[derive(Clone, Debug)]
+pub(crate) struct EntryId {
+    namespace: u32,
+    key: CacheKey,
+}
+
+/// An [`EntryId`] for looking up, which owns nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EntryRef<'a> {
+    pub(crate) namespace: u32,
+    pub(crate) key: KeyRef<'a>,
+}
+
+impl EntryId {
+    pub(crate) fn new(namespace: u32, key: CacheKey) -> Self {
+        Self { namespace, key }
+    }
+
+    pub(crate) fn key(&self) -> &CacheKey {
+        &self.key
+    }
+
+    pub(crate) fn namespace(&self) -> u32 {
+        self.namespace
+    }
+
+    pub(crate) fn as_ref(&self) -> EntryRef<'_> {
+        EntryRef {
+            namespace: self.namespace,
+            key: self.key.as_key(),
+        }
+    }
+
+    pub(crate) fn hash_code(&self) -> u64 {
+        self.as_ref().hash_code()
+    }
+}
+
+impl EntryRef<'_> {
+    /// The key's own hash, moved apart per namespace by an odd constant.
+    pub(crate) fn hash_code(self) -> u64 {
+        self.key.hash_code() ^ u64::from(self.namespace).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
+impl PartialEq for EntryId {
+    fn eq(&self, other: &Self) -> bool {
+        self.namespace == other.namespace && self.key == other.key
+    }
+}
+
+impl Eq for EntryId {}
+
+impl Hash for EntryId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash_code());
+    }
+}
+
+impl Hash for EntryRef<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash_code());
+    }
+}
+
+impl quick_cache::Equivalent<EntryId> for EntryRef<'_> {
+    fn equivalent(&self, id: &EntryId) -> bool {
+        self.namespace == id.namespace && self.key == id.key
+    }
+}
+
+/// Passes on the hash that keys carry: it was computed once, with a seed that is random per process.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Prehashed;
+
+impl BuildHasher for Prehashed {
+    type Hasher = PassOn;
+
+    fn build_hasher(&self) -> PassOn {
+        PassOn(0)
+    }
+}
+
+/// The hasher of [`Prehashed`].
+#[derive(Debug)]
+pub(crate) struct PassOn(u64);
+
+impl Hasher for PassOn {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    /// Not used by entry ids; spread, in case something else is hashed.
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0.rotate_left(5) ^ u64::from(*byte)).wrapping_mul(0x517c_c1b7_2722_0a95);
+        }
+    }
+}
+
+/// A value and its [`Meta`], in one allocation.
+#[derive(Debug)]
+pub(crate) struct Entry<T> {
+    pub(crate) meta: Meta,
+    pub(crate) value: T,
+}
+
+/// The value of an entry that says "there is no such value".
+#[derive(Debug)]
+pub(crate) struct Negative;
+
+/// An entry whose value's type is not known here.
+pub(crate) type AnyEntry = Arc<dyn Stored>;
+
+/// What can be asked of an entry without knowing its value's type.
+pub(crate) trait Stored: Any + Send + Sync {
+    fn meta(&self) -> &Meta;
+}
+
+impl<T: Send + Sync + 'static> Stored for Entry<T> {
+    fn meta(&self) -> &Meta {
+        &self.meta
+    }
+}
+
+/// The entry as one of `T`, if that is what it is.
+pub(crate) fn typed<T: Send + Sync + 'static>(entry: AnyEntry) -> Option<Arc<Entry<T>>> {
+    let any: Arc<dyn Any + Send + Sync> = entry;
+    any.downcast().ok()
+}
+
+/// A number that no other entry has.
+pub(crate) type Version = u128;
+
+/// What is known about an entry. Times are of the cache's clock.
+#[derive(Debug)]
+pub(crate) struct Meta {
+    pub(crate) version: Version,
+    pub(crate) loaded_at: Timestamp,
+    /// Fresh until here.
+    pub(crate) soft_at: Timestamp,
+    /// Gone from here on.
+    pub(crate) hard_at: Timestamp,
+    /// From here on, a hit may start a refresh.
+    pub(crate) eager_from: Timestamp,
+    /// How long the load took, smoothed over loads.
+    pub(crate) delta: Duration,
+    pub(crate) negative: bool,
+    /// Weight towards the bound of the in-process tier.
+    pub(crate) weight: u64,
+    /// The epoch at which its load began.
+    pub(crate) seen: u64,
+    pub(crate) marks: Marks,
+    /// The last mutation of its key that it outlived: its load's, or that of an `expire` that made it stale.
+    key_seen: AtomicU64,
+    /// The last epoch of moved marks at which the marks were found valid.
+    checked: AtomicU64,
+    /// Made stale by `expire`.
+    expired: AtomicBool,
+    /// Served stale without another load until then: a load failed.
+    throttled_until: AtomicU64,
+    /// No refresh starts before this: one runs, or one failed.
+    refresh_from: AtomicU64,
+    refresh_failures: AtomicU32,
+}
+
+/// The plain part of [`Meta`], as it is decided when a value is stored.
+#[derive(Clone, Debug)]
+pub(crate) struct Birth {
+    pub(crate) loaded_at: Timestamp,
+    pub(crate) soft_at: Timestamp,
+    pub(crate) hard_at: Timestamp,
+    pub(crate) eager_from: Timestamp,
+    pub(crate) delta: Duration,
+    pub(crate) negative: bool,
+    pub(crate) weight: u64,
+    pub(crate) seen: u64,
+    pub(crate) marks: Marks,
+}
+
+impl Meta {
+    pub(crate) fn new(birth: Birth) -> Self {
+        let Birth {
+            loaded_at,
+            soft_at,
+            hard_at,
+            eager_from,
+            delta,
+            negative,
+            weight,
+            seen,
+            marks,
+        } = birth;
+        Self {
+            version: rand::random(),
+            loaded_at,
+            soft_at,
+            hard_at,
+            eager_from,
+            delta,
+            negative,
+            weight,
+            seen,
+            marks,
+            key_seen: AtomicU64::new(seen),
+            checked: AtomicU64::new(seen),
+            expired: AtomicBool::new(false),
+            throttled_until: AtomicU64::new(0),
+            refresh_from: AtomicU64::new(0),
+            refresh_failures: AtomicU32::new(0),
+        }
+    }
+
+    /// What the entry's marks say. Mostly one comparison: marks are looked at again only after some mark moved.
+    pub(crate) fn standing(&self, epochs: &Epochs) -> Standing {
+        let moved = epochs.marks_moved();
+        if self.checked.load(Ordering::Relaxed) >= moved {
+            return self.expiry();
+        }
+        match self.marks.standing(self.seen) {
+            Standing::Valid => {
+                self.checked.fetch_max(moved, Ordering::Relaxed);
+                self.expiry()
+            }
+            other => other,
+        }
+    }
+
+    fn expiry(&self) -> Standing {
+        if self.expired.load(Ordering::Relaxed) {
+            Standing::Stale
+        } else {
+            Standing::Valid
+        }
+    }
+
+    pub(crate) fn key_seen(&self) -> u64 {
+        self.key_seen.load(Ordering::SeqCst)
+    }
+
+    /// Notes the mutation that put the entry in its place.
+    pub(crate) fn stored_at_epoch(&self, epoch: u64) {
+        self.key_seen.fetch_max(epoch, Ordering::SeqCst);
+    }
+
+    /// Makes the entry stale by a mutation of its key with this epoch.
+    pub(crate) fn expire(&self, epoch: u64) {
+        self.key_seen.fetch_max(epoch, Ordering::SeqCst);
+        self.expired.store(true, Ordering::SeqCst);
+        self.throttled_until.store(0, Ordering::SeqCst);
+    }
+
+    pub(crate) fn throttle(&self, until: Timestamp) {
+        self.throttled_until.store(until.as_nanos(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_throttled(&self, now: Timestamp) -> bool {
+        now.as_nanos() < self.throttled_until.load(Ordering::Relaxed)
+    }
+
+    /// Takes the right to refresh until `until`; one caller gets it.
+    pub(crate) fn claim_refresh(&self, now: Timestamp, until: Timestamp) -> bool {
+        let from = self.refresh_from.load(Ordering::Relaxed);
+        from <= now.as_nanos()
+            && self
+                .refresh_from
+                .compare_exchange(from, until.as_nanos(), Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// Gives the right to refresh back, for `from` on.
+    pub(crate) fn allow_refresh(&self, from: Timestamp) {
+        self.refresh_from.store(from.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// Counts a failed refresh; how many there were in a row.
+    pub(crate) fn refresh_failed(&self) -> u32 {
+        self.refresh_failures
+            .fetch_add(1, Ordering::Relaxed)
+            .saturating_add(1)
+    }
+
+    pub(crate) fn age(&self, now: Timestamp) -> Duration {
+        now.since(self.loaded_at)
+    }
+}

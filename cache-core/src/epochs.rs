@@ -1,0 +1,491 @@
+//! What was invalidated when, in the order in which this node learned of it.
+//!
+//! Every mutation takes the next number of one sequence, its *epoch*. A load, a read of the shared tier or a `set`
+//! notes the epoch at which it began (its *seen*). The rule behind everything else:
+//!
+//! > What began before an invalidation is never readable after it.
+//!
+//! It is enforced at two places, each where it costs least:
+//!
+//! * **Per key, when an entry is stored.** Mutating a key and storing under it exclude each other, and a store is
+//!   refused if the key, or a pattern that may cover it, was mutated later than the store's *seen*. The record of
+//!   mutated keys is bounded: forgotten keys raise a floor, and what is absent counts as mutated at the floor.
+//! * **Per mark, when an entry is read.** A tag, a prefix and a namespace is a [`Mark`] that remembers its last
+//!   invalidation; an entry keeps pointers to its marks and is valid while none moved since its *seen*. Invalidating
+//!   is therefore one atomic store, however many entries carry the mark.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::entry::{EntryId, Prehashed};
+use crate::sync::{Arc, Mutex, MutexGuard, lock};
+use crate::tag::TagSet;
+use crate::time::Timestamp;
+
+/// The sequence, the record of mutated keys, and the registry of marks.
+#[derive(Debug)]
+pub(crate) struct Epochs {
+    sequence: AtomicU64,
+    /// The epoch of the last moved mark: entries checked since then need no new check.
+    marks_moved: AtomicU64,
+    /// Every store that began before this epoch is refused, whatever its key.
+    floor: AtomicU64,
+    stripes: Box<[Mutex<Stripe>]>,
+    marks: Box<[Mutex<Names>]>,
+    /// New marks count as invalidated at this epoch: marks that were forgotten may have been.
+    marks_floor: AtomicU64,
+}
+
+/// Why a store did not happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The key was mutated since the store's load began.
+    Mutated,
+    /// An invalidation holds stores off for a while.
+    HeldOff,
+}
+
+/// The last mutations of the keys of one stripe.
+#[derive(Debug, Default)]
+struct Stripe {
+    keys: HashMap<EntryId, Mutation, Prehashed>,
+    floor: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Mutation {
+    epoch: u64,
+    held_until: Timestamp,
+}
+
+impl Epochs {
+    pub(crate) fn new() -> Self {
+        Self {
+            sequence: AtomicU64::new(1),
+            marks_moved: AtomicU64::new(0),
+            floor: AtomicU64::new(0),
+            stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
+            marks: (0..STRIPES).map(|_| Mutex::default()).collect(),
+            marks_floor: AtomicU64::new(0),
+        }
+    }
+
+    /// The epoch of now: what begins after this call has seen everything up to it.
+    pub(crate) fn seen(&self) -> u64 {
+        self.sequence.load(Ordering::SeqCst)
+    }
+
+    fn next(&self) -> u64 {
+        self.sequence.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Mutates a key: `act` runs with the key's new epoch while no store of it can happen.
+    pub(crate) fn mutate<R>(&self, id: &EntryId, held_until: Timestamp, act: impl FnOnce(u64) -> R) -> R {
+        let mut stripe = self.stripe(id);
+        let epoch = self.next();
+        stripe.record(id, epoch, held_until);
+        act(epoch)
+    }
+
+    /// Mutates a key if nothing happened to it since `seen`.
+    pub(crate) fn mutate_since<R>(
+        &self,
+        id: &EntryId,
+        seen: u64,
+        now: Timestamp,
+        act: impl FnOnce(u64) -> R,
+    ) -> Result<R, Refusal> {
+        self.mutate_if(id, seen, now, || true, act)
+    }
+
+    /// Mutates a key if nothing happened to it since `seen` and `holds` says so.
+    pub(crate) fn mutate_if<R>(
+        &self,
+        id: &EntryId,
+        seen: u64,
+        now: Timestamp,
+        holds: impl FnOnce() -> bool,
+        act: impl FnOnce(u64) -> R,
+    ) -> Result<R, Refusal> {
+        let mut stripe = self.stripe(id);
+        self.permit(&stripe, id, seen, now)?;
+        if !holds() {
+            return Err(Refusal::Mutated);
+        }
+        let epoch = self.next();
+        stripe.record(id, epoch, Timestamp::ZERO);
+        Ok(act(epoch))
+    }
+
+    /// Stores under a key if nothing happened to it since `seen`; `act` runs while no mutation of it can happen.
+    pub(crate) fn store<R>(
+        &self,
+        id: &EntryId,
+        seen: u64,
+        now: Timestamp,
+        act: impl FnOnce() -> R,
+    ) -> Result<R, Refusal> {
+        let stripe = self.stripe(id);
+        self.permit(&stripe, id, seen, now)?;
+        Ok(act())
+    }
+
+    /// Whether the key was, or may have been, mutated since `seen`.
+    pub(crate) fn mutated_since(&self, id: &EntryId, seen: u64) -> bool {
+        self.floor.load(Ordering::SeqCst) > seen || self.stripe(id).last(id).epoch > seen
+    }
+
+    /// Refuses every store that began before now: for mutations that name keys by a pattern.
+    pub(crate) fn raise_floor(&self) {
+        self.floor.fetch_max(self.next(), Ordering::SeqCst);
+    }
+
+    fn permit(&self, stripe: &Stripe, id: &EntryId, seen: u64, now: Timestamp) -> Result<(), Refusal> {
+        let last = stripe.last(id);
+        if now < last.held_until {
+            return Err(Refusal::HeldOff);
+        }
+        if last.epoch > seen || self.floor.load(Ordering::SeqCst) > seen {
+            return Err(Refusal::Mutated);
+        }
+        Ok(())
+    }
+
+    fn stripe(&self, id: &EntryId) -> MutexGuard<'_, Stripe> {
+        lock(&self.stripes[id.hash_code() as usize % STRIPES])
+    }
+}
+
+impl Stripe {
+    fn last(&self, id: &EntryId) -> Mutation {
+        let floor = Mutation {
+            epoch: self.floor,
+            held_until: Timestamp::ZERO,
+        };
+        self.keys.get(id).map_or(floor, |last| Mutation {
+            epoch: last.epoch.max(self.floor),
+            ..*last
+        })
+    }
+
+    fn record(&mut self, id: &EntryId, epoch: u64, held_until: Timestamp) {
+        if let Some(last) = self.keys.get_mut(id) {
+            *last = Mutation {
+                epoch,
+                held_until: held_until.max(last.held_until),
+            };
+            return;
+        }
+        if self.keys.len() >= KEYS_PER_STRIPE {
+            self.forget_older_half();
+        }
+        self.keys.insert(id.clone(), Mutation { epoch, held_until });
+    }
+
+    /// Holds are kept as long as there is room for them: they are few, and forgetting one would let a store through.
+    fn forget_older_half(&mut self) {
+        let mut epochs: Vec<u64> = self.keys.values().map(|last| last.epoch).collect();
+        let middle = epochs.len() / 2;
+        let (_, median, _) = epochs.select_nth_unstable(middle);
+        let median = *median;
+        self.floor = self.floor.max(median);
+        self.keys
+            .retain(|_, last| last.epoch > median || last.held_until > Timestamp::ZERO);
+        if self.keys.len() >= 8 * KEYS_PER_STRIPE {
+            self.keys.clear();
+        }
+    }
+}
+
+/// A tag, a prefix or a namespace, and when it was last invalidated.
+#[derive(Debug, Default)]
+pub(crate) struct Mark {
+    hard: AtomicU64,
+    soft: AtomicU64,
+    /// Stores under this mark are refused until then, in nanoseconds of the cache's clock.
+    held_until: AtomicU64,
+}
+
+/// How thoroughly to invalidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Strength {
+    /// The old values are gone.
+    Hard,
+    /// The old values are stale: they may still stand in for a failing load.
+    Soft,
+}
+
+/// What an entry's marks say about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Valid,
+    Stale,
+    Invalid,
+}
+
+/// The marks that one entry carries: its namespaces, its prefix, its tags.
+#[derive(Clone, Debug)]
+pub(crate) struct Marks {
+    scope: Scope,
+    tags: Vec<Arc<Mark>>,
+}
+
+/// The marks that every entry of one prefix carries.
+pub(crate) type Scope = Arc<[Arc<Mark>]>;
+
+/// Marks by name: a scope is found by namespace and prefix, a tag by namespace and tag.
+#[derive(Debug, Default)]
+struct Names {
+    marks: HashMap<(u32, Kind, Box<str>), Arc<Mark>>,
+    scopes: HashMap<(u32, Box<str>), Scope>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    Tag,
+    Prefix,
+}
+
+impl Marks {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Mark>> {
+        self.scope.iter().chain(&self.tags)
+    }
+
+    /// Adds tags that became known later.
+    pub(crate) fn extend(&mut self, tags: impl IntoIterator<Item = Arc<Mark>>) {
+        for tag in tags {
+            if !self.tags.iter().any(|known| Arc::ptr_eq(known, &tag)) {
+                self.tags.push(tag);
+            }
+        }
+    }
+
+    /// What became of something that began at `seen`.
+    pub(crate) fn standing(&self, seen: u64) -> Standing {
+        let mut standing = Standing::Valid;
+        for mark in self.iter() {
+            if mark.hard.load(Ordering::SeqCst) > seen {
+                return Standing::Invalid;
+            }
+            if mark.soft.load(Ordering::SeqCst) > seen {
+                standing = Standing::Stale;
+            }
+        }
+        standing
+    }
+
+    /// Whether a mark was hard-invalidated after `seen` and not after `joined`.
+    pub(crate) fn moved_between(&self, seen: u64, joined: u64) -> bool {
+        self.iter()
+            .any(|mark| (seen + 1..=joined).contains(&mark.hard.load(Ordering::SeqCst)))
+    }
+
+    pub(crate) fn held_off(&self, now: Timestamp) -> bool {
+        self.iter()
+            .any(|mark| now.as_nanos() < mark.held_until.load(Ordering::SeqCst))
+    }
+}
+
+impl Epochs {
+    /// The epoch of the last moved mark.
+    pub(crate) fn marks_moved(&self) -> u64 {
+        self.marks_moved.load(Ordering::Acquire)
+    }
+
+    /// Invalidates everything that carries `mark` and began before now.
+    pub(crate) fn move_mark(&self, mark: &Mark, strength: Strength, held_until: Timestamp) {
+        let epoch = self.next();
+        mark.held_until.fetch_max(held_until.as_nanos(), Ordering::SeqCst);
+        match strength {
+            Strength::Hard => mark.hard.fetch_max(epoch, Ordering::SeqCst),
+            Strength::Soft => mark.soft.fetch_max(epoch, Ordering::SeqCst),
+        };
+        self.marks_moved.fetch_max(epoch, Ordering::SeqCst);
+    }
+
+    /// A new mark that nobody can have forgotten: for namespaces, which are kept for the cache's life.
+    pub(crate) fn namespace_mark(&self) -> Arc<Mark> {
+        Arc::default()
+    }
+
+    /// The mark of this name, made if need be.
+    pub(crate) fn mark(&self, namespace: u32, kind: Kind, name: &str) -> Arc<Mark> {
+        let mut names = self.names(namespace, name);
+        if let Some(mark) = names.marks.get(&(namespace, kind, Box::from(name))) {
+            return mark.clone();
+        }
+        if names.marks.len() >= NAMES_PER_STRIPE {
+            self.forget_unused(&mut names);
+        }
+        let mark = Arc::new(Mark::default());
+        mark.hard
+            .store(self.marks_floor.load(Ordering::SeqCst), Ordering::SeqCst);
+        names
+            .marks
+            .insert((namespace, kind, Box::from(name)), mark.clone());
+        mark
+    }
+
+    pub(crate) fn tag_marks(&self, namespace: u32, tags: &TagSet) -> Vec<Arc<Mark>> {
+        tags.iter()
+            .map(|tag| self.mark(namespace, Kind::Tag, tag.as_str()))
+            .collect()
+    }
+
+    /// The marks of an entry: of its namespaces (`above`), its prefix and its tags.
+    pub(crate) fn marks(&self, namespace: u32, above: &[Arc<Mark>], prefix: &str, tags: &TagSet) -> Marks {
+        Marks {
+            scope: self.scope(namespace, above, prefix),
+            tags: self.tag_marks(namespace, tags),
+        }
+    }
+
+    fn scope(&self, namespace: u32, above: &[Arc<Mark>], prefix: &str) -> Scope {
+        if let Some(scope) = self
+            .names(namespace, prefix)
+            .scopes
+            .get(&(namespace, Box::from(prefix)))
+        {
+            return scope.clone();
+        }
+        let mark = self.mark(namespace, Kind::Prefix, prefix);
+        let scope: Scope = above.iter().cloned().chain([mark]).collect();
+        let mut names = self.names(namespace, prefix);
+        names
+            .scopes
+            .entry((namespace, Box::from(prefix)))
+            .or_insert(scope)
+            .clone()
+    }
+
+    /// Forgets marks that no entry and no load holds, and remembers the latest of their invalidations for all of them.
+    fn forget_unused(&self, names: &mut Names) {
+        names.scopes.retain(|_, scope| Arc::strong_count(scope) > 1);
+        let mut floor = 0;
+        names.marks.retain(|_, mark| {
+            let used = Arc::strong_count(mark) > 1;
+            if !used {
+                floor = floor
+                    .max(mark.hard.load(Ordering::SeqCst))
+                    .max(mark.soft.load(Ordering::SeqCst));
+            }
+            used
+        });
+        self.marks_floor.fetch_max(floor, Ordering::SeqCst);
+    }
+
+    fn names(&self, namespace: u32, name: &str) -> MutexGuard<'_, Names> {
+        let hash = name.bytes().fold(u64::from(namespace), |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        lock(&self.marks[(hash ^ (hash >> 32)) as usize % STRIPES])
+    }
+}
+
+/// The end of a hold-off that starts now; none for a zero one.
+pub(crate) fn held_until(now: Timestamp, hold: Duration) -> Timestamp {
+    if hold.is_zero() {
+        Timestamp::ZERO
+    } else {
+        now + hold
+    }
+}
+
+const STRIPES: usize = 256;
+/// With 256 stripes: the last 16,384 mutated keys are known exactly.
+const KEYS_PER_STRIPE: usize = 64;
+/// With 256 stripes: about 65,536 marks beyond those that entries hold.
+const NAMES_PER_STRIPE: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::CacheKey;
+
+    const NOW: Timestamp = Timestamp::from_nanos(1_000);
+
+    fn id(n: u64) -> EntryId {
+        EntryId::new(0, CacheKey::build("k", n).unwrap())
+    }
+
+    #[test]
+    fn a_store_that_began_before_a_mutation_is_refused() {
+        let epochs = Epochs::new();
+        let seen = epochs.seen();
+        assert_eq!(epochs.store(&id(1), seen, NOW, || ()), Ok(()));
+        epochs.mutate(&id(1), Timestamp::ZERO, |_| ());
+        assert_eq!(epochs.store(&id(1), seen, NOW, || ()), Err(Refusal::Mutated));
+        assert_eq!(epochs.store(&id(1), epochs.seen(), NOW, || ()), Ok(()));
+    }
+
+    #[test]
+    fn forgetting_mutations_refuses_more_and_never_less() {
+        let epochs = Epochs::new();
+        let seen = epochs.seen();
+        epochs.mutate(&id(0), Timestamp::ZERO, |_| ());
+        for n in 1..200_000 {
+            epochs.mutate(&id(n), Timestamp::ZERO, |_| ());
+        }
+        assert_eq!(epochs.store(&id(0), seen, NOW, || ()), Err(Refusal::Mutated));
+        let records: usize = epochs.stripes.iter().map(|stripe| lock(stripe).keys.len()).sum();
+        assert!(records <= STRIPES * KEYS_PER_STRIPE, "{records} records are kept");
+    }
+
+    #[test]
+    fn a_hold_off_refuses_stores_until_its_end() {
+        let epochs = Epochs::new();
+        epochs.mutate(&id(1), held_until(NOW, Duration::from_nanos(500)), |_| ());
+        let seen = epochs.seen();
+        assert_eq!(
+            epochs.store(&id(1), seen, Timestamp::from_nanos(1_499), || ()),
+            Err(Refusal::HeldOff)
+        );
+        assert_eq!(
+            epochs.store(&id(1), seen, Timestamp::from_nanos(1_500), || ()),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn a_moved_mark_ends_what_began_before_and_nothing_else() {
+        let epochs = Epochs::new();
+        let tags = TagSet::new(["a", "b"]).unwrap();
+        let before = epochs.seen();
+        let marks = epochs.marks(0, &[], "user", &tags);
+        assert_eq!(marks.standing(before), Standing::Valid);
+        epochs.move_mark(
+            &epochs.mark(0, Kind::Tag, "other"),
+            Strength::Hard,
+            Timestamp::ZERO,
+        );
+        assert_eq!(marks.standing(before), Standing::Valid);
+        epochs.move_mark(&epochs.mark(0, Kind::Tag, "b"), Strength::Soft, Timestamp::ZERO);
+        assert_eq!(marks.standing(before), Standing::Stale);
+        epochs.move_mark(
+            &epochs.mark(0, Kind::Prefix, "user"),
+            Strength::Hard,
+            Timestamp::ZERO,
+        );
+        assert_eq!(marks.standing(before), Standing::Invalid);
+        assert_eq!(marks.standing(epochs.seen()), Standing::Valid);
+    }
+
+    #[test]
+    fn a_forgotten_mark_counts_as_invalidated_and_the_registry_stays_bounded() {
+        let epochs = Epochs::new();
+        let seen = epochs.seen();
+        epochs.move_mark(
+            &epochs.mark(0, Kind::Tag, "gone"),
+            Strength::Hard,
+            Timestamp::ZERO,
+        );
+        for n in 0..400_000 {
+            epochs.mark(0, Kind::Tag, &format!("tag-{n}"));
+        }
+        let marks = epochs.marks(0, &[], "p", &TagSet::new(["gone"]).unwrap());
+        assert_eq!(marks.standing(seen), Standing::Invalid);
+        let count: usize = epochs.marks.iter().map(|names| lock(names).marks.len()).sum();
+        assert!(count <= STRIPES * NAMES_PER_STRIPE, "{count} marks are kept");
+    }
+}

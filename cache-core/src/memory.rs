@@ -1,0 +1,156 @@
+//! The in-process tier: a bounded map of entries, and nothing more.
+//!
+//! Time, tags and versions live in the entries and are judged by the engine; this only bounds and evicts. A lookup
+//! takes a shard's read lock, hashes nothing (keys carry their hash) and allocates nothing.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use quick_cache::sync::Cache as Store;
+use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
+
+use crate::entry::{AnyEntry, EntryId, EntryRef, Prehashed};
+use crate::error::Error;
+use crate::sync::Arc;
+
+/// The in-process tier.
+pub(crate) struct Memory {
+    store: Store<EntryId, AnyEntry, ByMeta, Prehashed, CountEvictions>,
+    bound: Bound,
+    evicted: Arc<AtomicU64>,
+}
+
+/// How much the tier may hold. With both limits, the one that is reached first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bound {
+    pub(crate) bytes: Option<u64>,
+    pub(crate) entries: Option<u64>,
+}
+
+impl Memory {
+    pub(crate) fn new(bound: Bound) -> Result<Self, Error> {
+        let evicted = Arc::new(AtomicU64::new(0));
+        let capacity = bound.capacity();
+        let items = bound
+            .entries
+            .unwrap_or(capacity / TYPICAL_WEIGHT)
+            .clamp(16, 1 << 24);
+        let options = OptionsBuilder::new()
+            .weight_capacity(capacity)
+            .estimated_items_capacity(usize::try_from(items).unwrap_or(usize::MAX))
+            .build()
+            .map_err(|error| Error::invalid(format!("the bound of the in-process tier: {error:?}")))?;
+        let store = Store::with_options(options, ByMeta, Prehashed, CountEvictions(evicted.clone()));
+        Ok(Self {
+            store,
+            bound,
+            evicted,
+        })
+    }
+
+    /// What an entry weighs whose key and value take so many bytes.
+    pub(crate) fn weight(&self, key: usize, value: usize) -> u64 {
+        self.bound.weight(key, value)
+    }
+
+    /// Whether weights depend on how large values are.
+    pub(crate) fn weighs_values(&self) -> bool {
+        self.bound.bytes.is_some()
+    }
+
+    pub(crate) fn get(&self, id: EntryRef<'_>) -> Option<AnyEntry> {
+        self.store.get(&id)
+    }
+
+    /// Looks without making the entry look used.
+    pub(crate) fn peek(&self, id: EntryRef<'_>) -> Option<AnyEntry> {
+        self.store.peek(&id)
+    }
+
+    /// An entry that is too heavy for the tier is not kept, and neither is what stood in its place.
+    pub(crate) fn insert(&self, id: EntryId, entry: AnyEntry) {
+        if entry.meta().weight > self.store.shard_capacity() {
+            self.evicted.fetch_add(1, Ordering::Relaxed);
+            self.store.remove(&id.as_ref());
+            return;
+        }
+        self.store.insert(id, entry);
+    }
+
+    pub(crate) fn remove(&self, id: EntryRef<'_>) -> Option<AnyEntry> {
+        self.store.remove(&id).map(|(_, entry)| entry)
+    }
+
+    /// Removes `entry` unless another one took its place.
+    pub(crate) fn remove_same(&self, id: EntryRef<'_>, entry: &AnyEntry) {
+        let version = entry.meta().version;
+        self.store
+            .remove_if(&id, |current| current.meta().version == version);
+    }
+
+    pub(crate) fn retain(&self, keep: impl Fn(&EntryId, &AnyEntry) -> bool) {
+        self.store.retain(keep);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.store.len()
+    }
+
+    pub(crate) fn total_weight(&self) -> u64 {
+        self.store.weight()
+    }
+
+    pub(crate) fn evictions(&self) -> u64 {
+        self.evicted.load(Ordering::Relaxed)
+    }
+}
+
+impl Bound {
+    fn capacity(self) -> u64 {
+        self.bytes.or(self.entries).unwrap_or(u64::MAX)
+    }
+
+    fn weight(self, key: usize, value: usize) -> u64 {
+        let Some(bytes) = self.bytes else { return 1 };
+        // With both limits, an entry weighs at least its share of the bytes: then the count holds as well.
+        let share = self.entries.map_or(0, |entries| bytes.div_ceil(entries.max(1)));
+        (key as u64)
+            .saturating_add(value as u64)
+            .saturating_add(ENTRY_OVERHEAD)
+            .max(share)
+    }
+}
+
+impl std::fmt::Debug for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Memory")
+            .field("bound", &self.bound)
+            .field("entries", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an entry costs beyond its key's text and its encoded value: metadata, two allocations, the map's slot.
+const ENTRY_OVERHEAD: u64 = 200;
+
+/// Only sizes the first tables; being wrong costs a few reallocations.
+const TYPICAL_WEIGHT: u64 = 1_024;
+
+#[derive(Clone, Debug)]
+struct ByMeta;
+
+impl Weighter<EntryId, AnyEntry> for ByMeta {
+    fn weight(&self, _: &EntryId, entry: &AnyEntry) -> u64 {
+        entry.meta().weight
+    }
+}
+
+#[derive(Clone, Debug)]
+struct CountEvictions(Arc<AtomicU64>);
+
+impl Lifecycle<EntryId, AnyEntry> for CountEvictions {
+    type RequestState = ();
+
+    fn on_evict(&self, (): &mut (), _: EntryId, _: AnyEntry) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,197 @@
+//! Time as a value: [`Timestamp`], and the [`Clock`] that everything else takes it from.
+//!
+//! This is the only file of the workspace's libraries that reads the machine's clock; a lint keeps it so. Time is
+//! monotonic: setting the wall clock moves nothing here.
+//!
+//! A hit may be asked for tens of millions of times a second, and a precise clock read costs more than the rest of
+//! it. A clock therefore has two faces: [`Clock::now`] is precise, [`Clock::coarse`] may lag by up to
+//! [`COARSE_LAG`] but never runs ahead. An expiry that is near is decided by the precise one, so that TTLs hold to
+//! the millisecond at the price of the cheap one.
+
+use std::fmt;
+use std::ops::Add;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// A point on a [`Clock`]'s own monotonic line, in nanoseconds.
+///
+/// Comparable only with timestamps of the same clock; it says nothing about the time of day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The clock's origin.
+    pub const ZERO: Self = Self(0);
+    /// Later than anything that happens: "never".
+    pub const MAX: Self = Self(u64::MAX);
+
+    /// The point this many nanoseconds after the clock's origin.
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Nanoseconds since the clock's origin.
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// The time from `earlier` to this; zero when `earlier` is not earlier.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// This point moved back by `duration`, at most to the origin.
+    pub fn before(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(nanos(duration)))
+    }
+}
+
+impl Add<Duration> for Timestamp {
+    type Output = Self;
+
+    /// Saturates at [`Timestamp::MAX`].
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(duration)))
+    }
+}
+
+/// Where a cache takes its time from.
+///
+/// Implementations must be monotonic, and `coarse` must never be ahead of `now`.
+pub trait Clock: Send + Sync + fmt::Debug + 'static {
+    /// The precise time.
+    fn now(&self) -> Timestamp;
+
+    /// The time, at most [`COARSE_LAG`] behind [`Clock::now`] and never ahead of it.
+    fn coarse(&self) -> Timestamp {
+        self.now()
+    }
+}
+
+/// How far [`Clock::coarse`] may lag: a timer tick of the slowest common kernel configuration, and some.
+pub const COARSE_LAG: Duration = Duration::from_millis(12);
+
+/// The machine's monotonic clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        monotonic::now()
+    }
+
+    fn coarse(&self) -> Timestamp {
+        monotonic::coarse()
+    }
+}
+
+/// The clock of the tokio runtime, which `tokio::time::pause` stops and `advance` moves.
+///
+/// For tests that steer timers and expiry together. Precise only.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TokioClock;
+
+impl Clock for TokioClock {
+    #[expect(clippy::disallowed_methods, reason = "this file is where clocks are read")]
+    fn now(&self) -> Timestamp {
+        static ORIGIN: OnceLock<Instant> = OnceLock::new();
+        let origin = ORIGIN.get_or_init(Instant::now);
+        // One day of head start, so that a paused clock that began before the origin still has a past.
+        let since = tokio::time::Instant::now()
+            .into_std()
+            .saturating_duration_since(*origin);
+        Timestamp::ZERO + Duration::from_secs(86_400) + since
+    }
+}
+
+/// So many seconds, as a [`Duration`].
+pub const fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// So many minutes, as a [`Duration`].
+pub const fn minutes(n: u64) -> Duration {
+    Duration::from_secs(n.saturating_mul(60))
+}
+
+/// So many hours, as a [`Duration`].
+pub const fn hours(n: u64) -> Duration {
+    Duration::from_secs(n.saturating_mul(3_600))
+}
+
+/// So many days, as a [`Duration`].
+pub const fn days(n: u64) -> Duration {
+    Duration::from_secs(n.saturating_mul(86_400))
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(target_os = "linux")]
+mod monotonic {
+    use rustix::time::{ClockId, Timespec, clock_gettime};
+
+    use super::Timestamp;
+
+    pub(super) fn now() -> Timestamp {
+        from_spec(clock_gettime(ClockId::Monotonic))
+    }
+
+    /// The same line as `now`, as of the last timer tick.
+    pub(super) fn coarse() -> Timestamp {
+        from_spec(clock_gettime(ClockId::MonotonicCoarse))
+    }
+
+    fn from_spec(spec: Timespec) -> Timestamp {
+        // A monotonic clock counts from boot: neither field is negative.
+        Timestamp(
+            (spec.tv_sec as u64)
+                .wrapping_mul(1_000_000_000)
+                .wrapping_add(spec.tv_nsec as u64),
+        )
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod monotonic {
+    use std::sync::OnceLock;
+    use std::time::Instant;
+
+    use super::Timestamp;
+
+    #[expect(clippy::disallowed_methods, reason = "this file is where clocks are read")]
+    pub(super) fn now() -> Timestamp {
+        static ORIGIN: OnceLock<Instant> = OnceLock::new();
+        let origin = ORIGIN.get_or_init(Instant::now);
+        Timestamp::ZERO + origin.elapsed()
+    }
+
+    pub(super) fn coarse() -> Timestamp {
+        now()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_coarse_clock_lags_within_its_bound_and_never_leads() {
+        for _ in 0..1_000 {
+            let coarse = SystemClock.coarse();
+            let now = SystemClock.now();
+            assert!(coarse <= now, "coarse {coarse:?} ran ahead of {now:?}");
+        }
+    }
+
+    #[test]
+    fn arithmetic_saturates() {
+        assert_eq!(Timestamp::MAX + Duration::MAX, Timestamp::MAX);
+        assert_eq!(Timestamp::ZERO.before(Duration::MAX), Timestamp::ZERO);
+        assert_eq!(
+            Timestamp::from_nanos(5).since(Timestamp::from_nanos(9)),
+            Duration::ZERO
+        );
+    }
+}
