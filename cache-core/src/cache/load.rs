@@ -69,6 +69,10 @@ impl<T> Plan<T> {
     }
 }
 
+/// A call that the in-process tier could not answer at once.
+pub(crate) type Reading<'a, T, E> =
+    Pin<Box<dyn Future<Output = Result<Answer<T>, LoadError<E>>> + Send + 'a>>;
+
 /// What a call gets if it gets no error.
 #[derive(Debug)]
 pub(crate) enum Answer<T> {
@@ -126,7 +130,7 @@ impl Cache {
         options: EntryOptions,
         plan: Plan<T>,
         work: Work<'a, T, E>,
-    ) -> Pin<Box<dyn Future<Output = Result<Answer<T>, LoadError<E>>> + Send + 'a>>
+    ) -> Reading<'a, T, E>
     where
         T: Send + Sync + 'static,
         E: Send + Sync + 'static,
@@ -136,6 +140,7 @@ impl Cache {
         Box::pin(async move {
             let options = options.or(&cache.inner.defaults);
             let policy = options.resolve()?;
+            cache.start_upkeep();
             Call {
                 cache,
                 id,
