@@ -1,1 +1,3 @@
 //! Behaviour at the public boundary.
+
+mod harness;

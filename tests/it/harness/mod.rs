@@ -1,0 +1,4 @@
+//! The harness itself: a fault that does not happen makes every test that relies on it pass.
+
+mod failover;
+mod servers;
