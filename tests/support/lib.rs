@@ -24,10 +24,10 @@
 //! * The proxy has a thread and runtime of its own, so it keeps running while a test blocks or pauses time.
 
 pub mod canary;
-//pub mod children;
+pub mod children;
 pub mod logs;
-//pub mod oracle;
-//pub mod proxy;
+pub mod oracle;
+pub mod proxy;
 pub mod redis;
 pub mod resp;
 pub mod tls;
@@ -40,11 +40,11 @@ mod process;
 mod scratch;
 
 pub use canary::Canary;
-//pub use children::{Child, Children};
+pub use children::{Child, Children};
 pub use clock::Stopwatch;
 pub use logs::LogCapture;
-//pub use oracle::Oracle;
-//pub use proxy::{Accepting, Fault, FaultProxy};
+pub use oracle::Oracle;
+pub use proxy::{Accepting, Fault, FaultProxy};
 pub use redis::{RedisCluster, RedisServer, SentinelTrio};
 pub use tls::ServerCertificate;
 pub use wait::{wait_until, wait_until_blocking};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +17,14 @@ pub(crate) struct Process {
     pid: u32,
 }
 
+/// What is connected with a child's standard streams.
+#[derive(Debug)]
+pub(crate) struct Pipes {
+    pub(crate) input: Option<ChildStdin>,
+    pub(crate) output: Option<ChildStdout>,
+    pub(crate) errors: Option<ChildStderr>,
+}
+
 impl Process {
     pub(crate) fn spawn(command: &mut Command) -> io::Result<Self> {
         let child = command.spawn()?;
@@ -26,6 +34,19 @@ impl Process {
             child: Mutex::new(child),
             pid,
         })
+    }
+
+    /// As [`spawn`](Self::spawn), with the pipes the command asks for.
+    pub(crate) fn spawn_with_pipes(command: &mut Command) -> (Self, Pipes) {
+        let process = Self::spawn(command).unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let mut child = process.child();
+        let pipes = Pipes {
+            input: child.stdin.take(),
+            output: child.stdout.take(),
+            errors: child.stderr.take(),
+        };
+        drop(child);
+        (process, pipes)
     }
 
     pub(crate) fn pid(&self) -> u32 {

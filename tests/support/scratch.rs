@@ -11,7 +11,7 @@ use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
@@ -60,7 +60,7 @@ pub(crate) fn forget(pid: u32) {
 
 struct Watchdog {
     folder: PathBuf,
-    pipe: Mutex<ChildStdin>,
+    shell: Mutex<Child>,
 }
 
 impl Watchdog {
@@ -71,7 +71,7 @@ impl Watchdog {
             rand::random::<u32>()
         ));
         create(&folder);
-        let mut shell = Command::new("/bin/sh")
+        let shell = Command::new("/bin/sh")
             .args(["-c", SCRIPT, "watchdog"])
             .arg(&folder)
             .current_dir("/")
@@ -82,19 +82,19 @@ impl Watchdog {
             .process_group(0)
             .spawn()
             .expect("/bin/sh exists on every machine these tests support");
-        let pipe = shell.stdin.take().expect("stdin is piped two lines above");
         Self {
             folder,
-            pipe: Mutex::new(pipe),
+            shell: Mutex::new(shell),
         }
     }
 
     fn tell(&self, verb: &str, what: impl Display) {
-        let mut pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shell = self.shell.lock().unwrap_or_else(PoisonError::into_inner);
         // One write, so that a kill in between cannot leave half a line.
-        let told = pipe.write_all(format!("{verb} {what}\n").as_bytes());
+        let line = format!("{verb} {what}\n");
+        let told = shell.stdin.as_mut().map(|pipe| pipe.write_all(line.as_bytes()));
         assert!(
-            told.is_ok(),
+            matches!(told, Some(Ok(()))),
             "the watchdog process has died: servers could be left behind"
         );
     }

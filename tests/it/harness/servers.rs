@@ -3,6 +3,7 @@
 use std::net::TcpStream;
 use std::time::Duration;
 
+use support::redis::MonitoredCommand;
 use support::resp::{RespClient, Value};
 use support::{Canary, RedisServer, ServerCertificate, Stopwatch, wait_until_blocking};
 
@@ -269,7 +270,7 @@ fn the_monitor_shows_what_clients_send_and_what_scripts_do() {
     server.command(&["GET", "of the harness"]);
     let commands = monitor.take();
     assert_eq!(
-        commands.iter().map(|command| command.name()).collect::<Vec<_>>(),
+        commands.iter().map(MonitoredCommand::name).collect::<Vec<_>>(),
         ["EVAL", "GET"]
     );
     assert_eq!(commands[1].arguments[1], "some key");

@@ -69,7 +69,7 @@ impl<'a> Monitor<'a> {
 
     fn read(&mut self) -> MonitoredCommand {
         let line = self.client.read().unwrap_or_else(|error| {
-            panic!("MONITOR showed nothing for {:?}: {error}", ANSWER_TIME);
+            panic!("MONITOR showed nothing for {ANSWER_TIME:?}: {error}");
         });
         let line = line.text();
         parse(&line).unwrap_or_else(|| panic!("MONITOR showed {line:?}"))
