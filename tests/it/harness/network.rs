@@ -53,10 +53,11 @@ fn a_delay_is_added_to_every_round_trip_and_does_not_add_up_in_a_pipeline() {
     let (_server, proxy) = server_behind_proxy();
     let mut client = connect(&proxy);
     client.command(&["PING"]).unwrap();
-    proxy.set(Fault::DelayReplies(Duration::from_millis(200)));
+    let delay = Duration::from_millis(200);
+    proxy.set(Fault::DelayReplies(delay));
     let stopwatch = Stopwatch::start();
     client.command(&["PING"]).unwrap();
-    assert_near(stopwatch.elapsed(), 200);
+    assert_late_once(stopwatch.elapsed(), delay);
     let stopwatch = Stopwatch::start();
     for _ in 0..10 {
         client.send(&["PING"]).unwrap();
@@ -64,7 +65,7 @@ fn a_delay_is_added_to_every_round_trip_and_does_not_add_up_in_a_pipeline() {
     for _ in 0..10 {
         assert_eq!(client.read().unwrap().text(), "PONG");
     }
-    assert_near(stopwatch.elapsed(), 200);
+    assert_late_once(stopwatch.elapsed(), delay);
 }
 
 #[test]
@@ -153,9 +154,8 @@ fn a_connection_is_reset_and_a_new_one_may_be_too() {
     proxy.reset_all();
     assert_eq!(client.read().unwrap_err().kind(), ErrorKind::ConnectionReset);
     proxy.accept(Accepting::Reset);
-    let mut stream = TcpStream::connect(proxy.address()).unwrap();
-    let end = stream.read(&mut [0]).unwrap_err();
-    assert_eq!(end.kind(), ErrorKind::ConnectionReset);
+    let end = TcpStream::connect(proxy.address()).and_then(|mut stream| stream.read(&mut [0]));
+    assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset);
     wait_until_blocking(PATIENCE, "nothing is left open", || proxy.counts().open == 0);
 }
 
@@ -321,8 +321,10 @@ fn a_swapped_backend_serves_new_connections_only() {
 fn a_dead_backend_is_a_reset() {
     let (server, proxy) = server_behind_proxy();
     server.kill();
-    let mut client = connect(&proxy);
-    assert!(client.command(&["PING"]).is_err());
+    // The reset may come before the client has noticed that it is connected.
+    let answer =
+        RespClient::connect(proxy.address(), PATIENCE).and_then(|mut client| client.command(&["PING"]));
+    assert_eq!(answer.unwrap_err().kind(), ErrorKind::ConnectionReset);
     server.restart();
     assert_eq!(connect(&proxy).command(&["PING"]).unwrap().text(), "PONG");
 }
@@ -366,13 +368,10 @@ fn is_silent_after_some(proxy: &FaultProxy) -> bool {
     true
 }
 
+/// Late by one delay, not by several; the rest is for a busy machine.
 #[track_caller]
-fn assert_near(elapsed: Duration, millis: u64) {
-    let expected = Duration::from_millis(millis);
-    assert!(
-        elapsed >= expected && elapsed < expected + Duration::from_millis(150),
-        "{elapsed:?}"
-    );
+fn assert_late_once(elapsed: Duration, delay: Duration) {
+    assert!(elapsed >= delay && elapsed < delay * 4, "{elapsed:?}");
 }
 
 const PATIENCE: Duration = Duration::from_secs(5);
