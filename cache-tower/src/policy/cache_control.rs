@@ -370,7 +370,7 @@ mod tests {
     use super::Seconds::{Absent, Malformed, Valid};
     use super::*;
 
-    fn headers(name: HeaderName, lines: &[&str]) -> HeaderMap {
+    fn headers(name: &HeaderName, lines: &[&str]) -> HeaderMap {
         let mut map = HeaderMap::new();
         for line in lines {
             map.append(name.clone(), HeaderValue::from_str(line).unwrap());
@@ -379,11 +379,11 @@ mod tests {
     }
 
     fn response(lines: &[&str]) -> ResponseControl {
-        ResponseControl::of(&headers(header::CACHE_CONTROL, lines))
+        ResponseControl::of(&headers(&header::CACHE_CONTROL, lines))
     }
 
     fn request(lines: &[&str]) -> RequestControl {
-        RequestControl::of(&headers(header::CACHE_CONTROL, lines))
+        RequestControl::of(&headers(&header::CACHE_CONTROL, lines))
     }
 
     #[track_caller]
@@ -706,13 +706,13 @@ mod tests {
 
     #[test]
     fn pragma_counts_only_without_cache_control() {
-        let mut only_pragma = headers(header::PRAGMA, &["foo, No-Cache"]);
+        let mut only_pragma = headers(&header::PRAGMA, &["foo, No-Cache"]);
         assert!(RequestControl::of(&only_pragma).no_cache, "RFC 9111 5.4");
         assert!(ResponseControl::of(&only_pragma).no_cache);
         only_pragma.insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=60"));
         assert!(!RequestControl::of(&only_pragma).no_cache, "RFC 9111 5.4");
         assert!(!ResponseControl::of(&only_pragma).no_cache);
-        assert!(!RequestControl::of(&headers(header::PRAGMA, &["x-no-cache"])).no_cache);
+        assert!(!RequestControl::of(&headers(&header::PRAGMA, &["x-no-cache"])).no_cache);
     }
 
     proptest! {

@@ -154,10 +154,10 @@ impl CacheStatus {
     /// client (§2); it becomes a line of its own. A name that cannot be written leaves the field as it is.
     pub fn append_to(&self, headers: &mut HeaderMap, cache: &str) {
         let mut text = String::with_capacity(64);
-        if write!(text, "{}", self.named(cache)).is_ok() {
-            if let Ok(value) = HeaderValue::try_from(text) {
-                headers.append(CACHE_STATUS, value);
-            }
+        if write!(text, "{}", self.named(cache)).is_ok()
+            && let Ok(value) = HeaderValue::try_from(text)
+        {
+            headers.append(CACHE_STATUS, value);
         }
     }
 

@@ -57,18 +57,16 @@ fn apply(control: &mut ResponseControl, directive: &str, value: &Member) -> Opti
         "stale-while-revalidate" => control.stale_while_revalidate = seconds(value)?,
         "stale-if-error" => control.stale_if_error = seconds(value)?,
         "must-revalidate" | "proxy-revalidate" | "must-understand" | "no-store" | "public" => {
-            if flag(value)? {
+            let set = flag(value)?;
+            set.then(|| control.apply_text(directive, None));
+        }
+        "no-cache" | "private" => {
+            if let Member::Item(BareItem::String(fields)) = value {
+                control.apply_text(directive, Some(fields));
+            } else if flag(value)? {
                 control.apply_text(directive, None);
             }
         }
-        "no-cache" | "private" => match value {
-            Member::Item(BareItem::String(fields)) => control.apply_text(directive, Some(fields)),
-            other => {
-                if flag(other)? {
-                    control.apply_text(directive, None);
-                }
-            }
-        },
         _ => {}
     }
     Some(())
