@@ -146,8 +146,8 @@ mod tests {
             "RFC 9875 2.1"
         );
         assert_ne!(
-            group_tag("http://a", "b c"),
-            group_tag("http://a b", "c"),
+            group_tag("http://a", "b"),
+            group_tag("http://ab", ""),
             "RFC 9875 2.1"
         );
     }

@@ -348,3 +348,406 @@ fn number(text: &str) -> Option<u64> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| text.parse().ok()).flatten()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::tests::*;
+    use super::*;
+
+    const FRESH: &str = "cache-control: max-age=60";
+
+    /// What a request gets of ten octets: `full`, `416`, or first and last octet.
+    fn sliced(status: u16, stored: &[&str], method: &Method, request: &[&str], length: u64) -> String {
+        let mut lines = vec![FRESH];
+        lines.extend(stored);
+        let stored = stored_with(&HttpCachePolicy::rfc9111(), &[], status, &lines);
+        let fields = headers(request);
+        match slice(&RequestView::new(method, &fields), &stored, length) {
+            Slice::Full => "full".into(),
+            Slice::Part { range, offset } => {
+                assert_eq!(
+                    offset,
+                    range.first() - stored.part().map_or(0, |part| part.first())
+                );
+                range.header_value().to_str().unwrap().replace("bytes ", "")
+            }
+            Slice::NotSatisfiable(length) => format!("416 of {length}"),
+        }
+    }
+
+    #[track_caller]
+    fn check(section: &str, range: &str, expected: &str) {
+        let line = format!("range: {range}");
+        assert_eq!(
+            sliced(200, &[], &Method::GET, &[&line], 10),
+            expected,
+            "RFC 9110 {section}: {range}"
+        );
+    }
+
+    #[test]
+    fn a_single_range_is_cut_out_of_a_complete_response() {
+        for (section, range, expected) in [
+            ("14.1.2", "bytes=0-4", "0-4/10"),
+            ("14.1.2 one octet", "bytes=0-0", "0-0/10"),
+            ("14.1.2 last octet", "bytes=9-9", "9-9/10"),
+            ("14.1.2 open", "bytes=4-", "4-9/10"),
+            ("14.1.2 all", "bytes=0-", "0-9/10"),
+            ("14.1.2 beyond the end", "bytes=5-100", "5-9/10"),
+            ("14.1.2 suffix", "bytes=-3", "7-9/10"),
+            ("14.1.2 suffix of all", "bytes=-10", "0-9/10"),
+            ("14.1.2 suffix beyond", "bytes=-100", "0-9/10"),
+            ("14.1 case of the unit", "BYTES=0-4", "0-4/10"),
+            ("14.1.2 white space", "bytes= 0-4 ", "0-4/10"),
+            ("15.5.17 beyond", "bytes=10-", "416 of 10"),
+            ("15.5.17 beyond", "bytes=10-20", "416 of 10"),
+            ("15.5.17 empty suffix", "bytes=-0", "416 of 10"),
+            ("14.2 several", "bytes=0-1,4-5", "full"),
+            ("14.2 several", "bytes=0-0, -1", "full"),
+            (
+                "14.2 thousands",
+                &format!("bytes={}0-", "0-,".repeat(2_000)),
+                "full",
+            ),
+            ("14.1.1 reversed", "bytes=4-0", "full"),
+            ("14.1 other unit", "lines=0-4", "full"),
+            ("14.1.2 no unit", "0-4", "full"),
+            ("14.1.2 nothing", "bytes=-", "full"),
+            ("14.1.2 nothing", "bytes=", "full"),
+            ("14.1.2 text", "bytes=a-b", "full"),
+            ("14.1.2 signs", "bytes=+1-4", "full"),
+            ("14.1.2 two dashes", "bytes=--4", "full"),
+            ("14.1.2 largest", "bytes=0-18446744073709551615", "0-9/10"),
+            ("14.1.2 largest first", "bytes=18446744073709551615-", "416 of 10"),
+            ("14.1.2 overflow", "bytes=0-18446744073709551616", "full"),
+            ("14.1.2 overflow", "bytes=-18446744073709551616", "full"),
+            ("14.1.2 largest suffix", "bytes=-18446744073709551615", "0-9/10"),
+        ] {
+            check(section, range, expected);
+        }
+    }
+
+    #[test]
+    fn ranges_are_for_get_and_a_stored_200() {
+        let request = ["range: bytes=0-4"];
+        assert_eq!(
+            sliced(200, &[], &Method::HEAD, &request, 10),
+            "full",
+            "RFC 9110 14.2"
+        );
+        assert_eq!(
+            sliced(203, &[], &Method::GET, &request, 10),
+            "full",
+            "RFC 9110 15.3.7"
+        );
+        assert_eq!(
+            sliced(404, &[], &Method::GET, &request, 10),
+            "full",
+            "RFC 9110 15.3.7"
+        );
+        assert_eq!(
+            sliced(
+                200,
+                &[],
+                &Method::GET,
+                &["range: bytes=0-4", "range: bytes=0-4"],
+                10
+            ),
+            "full"
+        );
+        assert_eq!(
+            sliced(200, &[], &Method::GET, &request, 0),
+            "416 of 0",
+            "RFC 9110 15.5.17"
+        );
+        assert_eq!(
+            sliced(200, &[], &Method::GET, &["range: bytes=-1"], 0),
+            "416 of 0",
+            "RFC 9110 15.5.17"
+        );
+    }
+
+    #[track_caller]
+    fn check_if_range(section: &str, stored: &[&str], condition: &str, holds: bool) {
+        let condition = format!("if-range: {condition}");
+        let found = sliced(200, stored, &Method::GET, &["range: bytes=0-4", &condition], 10);
+        assert_eq!(
+            found,
+            if holds { "0-4/10" } else { "full" },
+            "RFC 9110 {section}: {stored:?} {condition}"
+        );
+    }
+
+    #[test]
+    fn if_range_asks_for_the_same_representation() {
+        const DATED: &[&str] = &["last-modified: {-600}", "date: {0}"];
+        check_if_range("13.1.5", &["etag: \"a\""], "\"a\"", true);
+        check_if_range("13.1.5 other", &["etag: \"a\""], "\"b\"", false);
+        check_if_range("13.1.5 weak", &["etag: W/\"a\""], "W/\"a\"", false);
+        check_if_range("13.1.5 weak asks strong", &["etag: \"a\""], "W/\"a\"", false);
+        check_if_range("13.1.5 no tag", &[], "\"a\"", false);
+        check_if_range("13.1.5 date", DATED, "Sun, 06 Nov 1994 08:39:37 GMT", true);
+        check_if_range("13.1.5 later date", DATED, "Sun, 06 Nov 1994 08:39:38 GMT", false);
+        check_if_range(
+            "13.1.5 earlier date",
+            DATED,
+            "Sun, 06 Nov 1994 08:39:36 GMT",
+            false,
+        );
+        check_if_range(
+            "13.1.5 weak date",
+            &["last-modified: {0}", "date: {0}"],
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+            false,
+        );
+        check_if_range("13.1.5 no date", &[], "Sun, 06 Nov 1994 08:49:37 GMT", false);
+        check_if_range("13.1.5 unreadable", &["etag: \"a\""], "a b", false);
+    }
+
+    #[track_caller]
+    fn check_content_range(section: &str, value: &str, expected: Option<(u64, u64, Option<u64>)>) {
+        let found = ContentRange::of(&headers(&[&format!("content-range: {value}")]));
+        let found = found.map(|range| (range.first(), range.last(), range.complete()));
+        assert_eq!(found, expected, "RFC 9110 {section}: {value}");
+    }
+
+    #[test]
+    fn content_range_is_read_strictly() {
+        check_content_range("14.4", "bytes 0-4/10", Some((0, 4, Some(10))));
+        check_content_range("14.4 unknown length", "bytes 2-4/*", Some((2, 4, None)));
+        check_content_range("14.4 case", "Bytes 0-4/10", Some((0, 4, Some(10))));
+        check_content_range("14.4 unsatisfied", "bytes */10", None);
+        check_content_range("14.4 reversed", "bytes 4-0/10", None);
+        check_content_range("14.4 beyond the length", "bytes 0-10/10", None);
+        check_content_range("14.4 other unit", "lines 0-4/10", None);
+        check_content_range("14.4 equals sign", "bytes=0-4/10", None);
+        check_content_range("14.4 overflow", "bytes 0-18446744073709551615/*", None);
+        check_content_range("14.4 text", "bytes a-b/c", None);
+        check_content_range("14.4 no length", "bytes 0-4", None);
+        assert_eq!(
+            ContentRange::of(&headers(&[
+                "content-range: bytes 0-1/5",
+                "content-range: bytes 0-1/5"
+            ])),
+            None
+        );
+    }
+
+    fn part(range: &str, lines: &[&str]) -> StoredHead {
+        let range = format!("content-range: bytes {range}");
+        let mut all = vec![FRESH, &range];
+        all.extend(lines);
+        stored_with(&HttpCachePolicy::rfc9111(), &["range: bytes=0-"], 206, &all)
+    }
+
+    const TAG: &[&str] = &["etag: \"a\""];
+
+    #[track_caller]
+    fn check_part(section: &str, stored: &str, request: &[&str], expected: Option<(&str, u64)>) {
+        let stored = part(stored, TAG);
+        let fields = headers(request);
+        let request = RequestView::new(&Method::GET, &fields);
+        let answers = part_answers(&request, &stored, stored.part().unwrap());
+        assert_eq!(answers, expected.is_some(), "RFC 9111 {section}: {fields:?}");
+        let found = slice(&request, &stored, stored.part().unwrap().length());
+        let found = match found {
+            Slice::Part { range, offset } => {
+                Some((range.header_value().to_str().unwrap().to_owned(), offset))
+            }
+            _ => None,
+        };
+        let expected = expected.map(|(range, offset)| (format!("bytes {range}"), offset));
+        assert_eq!(found, expected, "RFC 9111 {section}: {fields:?}");
+    }
+
+    #[test]
+    fn a_stored_part_answers_what_it_covers() {
+        check_part(
+            "3.3 the same",
+            "4-9/10",
+            &["range: bytes=4-9"],
+            Some(("4-9/10", 0)),
+        );
+        check_part("3.3 within", "4-9/10", &["range: bytes=6-7"], Some(("6-7/10", 2)));
+        check_part("3.3 open", "4-9/10", &["range: bytes=6-"], Some(("6-9/10", 2)));
+        check_part("3.3 suffix", "4-9/10", &["range: bytes=-3"], Some(("7-9/10", 3)));
+        check_part(
+            "3.3 beyond the end",
+            "4-9/10",
+            &["range: bytes=6-99"],
+            Some(("6-9/10", 2)),
+        );
+        check_part("3.3 before", "4-9/10", &["range: bytes=3-7"], None);
+        check_part("3.3 after", "0-4/10", &["range: bytes=2-7"], None);
+        check_part("3.3 open, not at the end", "0-4/10", &["range: bytes=2-"], None);
+        check_part("3.3 suffix, not at the end", "0-4/10", &["range: bytes=-3"], None);
+        check_part(
+            "3.3 unknown length",
+            "0-4/*",
+            &["range: bytes=2-3"],
+            Some(("2-3/*", 2)),
+        );
+        check_part("3.3 unknown length, open", "0-4/*", &["range: bytes=2-"], None);
+        check_part("3.3 no range", "0-4/10", &[], None);
+        check_part("3.3 several ranges", "0-4/10", &["range: bytes=0-1,2-3"], None);
+        check_part(
+            "13.1.5 If-Range",
+            "0-4/10",
+            &["range: bytes=0-1", "if-range: \"a\""],
+            Some(("0-1/10", 0)),
+        );
+        check_part(
+            "13.1.5 If-Range",
+            "0-4/10",
+            &["range: bytes=0-1", "if-range: \"b\""],
+            None,
+        );
+    }
+
+    #[track_caller]
+    fn check_completing(stored: &str, lines: &[&str], expected: Option<&[&str]>) {
+        let request = headers(&[
+            "accept: a",
+            "range: bytes=0-1",
+            "if-none-match: \"x\"",
+            "if-range: \"x\"",
+        ]);
+        let found = completing_request(&request, &part(stored, lines));
+        assert_eq!(found, expected.map(headers), "RFC 9111 3.3: {stored}");
+    }
+
+    #[test]
+    fn the_missing_end_is_asked_for() {
+        check_completing(
+            "0-4/10",
+            TAG,
+            Some(&["accept: a", "range: bytes=5-", "if-range: \"a\""]),
+        );
+        check_completing(
+            "0-4/*",
+            TAG,
+            Some(&["accept: a", "range: bytes=5-", "if-range: \"a\""]),
+        );
+        check_completing(
+            "4-9/10",
+            TAG,
+            Some(&["accept: a", "range: bytes=0-3", "if-range: \"a\""]),
+        );
+        check_completing("4-6/10", TAG, None);
+        check_completing("0-9/10", TAG, None);
+        let dated = ["last-modified: {-600}", "date: {0}"];
+        let date = "if-range: Sun, 06 Nov 1994 08:39:37 GMT";
+        check_completing("0-4/10", &dated, Some(&["accept: a", "range: bytes=5-", date]));
+    }
+
+    /// The combination as (status, range or length, octets of the old body, whether the new ones come first).
+    fn combined(
+        old: (&str, &[&str]),
+        new: (&str, &[&str]),
+    ) -> Option<(u16, String, std::ops::Range<u64>, bool)> {
+        let combined = combine(
+            &part(old.0, old.1),
+            &part(new.0, new.1),
+            &HttpCachePolicy::rfc9111(),
+        )?;
+        let head = &combined.head;
+        let extent = head
+            .headers()
+            .get("content-range")
+            .or(head.headers().get("content-length"))
+            .unwrap();
+        let extent = extent.to_str().unwrap().replace("bytes ", "");
+        Some((
+            head.status().as_u16(),
+            extent,
+            combined.from_old,
+            combined.new_comes_first,
+        ))
+    }
+
+    #[track_caller]
+    fn check_combined(old: &str, new: &str, expected: Option<(u16, &str, std::ops::Range<u64>, bool)>) {
+        let expected = expected.map(|(status, extent, old, first)| (status, extent.to_owned(), old, first));
+        assert_eq!(
+            combined((old, TAG), (new, TAG)),
+            expected,
+            "RFC 9111 3.4: {old} and {new}"
+        );
+    }
+
+    #[test]
+    fn parts_that_touch_are_combined() {
+        check_combined("0-4/10", "5-9/10", Some((200, "10", 0..5, false)));
+        check_combined("5-9/10", "0-4/10", Some((200, "10", 0..5, true)));
+        check_combined("0-4/10", "3-9/10", Some((200, "10", 0..3, false)));
+        check_combined("5-9/10", "0-6/10", Some((200, "10", 2..5, true)));
+        check_combined("0-2/10", "3-5/10", Some((206, "0-5/10", 0..3, false)));
+        check_combined("3-5/10", "1-3/10", Some((206, "1-5/10", 1..3, true)));
+        check_combined("0-4/*", "5-9/10", Some((200, "10", 0..5, false)));
+        check_combined("0-2/10", "4-5/10", None);
+        check_combined("0-9/10", "2-3/10", None);
+        check_combined("2-3/10", "0-9/10", None);
+        check_combined("0-4/10", "5-9/11", None);
+    }
+
+    #[test]
+    fn parts_are_combined_only_with_the_same_strong_validator() {
+        const DATED: &[&str] = &["last-modified: {-600}", "date: {0}"];
+        const LATER: &[&str] = &["last-modified: {-500}", "date: {0}"];
+        let (first, second) = ("0-4/10", "5-9/10");
+        assert!(
+            combined((first, TAG), (second, &["etag: \"b\""])).is_none(),
+            "RFC 9111 3.4"
+        );
+        assert!(combined((first, TAG), (second, DATED)).is_none(), "RFC 9111 3.4");
+        assert!(
+            combined((first, DATED), (second, LATER)).is_none(),
+            "RFC 9111 3.4"
+        );
+        assert!(
+            combined((first, DATED), (second, DATED)).is_some(),
+            "RFC 9111 3.4"
+        );
+    }
+
+    #[test]
+    fn a_completed_response_takes_the_newer_fields() {
+        let old = part("0-4/10", &["etag: \"a\"", "x: old"]);
+        let new = part("5-9/10", &["etag: \"a\"", "x: new"]);
+        let head = combine(&old, &new, &HttpCachePolicy::rfc9111()).unwrap().head;
+        assert_eq!(head.headers().get("x").unwrap(), "new", "RFC 9110 15.3.7.3");
+        assert!(head.part().is_none() && !head.headers().contains_key("content-range"));
+        assert_eq!(head.freshness().lifetime.as_secs(), 60);
+    }
+
+    #[test]
+    fn a_206_and_a_416_say_what_they_hold() {
+        let mut fields = headers(&["content-length: 10", "x: 1"]);
+        set_part_headers(&mut fields, ContentRange::new(2, 4, Some(10)).unwrap());
+        assert_eq!(
+            fields,
+            headers(&["content-length: 3", "x: 1", "content-range: bytes 2-4/10"]),
+            "RFC 9110 15.3.7"
+        );
+        let expected = headers(&["content-length: 0", "content-range: bytes */10"]);
+        assert_eq!(not_satisfiable_headers(10), expected, "RFC 9110 15.5.17");
+    }
+
+    proptest! {
+        #[test]
+        fn a_slice_lies_within_the_body(range in "bytes=[0-9]{0,20}-[0-9]{0,20}", length in any::<u64>()) {
+            let stored = stored_with(&HttpCachePolicy::rfc9111(), &[], 200, &[FRESH]);
+            let fields = headers(&[&format!("range: {range}")]);
+            if let Slice::Part { range, offset } = slice(&RequestView::new(&Method::GET, &fields), &stored, length) {
+                prop_assert!(offset.checked_add(range.length()).is_some_and(|end| end <= length));
+            }
+        }
+
+        #[test]
+        fn no_content_range_panics(value in "(bytes )?[0-9*/ -]{0,50}") {
+            let _ = ContentRange::of(&headers(&[&format!("content-range: {value}")]));
+        }
+    }
+}

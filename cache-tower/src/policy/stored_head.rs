@@ -457,3 +457,275 @@ fn time(milliseconds: u64) -> SystemTime {
         .checked_add(Duration::from_millis(milliseconds))
         .unwrap_or(UNIX_EPOCH)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::tests::*;
+    use super::*;
+
+    const FRESH: &str = "cache-control: max-age=60";
+
+    #[track_caller]
+    fn check_stored(section: &str, response: &[&str], expected: &[&str]) {
+        let stored = stored_with(&HttpCachePolicy::rfc9111(), &[], 200, response);
+        assert_eq!(*stored.headers(), headers(expected), "{section}: {response:?}");
+    }
+
+    #[test]
+    fn fields_are_stored_as_they_came_except_those_that_must_not() {
+        const DATE: &str = "date: {0}";
+        check_stored(
+            "9111 3.1",
+            &[FRESH, DATE, "x: 1", "x: 2"],
+            &[FRESH, DATE, "x: 1", "x: 2"],
+        );
+        check_stored(
+            "9111 3.1",
+            &[FRESH, DATE, "set-cookie: a=b"],
+            &[FRESH, DATE, "set-cookie: a=b"],
+        );
+        check_stored(
+            "9111 3.1",
+            &[FRESH, DATE, "www-authenticate: x"],
+            &[FRESH, DATE, "www-authenticate: x"],
+        );
+        check_stored(
+            "9111 3.1",
+            &[FRESH, DATE, "proxy-authenticate: x"],
+            &[FRESH, DATE],
+        );
+        check_stored(
+            "9110 7.6.1",
+            &[FRESH, DATE, "connection: x", "x: 1", "keep-alive: 1"],
+            &[FRESH, DATE],
+        );
+        check_stored(
+            "9110 7.6.1",
+            &[FRESH, DATE, "transfer-encoding: chunked"],
+            &[FRESH, DATE],
+        );
+        check_stored(
+            "9110 14.4",
+            &[FRESH, DATE, "content-range: bytes 0-1/2"],
+            &[FRESH, DATE],
+        );
+        check_stored("9110 6.6.1 missing Date", &[FRESH], &[FRESH, DATE]);
+        check_stored(
+            "9110 6.6.1 bad Date stays",
+            &[FRESH, "date: x"],
+            &[FRESH, "date: x"],
+        );
+        let qualified = "cache-control: max-age=60, private=\"x\", no-cache=\"y, z\"";
+        check_stored(
+            "9111 5.2.2",
+            &[qualified, DATE, "x: 1", "y: 1", "z: 1", "w: 1"],
+            &[qualified, DATE, "w: 1"],
+        );
+        check_stored(
+            "9213 2.2",
+            &["cdn-cache-control: max-age=9", DATE],
+            &["cdn-cache-control: max-age=9", DATE],
+        );
+    }
+
+    #[test]
+    fn a_hit_has_the_current_age_and_the_old_date() {
+        let stored = stored_with(
+            &HttpCachePolicy::safe(),
+            &[],
+            200,
+            &[FRESH, "date: {-5}", "age: 7"],
+        );
+        let served = stored.served_headers(at(NOW + 10));
+        assert_eq!(
+            served,
+            headers(&[FRESH, "date: {-5}", "age: 17"]),
+            "RFC 9111 4, 5.1"
+        );
+    }
+
+    #[test]
+    fn an_entry_is_kept_while_it_can_be_used() {
+        let hour = Duration::from_secs(3_600);
+        for (lines, expected) in [
+            (&[FRESH][..], 3_660),
+            (&["cache-control: max-age=60, must-revalidate"], 60),
+            (
+                &["cache-control: max-age=60, must-revalidate", "etag: \"a\""],
+                3_660,
+            ),
+            (&["cache-control: max-age=60, stale-if-error=9000"], 9_060),
+            (&["cache-control: max-age=60, stale-while-revalidate=9"], 3_660),
+        ] {
+            let stored = stored_with(&HttpCachePolicy::safe(), &[], 200, lines);
+            assert_eq!(stored.retention(at(NOW), hour).as_secs(), expected, "{lines:?}");
+        }
+    }
+
+    fn record(status: u16, lines: &[&str]) -> StoredHeadRecord {
+        StoredHeadRecord {
+            method: "GET".into(),
+            uri: URI.into(),
+            nominated: vec![("foo".into(), Some(b"1".to_vec())), ("bar".into(), None)],
+            status,
+            headers: headers(lines)
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
+                .collect(),
+            requested_ms: NOW * 1_000,
+            received_ms: NOW * 1_000 + 500,
+            assigned: None,
+            suspect: false,
+        }
+    }
+
+    #[test]
+    fn a_record_reads_back_as_what_was_stored() {
+        let policy = HttpCachePolicy::rfc9111();
+        let lines = [
+            "cache-control: max-age=60, must-revalidate",
+            "etag: \"a\"",
+            "vary: foo, bar",
+            "age: 3",
+            "x: \u{e9}",
+        ];
+        let stored = stored_with(&policy, &["foo: 1, 2"], 404, &lines);
+        let read = StoredHeadRecord::from(&stored).read(5, &policy).unwrap();
+        assert_eq!(StoredHeadRecord::from(&read), StoredHeadRecord::from(&stored));
+        assert_eq!(read.freshness(), stored.freshness());
+        assert_eq!(read.control(), stored.control());
+        assert_eq!(read.nominated(), stored.nominated());
+        assert_eq!(read.date(), stored.date());
+        let text = serde_json::to_string(&StoredHeadRecord::from(&stored)).unwrap();
+        let parsed: StoredHeadRecord = serde_json::from_str(&text).unwrap();
+        assert_eq!(parsed, StoredHeadRecord::from(&stored));
+    }
+
+    #[track_caller]
+    fn check_invalid(record: StoredHeadRecord, expected: InvalidRecord) {
+        let shown = format!("{record:?}");
+        assert_eq!(
+            record.read(5, &HttpCachePolicy::safe()).map(|_| ()),
+            Err(expected),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn a_record_that_we_would_not_have_written_is_refused() {
+        assert!(record(200, &[FRESH]).read(5, &HttpCachePolicy::safe()).is_ok());
+        for status in [0, 99, 1_000, 100, 101, 304] {
+            check_invalid(record(status, &[FRESH]), InvalidRecord::Status);
+        }
+        for name in [
+            "connection: x",
+            "transfer-encoding: chunked",
+            "upgrade: x",
+            "proxy-authorization: x",
+        ] {
+            check_invalid(record(200, &[FRESH, name]), InvalidRecord::HopByHop);
+        }
+        check_invalid(record(200, &[FRESH, "set-cookie: a=b"]), InvalidRecord::SetCookie);
+        check_invalid(
+            record(200, &[FRESH, "content-length: 6"]),
+            InvalidRecord::ContentLength,
+        );
+        check_invalid(
+            record(200, &[FRESH, "content-length: x"]),
+            InvalidRecord::ContentLength,
+        );
+        check_invalid(
+            record(200, &[FRESH, "content-length: 5", "content-length: 5"]),
+            InvalidRecord::ContentLength,
+        );
+        check_invalid(
+            record(200, &[FRESH, "content-range: bytes 0-4/5"]),
+            InvalidRecord::ContentRange,
+        );
+        check_invalid(record(206, &[FRESH]), InvalidRecord::ContentRange);
+        check_invalid(
+            record(206, &[FRESH, "content-range: bytes 0-9/20"]),
+            InvalidRecord::ContentRange,
+        );
+        check_invalid(
+            record(200, &["cache-control: private, max-age=9"]),
+            InvalidRecord::Directives,
+        );
+        check_invalid(
+            record(200, &["cache-control: max-age=x"]),
+            InvalidRecord::Directives,
+        );
+        for (name, value) in [
+            ("a b", "x"),
+            ("", "x"),
+            ("x\r\ny", "x"),
+            ("x", "a\r\nb"),
+            ("x", "a\0b"),
+        ] {
+            let mut bad = record(200, &[FRESH]);
+            bad.headers.push((name.into(), value.as_bytes().to_vec()));
+            check_invalid(bad, InvalidRecord::Field);
+        }
+        for method in ["HEAD", "PUT", "", "get"] {
+            check_invalid(
+                StoredHeadRecord {
+                    method: method.into(),
+                    ..record(200, &[FRESH])
+                },
+                InvalidRecord::Method,
+            );
+        }
+        check_invalid(
+            StoredHeadRecord {
+                uri: String::new(),
+                ..record(200, &[FRESH])
+            },
+            InvalidRecord::Uri,
+        );
+        let nominated = vec![("a b".to_owned(), None)];
+        check_invalid(
+            StoredHeadRecord {
+                nominated,
+                ..record(200, &[FRESH])
+            },
+            InvalidRecord::Nominated,
+        );
+        let nominated = (0..99).map(|index| (format!("x{index}"), None)).collect();
+        check_invalid(
+            StoredHeadRecord {
+                nominated,
+                ..record(200, &[FRESH])
+            },
+            InvalidRecord::Nominated,
+        );
+    }
+
+    #[test]
+    fn times_beyond_the_clock_are_read() {
+        let far = StoredHeadRecord {
+            received_ms: u64::MAX,
+            requested_ms: u64::MAX,
+            ..record(200, &[FRESH])
+        };
+        let head = far.read(5, &HttpCachePolicy::safe()).unwrap();
+        let _ = head.freshness().age(at(NOW));
+    }
+
+    proptest! {
+        #[test]
+        fn no_record_makes_reading_panic(
+            status in any::<u16>(),
+            fields in proptest::collection::vec(("[a-z-]{1,16}", proptest::collection::vec(any::<u8>(), 0..20)), 0..8),
+            times in any::<(u64, u64, u64)>(),
+            control in "[a-z0-9=\", -]{0,40}",
+        ) {
+            let mut record = record(status, &[]);
+            record.headers = fields;
+            record.headers.push(("cache-control".into(), control.into_bytes()));
+            (record.requested_ms, record.received_ms) = (times.0, times.1);
+            let _ = record.read(times.2, &HttpCachePolicy::rfc9111());
+        }
+    }
+}
