@@ -362,6 +362,8 @@ fn argument(value: &[u8]) -> Argument<'_> {
     }
 }
 
+// Tables: one case a line.
+#[rustfmt::skip]
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
@@ -400,11 +402,7 @@ mod tests {
             ("1.2.2 leading zeros", &["max-age=003600"], Valid(3600)),
             ("1.2.2 saturation", &["max-age=2147483648"], Valid(2_147_483_648)),
             ("1.2.2 saturation", &["max-age=2147483649"], Valid(2_147_483_648)),
-            (
-                "1.2.2 saturation",
-                &["max-age=99999999999999999999999999"],
-                Valid(2_147_483_648),
-            ),
+            ("1.2.2 saturation", &["max-age=99999999999999999999999999"], Valid(2_147_483_648)),
             ("5.2 quoted form", &["max-age=\"3600\""], Valid(3600)),
             ("5.2 single quotes", &["max-age='3600'"], Malformed),
             ("4.2.1 negative", &["max-age=-3600"], Malformed),
@@ -423,51 +421,19 @@ mod tests {
             ("5.2 missing comma", &["max-age=3600 public"], Malformed),
             ("5.2 quote left open", &["max-age=\"3600"], Malformed),
             ("5.6.1.2 empty members", &[",, max-age=3600 ,"], Valid(3600)),
-            (
-                "5.3 of 9110: several lines",
-                &["public", "max-age=3600"],
-                Valid(3600),
-            ),
+            ("5.3 of 9110: several lines", &["public", "max-age=3600"], Valid(3600)),
             ("4.2.1 duplicates", &["max-age=3600, max-age=1"], Valid(1)),
             ("4.2.1 duplicates", &["max-age=1, max-age=3600"], Valid(1)),
-            (
-                "4.2.1 duplicates in lines",
-                &["max-age=1", "max-age=3600"],
-                Valid(1),
-            ),
-            (
-                "4.2.1 duplicates, one malformed",
-                &["max-age=3600, max-age=x"],
-                Malformed,
-            ),
-            (
-                "4.2.1 duplicates, one malformed",
-                &["max-age=x, max-age=3600"],
-                Malformed,
-            ),
+            ("4.2.1 duplicates in lines", &["max-age=1", "max-age=3600"], Valid(1)),
+            ("4.2.1 duplicates, one malformed", &["max-age=3600, max-age=x"], Malformed),
+            ("4.2.1 duplicates, one malformed", &["max-age=x, max-age=3600"], Malformed),
             ("5.2.3 in a quoted string", &["ext=\"max-age=3600\""], Absent),
             ("5.2.3 in a quoted list", &["ext=\"a, max-age=3600, b\""], Absent),
-            (
-                "5.2.3 after a quoted string",
-                &["ext=\"max-age=1, x\", max-age=3600"],
-                Valid(3600),
-            ),
-            (
-                "5.2.3 before a quoted string",
-                &["max-age=3600, ext=\"max-age=1\""],
-                Valid(3600),
-            ),
-            (
-                "5.2.3 escaped quote",
-                &["ext=\"a\\\", max-age=1\", max-age=3600"],
-                Valid(3600),
-            ),
+            ("5.2.3 after a quoted string", &["ext=\"max-age=1, x\", max-age=3600"], Valid(3600)),
+            ("5.2.3 before a quoted string", &["max-age=3600, ext=\"max-age=1\""], Valid(3600)),
+            ("5.2.3 escaped quote", &["ext=\"a\\\", max-age=1\", max-age=3600"], Valid(3600)),
             ("5.2.3 unknown directive", &["foobar, max-age=3600"], Valid(3600)),
-            (
-                "5.2.3 unknown with argument",
-                &["max-age=3600, foobar=1"],
-                Valid(3600),
-            ),
+            ("5.2.3 unknown with argument", &["max-age=3600, foobar=1"], Valid(3600)),
             ("5.2 no underscore", &["max_age=3600"], Absent),
             ("5.2 longer name", &["max-age-x=3600"], Absent),
             ("5.2 prefix of the name", &["x-max-age=3600"], Absent),
@@ -490,44 +456,19 @@ mod tests {
         check("5.2.2.5 inside quotes", "x=\"no-store\"", |c| c.no_store, false);
         check("5.2.2.4", "no-cache", |c| c.no_cache, true);
         check("5.2.2.4 qualified", "no-cache=\"a\"", |c| c.no_cache, false);
-        check(
-            "5.2.2.4 qualified by a token",
-            "no-cache=a",
-            |c| c.no_cache,
-            false,
-        );
+        check("5.2.2.4 qualified by a token", "no-cache=a", |c| c.no_cache, false);
         check("5.2.2.4 empty list", "no-cache=\"\"", |c| c.no_cache, true);
         check("5.2.2.4 list of commas", "no-cache=\" , \"", |c| c.no_cache, true);
-        check(
-            "5.2.2.4 unreadable list",
-            "no-cache=\"a b\"",
-            |c| c.no_cache,
-            true,
-        );
-        check(
-            "5.2.2.4 both forms",
-            "no-cache=\"a\", no-cache",
-            |c| c.no_cache,
-            true,
-        );
+        check("5.2.2.4 unreadable list", "no-cache=\"a b\"", |c| c.no_cache, true);
+        check("5.2.2.4 both forms", "no-cache=\"a\", no-cache", |c| c.no_cache, true);
         check("5.2.2.7", "private", |c| c.private, true);
         check("5.2.2.7 qualified", "private=\"a\"", |c| c.private, false);
-        check(
-            "5.2.2.7 both forms",
-            "private, private=\"a\"",
-            |c| c.private,
-            true,
-        );
+        check("5.2.2.7 both forms", "private, private=\"a\"", |c| c.private, true);
         check("5.2.2.7 unreadable list", "private=\"(\"", |c| c.private, true);
         check("5.2.2.2", "must-revalidate", |c| c.must_revalidate, true);
         check("5.2.2.8", "proxy-revalidate", |c| c.proxy_revalidate, true);
         check("5.2.2.3", "must-understand", |c| c.must_understand, true);
-        check(
-            "5.2.2.3 with an argument",
-            "must-understand=0",
-            |c| c.must_understand,
-            false,
-        );
+        check("5.2.2.3 with an argument", "must-understand=0", |c| c.must_understand, false);
         check("5.2.2.9", "public", |c| c.public, true);
         check("5.2.2.9 with an argument", "public=false", |c| c.public, false);
         check("unfinished quote", "x=\"y, no-store", |c| c.unreadable, true);
@@ -561,11 +502,7 @@ mod tests {
             ("max-age=1, no-cache", true),
             ("max-age=1, no-cache=\"a\"", false),
         ] {
-            assert_eq!(
-                response(&[line]).forbids_stale(),
-                expected,
-                "RFC 9111 4.2.4: {line}"
-            );
+            assert_eq!(response(&[line]).forbids_stale(), expected, "RFC 9111 4.2.4: {line}");
         }
     }
 
@@ -579,11 +516,7 @@ mod tests {
             ("s-maxage=x", false),
             ("proxy-revalidate", false),
         ] {
-            assert_eq!(
-                response(&[line]).permits_shared_credentials(),
-                expected,
-                "RFC 9111 3.5: {line}"
-            );
+            assert_eq!(response(&[line]).permits_shared_credentials(), expected, "RFC 9111 3.5: {line}");
         }
     }
 
@@ -605,102 +538,26 @@ mod tests {
         let none = RequestControl::default();
         check("5.2.1", &[], none);
         check("5.2.3 unknown", &["foo, bar=1"], none);
-        check(
-            "5.2.1.1",
-            &["max-age=5"],
-            RequestControl {
-                max_age: Some(5),
-                ..none
-            },
-        );
-        check(
-            "5.2.1.1 twice",
-            &["max-age=5, max-age=3"],
-            RequestControl {
-                max_age: Some(3),
-                ..none
-            },
-        );
-        check(
-            "5.2.1.1 malformed",
-            &["max-age=x"],
-            RequestControl {
-                max_age: Some(0),
-                ..none
-            },
-        );
-        check(
-            "5.2.1.2",
-            &["max-stale"],
-            RequestControl {
-                max_stale: Some(MaxStale::Any),
-                ..none
-            },
-        );
-        check(
-            "5.2.1.2",
-            &["max-stale=9"],
-            RequestControl {
-                max_stale: Some(MaxStale::Seconds(9)),
-                ..none
-            },
-        );
+        check("5.2.1.1", &["max-age=5"], RequestControl { max_age: Some(5), ..none });
+        check("5.2.1.1 twice", &["max-age=5, max-age=3"], RequestControl { max_age: Some(3), ..none });
+        check("5.2.1.1 malformed", &["max-age=x"], RequestControl { max_age: Some(0), ..none });
+        check("5.2.1.2", &["max-stale"], RequestControl { max_stale: Some(MaxStale::Any), ..none });
+        check("5.2.1.2", &["max-stale=9"], RequestControl { max_stale: Some(MaxStale::Seconds(9)), ..none });
         check("5.2.1.2 malformed", &["max-stale=x"], none);
         check(
             "5.2.1.2 twice",
             &["max-stale=9, max-stale"],
-            RequestControl {
-                max_stale: Some(MaxStale::Seconds(9)),
-                ..none
-            },
+            RequestControl { max_stale: Some(MaxStale::Seconds(9)), ..none },
         );
-        check(
-            "5.2.1.3",
-            &["min-fresh=7"],
-            RequestControl {
-                min_fresh: Some(7),
-                ..none
-            },
-        );
-        check(
-            "5.2.1.3 malformed",
-            &["min-fresh"],
-            RequestControl {
-                min_fresh: Some(u32::MAX),
-                ..none
-            },
-        );
-        check(
-            "5.2.1.4",
-            &["NO-CACHE"],
-            RequestControl {
-                no_cache: true,
-                ..none
-            },
-        );
-        check(
-            "5.2.1.5",
-            &["no-store"],
-            RequestControl {
-                no_store: true,
-                ..none
-            },
-        );
-        check(
-            "5.2.1.7",
-            &["only-if-cached"],
-            RequestControl {
-                only_if_cached: true,
-                ..none
-            },
-        );
+        check("5.2.1.3", &["min-fresh=7"], RequestControl { min_fresh: Some(7), ..none });
+        check("5.2.1.3 malformed", &["min-fresh"], RequestControl { min_fresh: Some(u32::MAX), ..none });
+        check("5.2.1.4", &["NO-CACHE"], RequestControl { no_cache: true, ..none });
+        check("5.2.1.5", &["no-store"], RequestControl { no_store: true, ..none });
+        check("5.2.1.7", &["only-if-cached"], RequestControl { only_if_cached: true, ..none });
         check(
             "5861 4",
             &["stale-if-error=60", "stale-if-error=5"],
-            RequestControl {
-                stale_if_error: Some(5),
-                ..none
-            },
+            RequestControl { stale_if_error: Some(5), ..none },
         );
     }
 

@@ -19,8 +19,16 @@ pub fn age(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// The value of an `Age` field (RFC 9111 §5.1), in whole seconds, at most [`MAX_DELTA_SECONDS`].
+///
+/// The ages that hits nearly always have are shared constants, so that they cost no allocation.
 pub fn age_value(age: Duration) -> HeaderValue {
-    HeaderValue::from(age.as_secs().min(u64::from(MAX_DELTA_SECONDS)))
+    let seconds = age.as_secs().min(u64::from(MAX_DELTA_SECONDS));
+    let start = usize::try_from(seconds).unwrap_or(usize::MAX).saturating_mul(3);
+    let width = 1 + usize::from(seconds > 9) + usize::from(seconds > 99);
+    match THREE_DIGITS.get(start..start.saturating_add(3)) {
+        Some(digits) => HeaderValue::from_static(&digits[3 - width..]),
+        None => HeaderValue::from(seconds),
+    }
 }
 
 /// Parses delta-seconds (RFC 9111 §1.2.2): digits only, saturating at [`MAX_DELTA_SECONDS`].
@@ -414,10 +422,31 @@ const MONTHS: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
 ];
 
+/// The numbers 000 to 999, one after another.
+static THREE_DIGITS: &str = match std::str::from_utf8(&three_digits()) {
+    Ok(digits) => digits,
+    Err(_) => "",
+};
+
+const fn three_digits() -> [u8; 3_000] {
+    let mut digits = [b'0'; 3_000];
+    let mut index = 0;
+    while index < digits.len() {
+        let (number, position) = (index / 3, index % 3);
+        let place = [100, 10, 1][position];
+        // The remainder is a digit.
+        digits[index] = b'0' + (number / place % 10) as u8;
+        index += 1;
+    }
+    digits
+}
+
 /// 0000-01-01 and 9999-12-31 23:59:59, the ends of what four digits can say.
 const EARLIEST: i64 = -62_167_219_200;
 const LATEST: i64 = 253_402_300_799;
 
+// Tables: one case a line.
+#[rustfmt::skip]
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -444,165 +473,53 @@ mod tests {
             ("9110 5.6.7 IMF-fixdate", "Sun, 06 Nov 1994 08:49:37 GMT", EXAMPLE),
             ("9110 5.6.7 RFC 850", "Sunday, 06-Nov-94 08:49:37 GMT", EXAMPLE),
             ("9110 5.6.7 asctime", "Sun Nov  6 08:49:37 1994", EXAMPLE),
-            (
-                "9110 5.6.7 asctime, two digits",
-                "Wed Nov 16 08:49:37 1994",
-                Some(784_975_777),
-            ),
-            (
-                "9111 4.2 case of day and month",
-                "sUN, 06 nOV 1994 08:49:37 GMT",
-                EXAMPLE,
-            ),
-            (
-                "9111 4.2 case of the zone",
-                "Sun, 06 Nov 1994 08:49:37 gmt",
-                EXAMPLE,
-            ),
-            (
-                "9111 4.2 case, RFC 850",
-                "SUNDAY, 06-NOV-94 08:49:37 GMT",
-                EXAMPLE,
-            ),
+            ("9110 5.6.7 asctime, two digits", "Wed Nov 16 08:49:37 1994", Some(784_975_777)),
+            ("9111 4.2 case of day and month", "sUN, 06 nOV 1994 08:49:37 GMT", EXAMPLE),
+            ("9111 4.2 case of the zone", "Sun, 06 Nov 1994 08:49:37 gmt", EXAMPLE),
+            ("9111 4.2 case, RFC 850", "SUNDAY, 06-NOV-94 08:49:37 GMT", EXAMPLE),
             ("9111 4.2 case, asctime", "sun nov  6 08:49:37 1994", EXAMPLE),
-            (
-                "9110 5.6.3 white space around",
-                " \tSun, 06 Nov 1994 08:49:37 GMT ",
-                EXAMPLE,
-            ),
-            (
-                "9110 5.6.7 RFC 850, 50 years ahead",
-                "Friday, 02-Jan-76 03:04:05 GMT",
-                Some(3_345_159_845),
-            ),
-            (
-                "9110 5.6.7 RFC 850, one second more",
-                "Friday, 02-Jan-76 03:04:06 GMT",
-                Some(189_399_846),
-            ),
-            (
-                "9110 5.6.7 RFC 850, more than 50 years",
-                "Sunday, 02-Jan-77 03:04:05 GMT",
-                Some(221_022_245),
-            ),
-            (
-                "9110 5.6.7 leap second",
-                "Sat, 31 Dec 2016 23:59:60 GMT",
-                Some(1_483_228_800),
-            ),
-            (
-                "9110 5.6.7 leap day",
-                "Thu, 29 Feb 2024 00:00:00 GMT",
-                Some(1_709_164_800),
-            ),
-            (
-                "9110 5.6.7 before the epoch",
-                "Wed, 31 Dec 1969 23:59:59 GMT",
-                None,
-            ),
-            (
-                "9110 5.6.7 not a leap year",
-                "Wed, 29 Feb 2023 00:00:00 GMT",
-                None,
-            ),
-            (
-                "9110 5.6.7 not a leap century",
-                "Thu, 29 Feb 1900 00:00:00 GMT",
-                None,
-            ),
+            ("9110 5.6.3 white space around", " \tSun, 06 Nov 1994 08:49:37 GMT ", EXAMPLE),
+            ("9110 5.6.7 RFC 850, 50 years ahead", "Friday, 02-Jan-76 03:04:05 GMT", Some(3_345_159_845)),
+            ("9110 5.6.7 RFC 850, one second more", "Friday, 02-Jan-76 03:04:06 GMT", Some(189_399_846)),
+            ("9110 5.6.7 RFC 850, more than 50 years", "Sunday, 02-Jan-77 03:04:05 GMT", Some(221_022_245)),
+            ("9110 5.6.7 leap second", "Sat, 31 Dec 2016 23:59:60 GMT", Some(1_483_228_800)),
+            ("9110 5.6.7 leap day", "Thu, 29 Feb 2024 00:00:00 GMT", Some(1_709_164_800)),
+            ("9110 5.6.7 before the epoch", "Wed, 31 Dec 1969 23:59:59 GMT", None),
+            ("9110 5.6.7 not a leap year", "Wed, 29 Feb 2023 00:00:00 GMT", None),
+            ("9110 5.6.7 not a leap century", "Thu, 29 Feb 1900 00:00:00 GMT", None),
             ("9111 4.2 other zone", "Sun, 06 Nov 1994 08:49:37 UTC", None),
             ("9111 4.2 other zone", "Sun, 06 Nov 1994 08:49:37 EST", None),
             ("9111 4.2 numeric zone", "Sun, 06 Nov 1994 08:49:37 +0000", None),
             ("9111 4.2 no zone", "Sun, 06 Nov 1994 08:49:37", None),
             ("9110 5.6.7 two-digit year", "Sun, 06 Nov 94 08:49:37 GMT", None),
-            (
-                "9110 5.6.7 three-digit year",
-                "Sun, 06 Nov 994 08:49:37 GMT",
-                None,
-            ),
+            ("9110 5.6.7 three-digit year", "Sun, 06 Nov 994 08:49:37 GMT", None),
             ("9110 5.6.7 missing comma", "Sun 06 Nov 1994 08:49:37 GMT", None),
-            (
-                "9110 5.6.7 comma without space",
-                "Sun,06 Nov 1994 08:49:37 GMT",
-                None,
-            ),
+            ("9110 5.6.7 comma without space", "Sun,06 Nov 1994 08:49:37 GMT", None),
             ("9110 5.6.7 double space", "Sun, 06  Nov 1994 08:49:37 GMT", None),
             ("9110 5.6.7 double space", "Sun,  06 Nov 1994 08:49:37 GMT", None),
             ("9110 5.6.7 dashes", "Sun, 06-Nov-1994 08:49:37 GMT", None),
-            (
-                "9110 5.6.7 dashes in the time",
-                "Sun, 06 Nov 1994 08-49-37 GMT",
-                None,
-            ),
-            (
-                "9110 5.6.7 dots in the time",
-                "Sun, 06 Nov 1994 08.49.37 GMT",
-                None,
-            ),
+            ("9110 5.6.7 dashes in the time", "Sun, 06 Nov 1994 08-49-37 GMT", None),
+            ("9110 5.6.7 dots in the time", "Sun, 06 Nov 1994 08.49.37 GMT", None),
             ("9110 5.6.7 one-digit hour", "Sun, 06 Nov 1994 8:49:37 GMT", None),
-            (
-                "9110 5.6.7 one-digit hour, padded",
-                "Sun, 06 Nov 1994  8:49:37 GMT",
-                None,
-            ),
-            (
-                "9110 5.6.7 one-digit minute",
-                "Sun, 06 Nov 1994 08:9:37 GMT",
-                None,
-            ),
+            ("9110 5.6.7 one-digit hour, padded", "Sun, 06 Nov 1994  8:49:37 GMT", None),
+            ("9110 5.6.7 one-digit minute", "Sun, 06 Nov 1994 08:9:37 GMT", None),
             ("9110 5.6.7 no seconds", "Sun, 06 Nov 1994 08:49 GMT", None),
             ("9110 5.6.7 one-digit day", "Sun, 6 Nov 1994 08:49:37 GMT", None),
             ("9110 5.6.7 hour 24", "Sun, 06 Nov 1994 24:00:00 GMT", None),
             ("9110 5.6.7 minute 60", "Sun, 06 Nov 1994 08:60:00 GMT", None),
             ("9110 5.6.7 second 61", "Sun, 06 Nov 1994 08:49:61 GMT", None),
             ("9110 5.6.7 day 0", "Sun, 00 Nov 1994 08:49:37 GMT", None),
-            (
-                "9110 5.6.7 day 31 of November",
-                "Sun, 31 Nov 1994 08:49:37 GMT",
-                None,
-            ),
+            ("9110 5.6.7 day 31 of November", "Sun, 31 Nov 1994 08:49:37 GMT", None),
             ("9110 5.6.7 unknown month", "Sun, 06 Nox 1994 08:49:37 GMT", None),
-            (
-                "9110 5.6.7 full month",
-                "Sun, 06 November 1994 08:49:37 GMT",
-                None,
-            ),
-            (
-                "9110 5.6.7 unknown day name",
-                "Son, 06 Nov 1994 08:49:37 GMT",
-                None,
-            ),
-            (
-                "9110 5.6.7 long day name, IMF",
-                "Sunday, 06 Nov 1994 08:49:37 GMT",
-                None,
-            ),
-            (
-                "9110 5.6.7 short day name, RFC 850",
-                "Sun, 06-Nov-94 08:49:37 GMT",
-                None,
-            ),
-            (
-                "9110 5.6.7 four digits, RFC 850",
-                "Sunday, 06-Nov-1994 08:49:37 GMT",
-                None,
-            ),
-            (
-                "9110 5.6.7 asctime with a zero",
-                "Sun Nov 06 08:49:37 1994",
-                EXAMPLE,
-            ),
-            (
-                "9110 5.6.7 asctime with a zone",
-                "Sun Nov  6 08:49:37 1994 GMT",
-                None,
-            ),
+            ("9110 5.6.7 full month", "Sun, 06 November 1994 08:49:37 GMT", None),
+            ("9110 5.6.7 unknown day name", "Son, 06 Nov 1994 08:49:37 GMT", None),
+            ("9110 5.6.7 long day name, IMF", "Sunday, 06 Nov 1994 08:49:37 GMT", None),
+            ("9110 5.6.7 short day name, RFC 850", "Sun, 06-Nov-94 08:49:37 GMT", None),
+            ("9110 5.6.7 four digits, RFC 850", "Sunday, 06-Nov-1994 08:49:37 GMT", None),
+            ("9110 5.6.7 asctime with a zero", "Sun Nov 06 08:49:37 1994", EXAMPLE),
+            ("9110 5.6.7 asctime with a zone", "Sun Nov  6 08:49:37 1994 GMT", None),
             ("9110 5.6.7 signs", "Sun, +6 Nov 1994 08:49:37 GMT", None),
-            (
-                "9110 5.6.7 trailing text",
-                "Sun, 06 Nov 1994 08:49:37 GMT; a",
-                None,
-            ),
+            ("9110 5.6.7 trailing text", "Sun, 06 Nov 1994 08:49:37 GMT; a", None),
             ("9111 5.3 zero", "0", None),
             ("9111 5.3 minus one", "-1", None),
             ("9111 5.3 empty", "", None),
@@ -610,11 +527,7 @@ mod tests {
         ] {
             if text.contains("1969") {
                 let before = UNIX_EPOCH - Duration::from_secs(1);
-                assert_eq!(
-                    parse_http_date(text.as_bytes(), at(RECEIVED)),
-                    Some(before),
-                    "{section}"
-                );
+                assert_eq!(parse_http_date(text.as_bytes(), at(RECEIVED)), Some(before), "{section}");
                 continue;
             }
             check_date(section, text, expected);
@@ -646,11 +559,7 @@ mod tests {
             ("9111 5.1 first line", &["7200", "0"], Some(7200)),
             ("9111 1.2.2 saturates", &["2147483648"], Some(2_147_483_648)),
             ("9111 1.2.2 saturates", &["2147483649"], Some(2_147_483_648)),
-            (
-                "9111 1.2.2 saturates",
-                &["99999999999999999999999999999999"],
-                Some(2_147_483_648),
-            ),
+            ("9111 1.2.2 saturates", &["99999999999999999999999999999999"], Some(2_147_483_648)),
             ("9111 5.1 negative", &["-7200"], None),
             ("9111 5.1 signed", &["+7200"], None),
             ("9111 5.1 fraction", &["7200.0"], None),
@@ -667,17 +576,16 @@ mod tests {
             for line in lines {
                 headers.append(header::AGE, HeaderValue::from_static(line));
             }
-            assert_eq!(
-                age(&headers),
-                expected.map(Duration::from_secs),
-                "{section}: {lines:?}"
-            );
+            assert_eq!(age(&headers), expected.map(Duration::from_secs), "{section}: {lines:?}");
         }
     }
 
     #[test]
     fn a_sent_age_is_whole_seconds_and_bounded() {
         assert_eq!(age_value(Duration::from_millis(1_999)), "1");
+        for seconds in (0..1_100).chain([86_400, 2_147_483_647]) {
+            assert_eq!(age_value(Duration::from_secs(seconds)), seconds.to_string().as_str());
+        }
         assert_eq!(age_value(Duration::from_secs(u64::MAX)), "2147483648");
     }
 
@@ -688,20 +596,13 @@ mod tests {
             (&["Sun, 06 Nov 1994 08:49:37 GMT"], Expires::At(at(784_111_777))),
             (&["0"], Expires::AlreadyExpired),
             (&[""], Expires::AlreadyExpired),
-            (
-                &["Sun, 06 Nov 2094 08:49:37 GMT", "Sun, 06 Nov 2094 08:49:37 GMT"],
-                Expires::AlreadyExpired,
-            ),
+            (&["Sun, 06 Nov 2094 08:49:37 GMT", "Sun, 06 Nov 2094 08:49:37 GMT"], Expires::AlreadyExpired),
         ] {
             let mut headers = HeaderMap::new();
             for line in lines {
                 headers.append(header::EXPIRES, HeaderValue::from_static(line));
             }
-            assert_eq!(
-                expires(&headers, at(RECEIVED)),
-                expected,
-                "RFC 9111 5.3: {lines:?}"
-            );
+            assert_eq!(expires(&headers, at(RECEIVED)), expected, "RFC 9111 5.3: {lines:?}");
         }
     }
 
@@ -719,20 +620,13 @@ mod tests {
             ("abc", "abc", false, true),
             ("abc", "\"abc\"", false, false),
         ] {
-            let (a, b) = (
-                EntityTag::parse(left.as_bytes()).unwrap(),
-                EntityTag::parse(right.as_bytes()).unwrap(),
-            );
+            let (a, b) =
+                (EntityTag::parse(left.as_bytes()).unwrap(), EntityTag::parse(right.as_bytes()).unwrap());
             assert_eq!(a.strongly_equals(&b), strong, "RFC 9110 8.8.3.2: {left} {right}");
             assert_eq!(a.weakly_equals(&b), weak, "RFC 9110 8.8.3.2: {left} {right}");
         }
-        for bad in [
-            "", "\"", "\"a", "a\"", "\"a\"b\"", "W/", "w/\"a\"", "a b", "W/ \"a\"",
-        ] {
-            assert!(
-                EntityTag::parse(bad.as_bytes()).is_none(),
-                "RFC 9110 8.8.3: {bad:?}"
-            );
+        for bad in ["", "\"", "\"a", "a\"", "\"a\"b\"", "W/", "w/\"a\"", "a b", "W/ \"a\""] {
+            assert!(EntityTag::parse(bad.as_bytes()).is_none(), "RFC 9110 8.8.3: {bad:?}");
         }
     }
 

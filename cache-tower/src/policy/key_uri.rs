@@ -118,13 +118,14 @@ pub fn target_uri(uri: &Uri, headers: &HeaderMap, policy: &HttpCachePolicy) -> R
     Ok(out)
 }
 
-/// A set of field names that is fast to miss: most fields of a request are ruled out by their first letter.
+/// A set of field names that is fast to miss: nearly every field of an ordinary request is ruled out by its length and
+/// one of its letters.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FieldSet {
     /// Sorted.
     names: Vec<HeaderName>,
-    /// One bit for each first letter that occurs.
-    first_letters: u32,
+    /// For each length, one bit for each telling letter of a name so long.
+    letters_by_length: Vec<u32>,
 }
 
 impl FieldSet {
@@ -141,7 +142,8 @@ impl FieldSet {
     /// Whether a name is in the set.
     pub fn contains(&self, name: &HeaderName) -> bool {
         let text = name.as_str();
-        self.first_letters & letter_bit(text) != 0
+        let letters = self.letters_by_length.get(text.len()).copied().unwrap_or(0);
+        letters & telling_letter(text) != 0
             && self
                 .names
                 .binary_search_by(|other| other.as_str().cmp(text))
@@ -150,27 +152,32 @@ impl FieldSet {
 
     /// Adds a name.
     pub fn insert(&mut self, name: HeaderName) {
-        self.first_letters |= letter_bit(name.as_str());
         if let Err(place) = self
             .names
             .binary_search_by(|other| other.as_str().cmp(name.as_str()))
         {
             self.names.insert(place, name);
+            self.index();
         }
     }
 
     /// Removes a name, for a field that your own front end overwrites.
     pub fn remove(&mut self, name: &HeaderName) {
         self.names.retain(|other| other != name);
-        self.first_letters = self
-            .names
-            .iter()
-            .fold(0, |bits, name| bits | letter_bit(name.as_str()));
+        self.index();
     }
 
     /// The names in alphabetical order.
     pub fn iter(&self) -> impl Iterator<Item = &HeaderName> {
         self.names.iter()
+    }
+
+    fn index(&mut self) {
+        let longest = self.names.iter().map(|name| name.as_str().len()).max();
+        self.letters_by_length = vec![0; longest.map_or(0, |length| length + 1)];
+        for name in &self.names {
+            self.letters_by_length[name.as_str().len()] |= telling_letter(name.as_str());
+        }
     }
 }
 
@@ -284,10 +291,16 @@ fn has_method_parameter(query: &str) -> bool {
             .any(|parameter| parameter.starts_with("_method="))
 }
 
-fn letter_bit(text: &str) -> u32 {
-    match text.bytes().next() {
-        Some(letter @ b'a'..=b'z') => 1 << (letter - b'a'),
-        _ => 1 << 31,
+/// The bit of the first letter, or of the one after `x-`.
+fn telling_letter(name: &str) -> u32 {
+    let letter = match name.as_bytes() {
+        [b'x', b'-', letter, ..] | [letter, ..] => *letter,
+        [] => 0,
+    };
+    if letter.is_ascii_lowercase() {
+        1 << (letter - b'a')
+    } else {
+        1 << 31
     }
 }
 
@@ -362,6 +375,8 @@ const KNOWN_UNTRUSTED: [&str; 58] = [
     "x-now-route-matches",
 ];
 
+// Tables: one case a line.
+#[rustfmt::skip]
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -381,104 +396,40 @@ mod tests {
     fn check(section: &str, uri: &str, hosts: &[&str], expected: Result<&str, Bypass>) {
         let lines: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
         let found = target_uri(&uri.parse().unwrap(), &headers(&lines), &HttpCachePolicy::safe());
-        assert_eq!(
-            found.as_deref(),
-            expected.as_ref().map(|text| *text),
-            "{section}: {uri} {hosts:?}"
-        );
+        assert_eq!(found.as_deref(), expected.as_ref().map(|text| *text), "{section}: {uri} {hosts:?}");
     }
 
     #[test]
     fn scheme_and_authority_are_canonical() {
         for (section, uri, hosts, expected) in [
             ("9110 7.1", "/a", &["example.com"][..], Ok("http://example.com/a")),
-            (
-                "9110 4.2.3 case",
-                "/a",
-                &["Example.COM"],
-                Ok("http://example.com/a"),
-            ),
-            (
-                "9110 4.2.3 default port",
-                "/a",
-                &["example.com:80"],
-                Ok("http://example.com/a"),
-            ),
-            (
-                "9110 4.2.3 other port",
-                "/a",
-                &["example.com:443"],
-                Ok("http://example.com:443/a"),
-            ),
-            (
-                "9110 4.2.3 https",
-                "https://example.com:443/a",
-                &[],
-                Ok("https://example.com/a"),
-            ),
-            (
-                "9110 4.2.3 https, port 80",
-                "https://example.com:80/a",
-                &[],
-                Ok("https://example.com:80/a"),
-            ),
-            (
-                "9110 4.2.3 scheme case",
-                "HTTP://EXAMPLE.com/a",
-                &[],
-                Ok("http://example.com/a"),
-            ),
-            (
-                "9112 3.2.2 both",
-                "http://example.com/a",
-                &["example.com"],
-                Ok("http://example.com/a"),
-            ),
+            ("9110 4.2.3 case", "/a", &["Example.COM"], Ok("http://example.com/a")),
+            ("9110 4.2.3 default port", "/a", &["example.com:80"], Ok("http://example.com/a")),
+            ("9110 4.2.3 other port", "/a", &["example.com:443"], Ok("http://example.com:443/a")),
+            ("9110 4.2.3 https", "https://example.com:443/a", &[], Ok("https://example.com/a")),
+            ("9110 4.2.3 https, port 80", "https://example.com:80/a", &[], Ok("https://example.com:80/a")),
+            ("9110 4.2.3 scheme case", "HTTP://EXAMPLE.com/a", &[], Ok("http://example.com/a")),
+            ("9112 3.2.2 both", "http://example.com/a", &["example.com"], Ok("http://example.com/a")),
             (
                 "9112 3.2.2 both, case",
                 "http://example.com/a",
                 &["EXAMPLE.com:80"],
                 Ok("http://example.com/a"),
             ),
-            (
-                "9112 3.2.2 mismatch",
-                "http://example.com/a",
-                &["evil.com"],
-                Err(Bypass::HostMismatch),
-            ),
+            ("9112 3.2.2 mismatch", "http://example.com/a", &["evil.com"], Err(Bypass::HostMismatch)),
             (
                 "9112 3.2.2 mismatch, port",
                 "http://example.com/a",
                 &["example.com:81"],
                 Err(Bypass::HostMismatch),
             ),
-            (
-                "9113 8.3.1 empty host",
-                "https://example.com/a",
-                &[""],
-                Err(Bypass::HostInvalid),
-            ),
+            ("9113 8.3.1 empty host", "https://example.com/a", &[""], Err(Bypass::HostInvalid)),
             ("9112 3.2 missing", "/a", &[], Err(Bypass::HostMissing)),
             ("9112 3.2 empty", "/a", &[""], Err(Bypass::HostMissing)),
             ("9112 3.2 repeated", "/a", &["a", "b"], Err(Bypass::HostRepeated)),
-            (
-                "9112 3.2 repeated, equal",
-                "/a",
-                &["a", "a"],
-                Err(Bypass::HostRepeated),
-            ),
-            (
-                "9110 4.2.4 userinfo",
-                "/a",
-                &["u@example.com"],
-                Err(Bypass::HostInvalid),
-            ),
-            (
-                "9110 4.2.4 userinfo",
-                "http://u:p@example.com/a",
-                &[],
-                Err(Bypass::HostInvalid),
-            ),
+            ("9112 3.2 repeated, equal", "/a", &["a", "a"], Err(Bypass::HostRepeated)),
+            ("9110 4.2.4 userinfo", "/a", &["u@example.com"], Err(Bypass::HostInvalid)),
+            ("9110 4.2.4 userinfo", "http://u:p@example.com/a", &[], Err(Bypass::HostInvalid)),
             ("3986 3.2.2 list", "/a", &["a, b"], Err(Bypass::HostInvalid)),
             ("3986 3.2.2 comma", "/a", &["a,b"], Err(Bypass::HostInvalid)),
             ("3986 3.2.2 path", "/a", &["a/b"], Err(Bypass::HostInvalid)),
@@ -488,52 +439,17 @@ mod tests {
             ("3986 3.2.3 port", "/a", &["a:b"], Err(Bypass::HostInvalid)),
             ("3986 3.2.3 two ports", "/a", &["a:1:2"], Err(Bypass::HostInvalid)),
             ("3986 3.2.3 only a port", "/a", &[":80"], Err(Bypass::HostInvalid)),
-            (
-                "3986 3.2.2 IPv6",
-                "/a",
-                &["[::1]:8080"],
-                Ok("http://[::1]:8080/a"),
-            ),
-            (
-                "3986 3.2.2 IPv6, default port",
-                "/a",
-                &["[FE80::1]:80"],
-                Ok("http://[fe80::1]/a"),
-            ),
+            ("3986 3.2.2 IPv6", "/a", &["[::1]:8080"], Ok("http://[::1]:8080/a")),
+            ("3986 3.2.2 IPv6, default port", "/a", &["[FE80::1]:80"], Ok("http://[fe80::1]/a")),
             ("3986 3.2.2 IPv6, open", "/a", &["[::1"], Err(Bypass::HostInvalid)),
-            (
-                "kept apart: trailing dot",
-                "/a",
-                &["example.com."],
-                Ok("http://example.com./a"),
-            ),
-            (
-                "kept apart: empty port",
-                "/a",
-                &["example.com:"],
-                Ok("http://example.com:/a"),
-            ),
-            (
-                "kept apart: padded port",
-                "/a",
-                &["example.com:080"],
-                Ok("http://example.com:080/a"),
-            ),
-            (
-                "kept apart: punycode",
-                "/a",
-                &["xn--e1afmkfd.example"],
-                Ok("http://xn--e1afmkfd.example/a"),
-            ),
+            ("kept apart: trailing dot", "/a", &["example.com."], Ok("http://example.com./a")),
+            ("kept apart: empty port", "/a", &["example.com:"], Ok("http://example.com:/a")),
+            ("kept apart: padded port", "/a", &["example.com:080"], Ok("http://example.com:080/a")),
+            ("kept apart: punycode", "/a", &["xn--e1afmkfd.example"], Ok("http://xn--e1afmkfd.example/a")),
             ("9110 7.1 other scheme", "ftp://a/b", &[], Err(Bypass::Scheme)),
             ("9112 3.2.4 asterisk", "*", &["a"], Err(Bypass::Target)),
             ("9110 4.2.3 empty path", "http://a", &[], Ok("http://a/")),
-            (
-                "9110 4.2.3 empty path, query",
-                "http://a?b",
-                &[],
-                Ok("http://a/?b"),
-            ),
+            ("9110 4.2.3 empty path, query", "http://a?b", &[], Ok("http://a/?b")),
         ] {
             check(section, uri, hosts, expected);
         }
@@ -573,12 +489,7 @@ mod tests {
     fn a_long_target_is_not_cached_and_leaves_the_buffer_alone() {
         let uri = format!("/{}", "a".repeat(8_000)).parse().unwrap();
         let mut out = "kept".to_owned();
-        let written = write_target_uri(
-            &mut out,
-            &uri,
-            &headers(&[("host", "h")]),
-            &HttpCachePolicy::safe(),
-        );
+        let written = write_target_uri(&mut out, &uri, &headers(&[("host", "h")]), &HttpCachePolicy::safe());
         assert_eq!((written, out.as_str()), (Err(Bypass::Target), "kept"));
     }
 
@@ -593,28 +504,10 @@ mod tests {
     #[test]
     fn dangerous_requests_pass_by() {
         use Bypass::*;
-        check_bypass(
-            "plain",
-            "GET",
-            "/",
-            &[("host", "a"), ("user-agent", "x"), ("cookie", "a=b")],
-            None,
-        );
-        check_bypass(
-            "proxied",
-            "GET",
-            "/",
-            &[("x-forwarded-for", "1.2.3.4"), ("via", "1.1 a")],
-            None,
-        );
+        check_bypass("plain", "GET", "/", &[("host", "a"), ("user-agent", "x"), ("cookie", "a=b")], None);
+        check_bypass("proxied", "GET", "/", &[("x-forwarded-for", "1.2.3.4"), ("via", "1.1 a")], None);
         check_bypass("content", "GET", "/", &[("content-length", "5")], Some(Content));
-        check_bypass(
-            "content",
-            "HEAD",
-            "/",
-            &[("transfer-encoding", "chunked")],
-            Some(Content),
-        );
+        check_bypass("content", "HEAD", "/", &[("transfer-encoding", "chunked")], Some(Content));
         check_bypass("no content", "GET", "/", &[("content-length", "0")], None);
         check_bypass("content of a POST", "POST", "/", &[("content-length", "5")], None);
         check_bypass(
@@ -624,57 +517,25 @@ mod tests {
             &[("upgrade", "websocket"), ("connection", "upgrade")],
             Some(Upgrade),
         );
-        check_bypass(
-            "method parameter",
-            "GET",
-            "/?_method=DELETE",
-            &[],
-            Some(MethodOverride),
-        );
-        check_bypass(
-            "method parameter",
-            "GET",
-            "/?a=1&_method=PUT",
-            &[],
-            Some(MethodOverride),
-        );
-        check_bypass(
-            "method parameter",
-            "GET",
-            "/?a=1;_method=PUT",
-            &[],
-            Some(MethodOverride),
-        );
+        check_bypass("method parameter", "GET", "/?_method=DELETE", &[], Some(MethodOverride));
+        check_bypass("method parameter", "GET", "/?a=1&_method=PUT", &[], Some(MethodOverride));
+        check_bypass("method parameter", "GET", "/?a=1;_method=PUT", &[], Some(MethodOverride));
         check_bypass("other parameter", "GET", "/?x_method=PUT&method=1", &[], None);
         for name in METHOD_OVERRIDES {
             check_bypass("override", "GET", "/", &[(name, "DELETE")], Some(MethodOverride));
         }
         for name in KNOWN_UNTRUSTED {
-            check_bypass(
-                "untrusted",
-                "GET",
-                "/",
-                &[("accept", "*/*"), (name, "evil")],
-                Some(UntrustedField),
-            );
+            check_bypass("untrusted", "GET", "/", &[("accept", "*/*"), (name, "evil")], Some(UntrustedField));
         }
         let policy = HttpCachePolicy::safe();
-        let body = bypass_reason(
-            &Method::GET,
-            &Uri::from_static("/"),
-            &HeaderMap::new(),
-            true,
-            &policy,
-        );
+        let body = bypass_reason(&Method::GET, &Uri::from_static("/"), &HeaderMap::new(), true, &policy);
         assert_eq!(body, Some(Content));
     }
 
     #[test]
     fn a_declared_field_is_trusted() {
         let mut policy = HttpCachePolicy::safe();
-        policy
-            .untrusted_fields
-            .remove(&HeaderName::from_static("x-forwarded-host"));
+        policy.untrusted_fields.remove(&HeaderName::from_static("x-forwarded-host"));
         let uri = Uri::from_static("/");
         let reason = |name| bypass_reason(&Method::GET, &uri, &headers(&[(name, "a")]), false, &policy);
         assert_eq!(reason("x-forwarded-host"), None);

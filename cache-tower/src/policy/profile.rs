@@ -184,6 +184,8 @@ pub enum AssignedLifetime {
     Always(Duration),
 }
 
+// Tables: one case a line.
+#[rustfmt::skip]
 #[cfg(test)]
 mod tests {
     use super::*;

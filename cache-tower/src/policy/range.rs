@@ -349,6 +349,8 @@ fn number(text: &str) -> Option<u64> {
     is_number.then(|| text.parse().ok()).flatten()
 }
 
+// Tables: one case a line.
+#[rustfmt::skip]
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -367,10 +369,7 @@ mod tests {
         match slice(&RequestView::new(method, &fields), &stored, length) {
             Slice::Full => "full".into(),
             Slice::Part { range, offset } => {
-                assert_eq!(
-                    offset,
-                    range.first() - stored.part().map_or(0, |part| part.first())
-                );
+                assert_eq!(offset, range.first() - stored.part().map_or(0, |part| part.first()));
                 range.header_value().to_str().unwrap().replace("bytes ", "")
             }
             Slice::NotSatisfiable(length) => format!("416 of {length}"),
@@ -380,11 +379,7 @@ mod tests {
     #[track_caller]
     fn check(section: &str, range: &str, expected: &str) {
         let line = format!("range: {range}");
-        assert_eq!(
-            sliced(200, &[], &Method::GET, &[&line], 10),
-            expected,
-            "RFC 9110 {section}: {range}"
-        );
+        assert_eq!(sliced(200, &[], &Method::GET, &[&line], 10), expected, "RFC 9110 {section}: {range}");
     }
 
     #[test]
@@ -406,11 +401,7 @@ mod tests {
             ("15.5.17 empty suffix", "bytes=-0", "416 of 10"),
             ("14.2 several", "bytes=0-1,4-5", "full"),
             ("14.2 several", "bytes=0-0, -1", "full"),
-            (
-                "14.2 thousands",
-                &format!("bytes={}0-", "0-,".repeat(2_000)),
-                "full",
-            ),
+            ("14.2 thousands", &format!("bytes={}0-", "0-,".repeat(2_000)), "full"),
             ("14.1.1 reversed", "bytes=4-0", "full"),
             ("14.1 other unit", "lines=0-4", "full"),
             ("14.1.2 no unit", "0-4", "full"),
@@ -432,41 +423,12 @@ mod tests {
     #[test]
     fn ranges_are_for_get_and_a_stored_200() {
         let request = ["range: bytes=0-4"];
-        assert_eq!(
-            sliced(200, &[], &Method::HEAD, &request, 10),
-            "full",
-            "RFC 9110 14.2"
-        );
-        assert_eq!(
-            sliced(203, &[], &Method::GET, &request, 10),
-            "full",
-            "RFC 9110 15.3.7"
-        );
-        assert_eq!(
-            sliced(404, &[], &Method::GET, &request, 10),
-            "full",
-            "RFC 9110 15.3.7"
-        );
-        assert_eq!(
-            sliced(
-                200,
-                &[],
-                &Method::GET,
-                &["range: bytes=0-4", "range: bytes=0-4"],
-                10
-            ),
-            "full"
-        );
-        assert_eq!(
-            sliced(200, &[], &Method::GET, &request, 0),
-            "416 of 0",
-            "RFC 9110 15.5.17"
-        );
-        assert_eq!(
-            sliced(200, &[], &Method::GET, &["range: bytes=-1"], 0),
-            "416 of 0",
-            "RFC 9110 15.5.17"
-        );
+        assert_eq!(sliced(200, &[], &Method::HEAD, &request, 10), "full", "RFC 9110 14.2");
+        assert_eq!(sliced(203, &[], &Method::GET, &request, 10), "full", "RFC 9110 15.3.7");
+        assert_eq!(sliced(404, &[], &Method::GET, &request, 10), "full", "RFC 9110 15.3.7");
+        assert_eq!(sliced(200, &[], &Method::GET, &["range: bytes=0-4", "range: bytes=0-4"], 10), "full");
+        assert_eq!(sliced(200, &[], &Method::GET, &request, 0), "416 of 0", "RFC 9110 15.5.17");
+        assert_eq!(sliced(200, &[], &Method::GET, &["range: bytes=-1"], 0), "416 of 0", "RFC 9110 15.5.17");
     }
 
     #[track_caller]
@@ -490,12 +452,7 @@ mod tests {
         check_if_range("13.1.5 no tag", &[], "\"a\"", false);
         check_if_range("13.1.5 date", DATED, "Sun, 06 Nov 1994 08:39:37 GMT", true);
         check_if_range("13.1.5 later date", DATED, "Sun, 06 Nov 1994 08:39:38 GMT", false);
-        check_if_range(
-            "13.1.5 earlier date",
-            DATED,
-            "Sun, 06 Nov 1994 08:39:36 GMT",
-            false,
-        );
+        check_if_range("13.1.5 earlier date", DATED, "Sun, 06 Nov 1994 08:39:36 GMT", false);
         check_if_range(
             "13.1.5 weak date",
             &["last-modified: {0}", "date: {0}"],
@@ -527,10 +484,7 @@ mod tests {
         check_content_range("14.4 text", "bytes a-b/c", None);
         check_content_range("14.4 no length", "bytes 0-4", None);
         assert_eq!(
-            ContentRange::of(&headers(&[
-                "content-range: bytes 0-1/5",
-                "content-range: bytes 0-1/5"
-            ])),
+            ContentRange::of(&headers(&["content-range: bytes 0-1/5", "content-range: bytes 0-1/5"])),
             None
         );
     }
@@ -564,31 +518,16 @@ mod tests {
 
     #[test]
     fn a_stored_part_answers_what_it_covers() {
-        check_part(
-            "3.3 the same",
-            "4-9/10",
-            &["range: bytes=4-9"],
-            Some(("4-9/10", 0)),
-        );
+        check_part("3.3 the same", "4-9/10", &["range: bytes=4-9"], Some(("4-9/10", 0)));
         check_part("3.3 within", "4-9/10", &["range: bytes=6-7"], Some(("6-7/10", 2)));
         check_part("3.3 open", "4-9/10", &["range: bytes=6-"], Some(("6-9/10", 2)));
         check_part("3.3 suffix", "4-9/10", &["range: bytes=-3"], Some(("7-9/10", 3)));
-        check_part(
-            "3.3 beyond the end",
-            "4-9/10",
-            &["range: bytes=6-99"],
-            Some(("6-9/10", 2)),
-        );
+        check_part("3.3 beyond the end", "4-9/10", &["range: bytes=6-99"], Some(("6-9/10", 2)));
         check_part("3.3 before", "4-9/10", &["range: bytes=3-7"], None);
         check_part("3.3 after", "0-4/10", &["range: bytes=2-7"], None);
         check_part("3.3 open, not at the end", "0-4/10", &["range: bytes=2-"], None);
         check_part("3.3 suffix, not at the end", "0-4/10", &["range: bytes=-3"], None);
-        check_part(
-            "3.3 unknown length",
-            "0-4/*",
-            &["range: bytes=2-3"],
-            Some(("2-3/*", 2)),
-        );
+        check_part("3.3 unknown length", "0-4/*", &["range: bytes=2-3"], Some(("2-3/*", 2)));
         check_part("3.3 unknown length, open", "0-4/*", &["range: bytes=2-"], None);
         check_part("3.3 no range", "0-4/10", &[], None);
         check_part("3.3 several ranges", "0-4/10", &["range: bytes=0-1,2-3"], None);
@@ -598,43 +537,21 @@ mod tests {
             &["range: bytes=0-1", "if-range: \"a\""],
             Some(("0-1/10", 0)),
         );
-        check_part(
-            "13.1.5 If-Range",
-            "0-4/10",
-            &["range: bytes=0-1", "if-range: \"b\""],
-            None,
-        );
+        check_part("13.1.5 If-Range", "0-4/10", &["range: bytes=0-1", "if-range: \"b\""], None);
     }
 
     #[track_caller]
     fn check_completing(stored: &str, lines: &[&str], expected: Option<&[&str]>) {
-        let request = headers(&[
-            "accept: a",
-            "range: bytes=0-1",
-            "if-none-match: \"x\"",
-            "if-range: \"x\"",
-        ]);
+        let request = headers(&["accept: a", "range: bytes=0-1", "if-none-match: \"x\"", "if-range: \"x\""]);
         let found = completing_request(&request, &part(stored, lines));
         assert_eq!(found, expected.map(headers), "RFC 9111 3.3: {stored}");
     }
 
     #[test]
     fn the_missing_end_is_asked_for() {
-        check_completing(
-            "0-4/10",
-            TAG,
-            Some(&["accept: a", "range: bytes=5-", "if-range: \"a\""]),
-        );
-        check_completing(
-            "0-4/*",
-            TAG,
-            Some(&["accept: a", "range: bytes=5-", "if-range: \"a\""]),
-        );
-        check_completing(
-            "4-9/10",
-            TAG,
-            Some(&["accept: a", "range: bytes=0-3", "if-range: \"a\""]),
-        );
+        check_completing("0-4/10", TAG, Some(&["accept: a", "range: bytes=5-", "if-range: \"a\""]));
+        check_completing("0-4/*", TAG, Some(&["accept: a", "range: bytes=5-", "if-range: \"a\""]));
+        check_completing("4-9/10", TAG, Some(&["accept: a", "range: bytes=0-3", "if-range: \"a\""]));
         check_completing("4-6/10", TAG, None);
         check_completing("0-9/10", TAG, None);
         let dated = ["last-modified: {-600}", "date: {0}"];
@@ -647,34 +564,17 @@ mod tests {
         old: (&str, &[&str]),
         new: (&str, &[&str]),
     ) -> Option<(u16, String, std::ops::Range<u64>, bool)> {
-        let combined = combine(
-            &part(old.0, old.1),
-            &part(new.0, new.1),
-            &HttpCachePolicy::rfc9111(),
-        )?;
+        let combined = combine(&part(old.0, old.1), &part(new.0, new.1), &HttpCachePolicy::rfc9111())?;
         let head = &combined.head;
-        let extent = head
-            .headers()
-            .get("content-range")
-            .or(head.headers().get("content-length"))
-            .unwrap();
+        let extent = head.headers().get("content-range").or(head.headers().get("content-length")).unwrap();
         let extent = extent.to_str().unwrap().replace("bytes ", "");
-        Some((
-            head.status().as_u16(),
-            extent,
-            combined.from_old,
-            combined.new_comes_first,
-        ))
+        Some((head.status().as_u16(), extent, combined.from_old, combined.new_comes_first))
     }
 
     #[track_caller]
     fn check_combined(old: &str, new: &str, expected: Option<(u16, &str, std::ops::Range<u64>, bool)>) {
         let expected = expected.map(|(status, extent, old, first)| (status, extent.to_owned(), old, first));
-        assert_eq!(
-            combined((old, TAG), (new, TAG)),
-            expected,
-            "RFC 9111 3.4: {old} and {new}"
-        );
+        assert_eq!(combined((old, TAG), (new, TAG)), expected, "RFC 9111 3.4: {old} and {new}");
     }
 
     #[test]
@@ -697,19 +597,10 @@ mod tests {
         const DATED: &[&str] = &["last-modified: {-600}", "date: {0}"];
         const LATER: &[&str] = &["last-modified: {-500}", "date: {0}"];
         let (first, second) = ("0-4/10", "5-9/10");
-        assert!(
-            combined((first, TAG), (second, &["etag: \"b\""])).is_none(),
-            "RFC 9111 3.4"
-        );
+        assert!(combined((first, TAG), (second, &["etag: \"b\""])).is_none(), "RFC 9111 3.4");
         assert!(combined((first, TAG), (second, DATED)).is_none(), "RFC 9111 3.4");
-        assert!(
-            combined((first, DATED), (second, LATER)).is_none(),
-            "RFC 9111 3.4"
-        );
-        assert!(
-            combined((first, DATED), (second, DATED)).is_some(),
-            "RFC 9111 3.4"
-        );
+        assert!(combined((first, DATED), (second, LATER)).is_none(), "RFC 9111 3.4");
+        assert!(combined((first, DATED), (second, DATED)).is_some(), "RFC 9111 3.4");
     }
 
     #[test]

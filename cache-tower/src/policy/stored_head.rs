@@ -458,6 +458,8 @@ fn time(milliseconds: u64) -> SystemTime {
         .unwrap_or(UNIX_EPOCH)
 }
 
+// Tables: one case a line.
+#[rustfmt::skip]
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -476,47 +478,19 @@ mod tests {
     #[test]
     fn fields_are_stored_as_they_came_except_those_that_must_not() {
         const DATE: &str = "date: {0}";
-        check_stored(
-            "9111 3.1",
-            &[FRESH, DATE, "x: 1", "x: 2"],
-            &[FRESH, DATE, "x: 1", "x: 2"],
-        );
-        check_stored(
-            "9111 3.1",
-            &[FRESH, DATE, "set-cookie: a=b"],
-            &[FRESH, DATE, "set-cookie: a=b"],
-        );
+        check_stored("9111 3.1", &[FRESH, DATE, "x: 1", "x: 2"], &[FRESH, DATE, "x: 1", "x: 2"]);
+        check_stored("9111 3.1", &[FRESH, DATE, "set-cookie: a=b"], &[FRESH, DATE, "set-cookie: a=b"]);
         check_stored(
             "9111 3.1",
             &[FRESH, DATE, "www-authenticate: x"],
             &[FRESH, DATE, "www-authenticate: x"],
         );
-        check_stored(
-            "9111 3.1",
-            &[FRESH, DATE, "proxy-authenticate: x"],
-            &[FRESH, DATE],
-        );
-        check_stored(
-            "9110 7.6.1",
-            &[FRESH, DATE, "connection: x", "x: 1", "keep-alive: 1"],
-            &[FRESH, DATE],
-        );
-        check_stored(
-            "9110 7.6.1",
-            &[FRESH, DATE, "transfer-encoding: chunked"],
-            &[FRESH, DATE],
-        );
-        check_stored(
-            "9110 14.4",
-            &[FRESH, DATE, "content-range: bytes 0-1/2"],
-            &[FRESH, DATE],
-        );
+        check_stored("9111 3.1", &[FRESH, DATE, "proxy-authenticate: x"], &[FRESH, DATE]);
+        check_stored("9110 7.6.1", &[FRESH, DATE, "connection: x", "x: 1", "keep-alive: 1"], &[FRESH, DATE]);
+        check_stored("9110 7.6.1", &[FRESH, DATE, "transfer-encoding: chunked"], &[FRESH, DATE]);
+        check_stored("9110 14.4", &[FRESH, DATE, "content-range: bytes 0-1/2"], &[FRESH, DATE]);
         check_stored("9110 6.6.1 missing Date", &[FRESH], &[FRESH, DATE]);
-        check_stored(
-            "9110 6.6.1 bad Date stays",
-            &[FRESH, "date: x"],
-            &[FRESH, "date: x"],
-        );
+        check_stored("9110 6.6.1 bad Date stays", &[FRESH, "date: x"], &[FRESH, "date: x"]);
         let qualified = "cache-control: max-age=60, private=\"x\", no-cache=\"y, z\"";
         check_stored(
             "9111 5.2.2",
@@ -532,18 +506,9 @@ mod tests {
 
     #[test]
     fn a_hit_has_the_current_age_and_the_old_date() {
-        let stored = stored_with(
-            &HttpCachePolicy::safe(),
-            &[],
-            200,
-            &[FRESH, "date: {-5}", "age: 7"],
-        );
+        let stored = stored_with(&HttpCachePolicy::safe(), &[], 200, &[FRESH, "date: {-5}", "age: 7"]);
         let served = stored.served_headers(at(NOW + 10));
-        assert_eq!(
-            served,
-            headers(&[FRESH, "date: {-5}", "age: 17"]),
-            "RFC 9111 4, 5.1"
-        );
+        assert_eq!(served, headers(&[FRESH, "date: {-5}", "age: 17"]), "RFC 9111 4, 5.1");
     }
 
     #[test]
@@ -552,10 +517,7 @@ mod tests {
         for (lines, expected) in [
             (&[FRESH][..], 3_660),
             (&["cache-control: max-age=60, must-revalidate"], 60),
-            (
-                &["cache-control: max-age=60, must-revalidate", "etag: \"a\""],
-                3_660,
-            ),
+            (&["cache-control: max-age=60, must-revalidate", "etag: \"a\""], 3_660),
             (&["cache-control: max-age=60, stale-if-error=9000"], 9_060),
             (&["cache-control: max-age=60, stale-while-revalidate=9"], 3_660),
         ] {
@@ -606,11 +568,7 @@ mod tests {
     #[track_caller]
     fn check_invalid(record: StoredHeadRecord, expected: InvalidRecord) {
         let shown = format!("{record:?}");
-        assert_eq!(
-            record.read(5, &HttpCachePolicy::safe()).map(|_| ()),
-            Err(expected),
-            "{shown}"
-        );
+        assert_eq!(record.read(5, &HttpCachePolicy::safe()).map(|_| ()), Err(expected), "{shown}");
     }
 
     #[test]
@@ -619,96 +577,42 @@ mod tests {
         for status in [0, 99, 1_000, 100, 101, 304] {
             check_invalid(record(status, &[FRESH]), InvalidRecord::Status);
         }
-        for name in [
-            "connection: x",
-            "transfer-encoding: chunked",
-            "upgrade: x",
-            "proxy-authorization: x",
-        ] {
+        for name in ["connection: x", "transfer-encoding: chunked", "upgrade: x", "proxy-authorization: x"] {
             check_invalid(record(200, &[FRESH, name]), InvalidRecord::HopByHop);
         }
         check_invalid(record(200, &[FRESH, "set-cookie: a=b"]), InvalidRecord::SetCookie);
-        check_invalid(
-            record(200, &[FRESH, "content-length: 6"]),
-            InvalidRecord::ContentLength,
-        );
-        check_invalid(
-            record(200, &[FRESH, "content-length: x"]),
-            InvalidRecord::ContentLength,
-        );
+        check_invalid(record(200, &[FRESH, "content-length: 6"]), InvalidRecord::ContentLength);
+        check_invalid(record(200, &[FRESH, "content-length: x"]), InvalidRecord::ContentLength);
         check_invalid(
             record(200, &[FRESH, "content-length: 5", "content-length: 5"]),
             InvalidRecord::ContentLength,
         );
-        check_invalid(
-            record(200, &[FRESH, "content-range: bytes 0-4/5"]),
-            InvalidRecord::ContentRange,
-        );
+        check_invalid(record(200, &[FRESH, "content-range: bytes 0-4/5"]), InvalidRecord::ContentRange);
         check_invalid(record(206, &[FRESH]), InvalidRecord::ContentRange);
-        check_invalid(
-            record(206, &[FRESH, "content-range: bytes 0-9/20"]),
-            InvalidRecord::ContentRange,
-        );
-        check_invalid(
-            record(200, &["cache-control: private, max-age=9"]),
-            InvalidRecord::Directives,
-        );
-        check_invalid(
-            record(200, &["cache-control: max-age=x"]),
-            InvalidRecord::Directives,
-        );
-        for (name, value) in [
-            ("a b", "x"),
-            ("", "x"),
-            ("x\r\ny", "x"),
-            ("x", "a\r\nb"),
-            ("x", "a\0b"),
-        ] {
+        check_invalid(record(206, &[FRESH, "content-range: bytes 0-9/20"]), InvalidRecord::ContentRange);
+        check_invalid(record(200, &["cache-control: private, max-age=9"]), InvalidRecord::Directives);
+        check_invalid(record(200, &["cache-control: max-age=x"]), InvalidRecord::Directives);
+        for (name, value) in [("a b", "x"), ("", "x"), ("x\r\ny", "x"), ("x", "a\r\nb"), ("x", "a\0b")] {
             let mut bad = record(200, &[FRESH]);
             bad.headers.push((name.into(), value.as_bytes().to_vec()));
             check_invalid(bad, InvalidRecord::Field);
         }
         for method in ["HEAD", "PUT", "", "get"] {
             check_invalid(
-                StoredHeadRecord {
-                    method: method.into(),
-                    ..record(200, &[FRESH])
-                },
+                StoredHeadRecord { method: method.into(), ..record(200, &[FRESH]) },
                 InvalidRecord::Method,
             );
         }
-        check_invalid(
-            StoredHeadRecord {
-                uri: String::new(),
-                ..record(200, &[FRESH])
-            },
-            InvalidRecord::Uri,
-        );
+        check_invalid(StoredHeadRecord { uri: String::new(), ..record(200, &[FRESH]) }, InvalidRecord::Uri);
         let nominated = vec![("a b".to_owned(), None)];
-        check_invalid(
-            StoredHeadRecord {
-                nominated,
-                ..record(200, &[FRESH])
-            },
-            InvalidRecord::Nominated,
-        );
+        check_invalid(StoredHeadRecord { nominated, ..record(200, &[FRESH]) }, InvalidRecord::Nominated);
         let nominated = (0..99).map(|index| (format!("x{index}"), None)).collect();
-        check_invalid(
-            StoredHeadRecord {
-                nominated,
-                ..record(200, &[FRESH])
-            },
-            InvalidRecord::Nominated,
-        );
+        check_invalid(StoredHeadRecord { nominated, ..record(200, &[FRESH]) }, InvalidRecord::Nominated);
     }
 
     #[test]
     fn times_beyond_the_clock_are_read() {
-        let far = StoredHeadRecord {
-            received_ms: u64::MAX,
-            requested_ms: u64::MAX,
-            ..record(200, &[FRESH])
-        };
+        let far = StoredHeadRecord { received_ms: u64::MAX, requested_ms: u64::MAX, ..record(200, &[FRESH]) };
         let head = far.read(5, &HttpCachePolicy::safe()).unwrap();
         let _ = head.freshness().age(at(NOW));
     }

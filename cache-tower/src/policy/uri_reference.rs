@@ -120,6 +120,8 @@ fn without_dot_segments(path: &str) -> String {
     format!("/{}", segments.join("/"))
 }
 
+// Tables: one case a line.
+#[rustfmt::skip]
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

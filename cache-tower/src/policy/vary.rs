@@ -372,6 +372,8 @@ const NAMES_LIMIT: usize = 32;
 const NAME_LIMIT: usize = 128;
 const VALUE_LIMIT: usize = 8 * 1024;
 
+// Tables: one case a line.
+#[rustfmt::skip]
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
@@ -394,17 +396,9 @@ mod tests {
     fn check(section: &str, vary: &str, stored: Lines, presented: Lines, expected: bool) {
         let nominated = Nominated::of(&headers(&[("vary", vary)]), &headers(stored), &[]).unwrap();
         let presented = headers(presented);
-        assert_eq!(
-            nominated.matches(&presented),
-            expected,
-            "{section}: {vary}: {stored:?} {presented:?}"
-        );
+        assert_eq!(nominated.matches(&presented), expected, "{section}: {vary}: {stored:?} {presented:?}");
         let keys = [&headers(stored), &presented].map(|request| secondary_key(nominated.names(), request));
-        assert_eq!(
-            keys[0] == keys[1],
-            expected,
-            "{section}: the collapse key disagrees"
-        );
+        assert_eq!(keys[0] == keys[1], expected, "{section}: the collapse key disagrees");
     }
 
     #[test]
@@ -432,13 +426,7 @@ mod tests {
             &[("foo", "1"), ("bar", "3")],
             false,
         );
-        check(
-            "4.1 others do not",
-            "foo",
-            &[("foo", "1"), ("x", "1")],
-            &[("foo", "1"), ("x", "2")],
-            true,
-        );
+        check("4.1 others do not", "foo", &[("foo", "1"), ("x", "1")], &[("foo", "1"), ("x", "2")], true);
         check(
             "4.1 order of fields",
             "bar, foo",
@@ -446,32 +434,14 @@ mod tests {
             &[("bar", "2"), ("foo", "1")],
             true,
         );
-        check(
-            "4.1 empty members",
-            ", foo,, ",
-            &[("foo", "1")],
-            &[("foo", "1")],
-            true,
-        );
+        check("4.1 empty members", ", foo,, ", &[("foo", "1")], &[("foo", "1")], true);
         check("4.1 no vary", "", &[("foo", "1")], &[("foo", "2")], true);
     }
 
     #[test]
     fn white_space_and_lines_are_normalised() {
-        check(
-            "4.1 combined lines",
-            "foo",
-            &[("foo", "1, 2")],
-            &[("foo", "1"), ("foo", "2")],
-            true,
-        );
-        check(
-            "4.1 combined lines",
-            "foo",
-            &[("foo", "1"), ("foo", "2")],
-            &[("foo", "1,2")],
-            true,
-        );
+        check("4.1 combined lines", "foo", &[("foo", "1, 2")], &[("foo", "1"), ("foo", "2")], true);
+        check("4.1 combined lines", "foo", &[("foo", "1"), ("foo", "2")], &[("foo", "1,2")], true);
         check(
             "4.1 order of lines",
             "foo",
@@ -479,55 +449,13 @@ mod tests {
             &[("foo", "2"), ("foo", "1")],
             false,
         );
-        check(
-            "4.1 space at commas",
-            "foo",
-            &[("foo", "1,2")],
-            &[("foo", "1 ,\t2")],
-            true,
-        );
-        check(
-            "4.1 space at the ends",
-            "foo",
-            &[("foo", "1")],
-            &[("foo", "  1 ")],
-            true,
-        );
-        check(
-            "4.1 space inside",
-            "foo",
-            &[("foo", "a b")],
-            &[("foo", "a  b")],
-            false,
-        );
-        check(
-            "4.1 space in quotes",
-            "foo",
-            &[("foo", "\"a,b\"")],
-            &[("foo", "\"a, b\"")],
-            false,
-        );
-        check(
-            "4.1 escaped quote",
-            "foo",
-            &[("foo", r#""a\",b""#)],
-            &[("foo", r#""a\", b""#)],
-            false,
-        );
-        check(
-            "4.1 text fields",
-            "user-agent",
-            &[("user-agent", "a,b")],
-            &[("user-agent", "a, b")],
-            false,
-        );
-        check(
-            "4.1 text fields",
-            "cookie",
-            &[("cookie", "a=b,c")],
-            &[("cookie", "a=b, c")],
-            false,
-        );
+        check("4.1 space at commas", "foo", &[("foo", "1,2")], &[("foo", "1 ,\t2")], true);
+        check("4.1 space at the ends", "foo", &[("foo", "1")], &[("foo", "  1 ")], true);
+        check("4.1 space inside", "foo", &[("foo", "a b")], &[("foo", "a  b")], false);
+        check("4.1 space in quotes", "foo", &[("foo", "\"a,b\"")], &[("foo", "\"a, b\"")], false);
+        check("4.1 escaped quote", "foo", &[("foo", r#""a\",b""#)], &[("foo", r#""a\", b""#)], false);
+        check("4.1 text fields", "user-agent", &[("user-agent", "a,b")], &[("user-agent", "a, b")], false);
+        check("4.1 text fields", "cookie", &[("cookie", "a=b,c")], &[("cookie", "a=b, c")], false);
     }
 
     #[test]
@@ -539,88 +467,22 @@ mod tests {
         language("12.5.4 order", &[(NAME, "en, de")], &[(NAME, "de, en")], true);
         language("12.5.4 case", &[(NAME, "en-GB")], &[(NAME, "EN-gb")], true);
         language("12.5.4 space", &[(NAME, "en,de")], &[(NAME, "en ,  de")], true);
-        language(
-            "12.5.4 space at weights",
-            &[(NAME, "en;q=0.5")],
-            &[(NAME, "en ; q=0.5")],
-            true,
-        );
-        language(
-            "12.4.2 weight",
-            &[(NAME, "en;q=0.5")],
-            &[(NAME, "en;Q=0.50")],
-            true,
-        );
-        language(
-            "12.4.2 weight of one",
-            &[(NAME, "en")],
-            &[(NAME, "en;q=1.000")],
-            true,
-        );
-        language(
-            "12.4.2 other weight",
-            &[(NAME, "en;q=0.5")],
-            &[(NAME, "en;q=0.6")],
-            false,
-        );
-        language(
-            "12.4.2 weight of zero",
-            &[(NAME, "en;q=0")],
-            &[(NAME, "en")],
-            false,
-        );
-        language(
-            "12.4.2 swapped weights",
-            &[(NAME, "en;q=0.5, de")],
-            &[(NAME, "de;q=0.5, en")],
-            false,
-        );
-        language(
-            "12.5.4 order with weights",
-            &[(NAME, "de;q=0.5, en")],
-            &[(NAME, "en;q=1, de;q=0.5")],
-            true,
-        );
-        language(
-            "12.5.4 lines",
-            &[(NAME, "en, de")],
-            &[(NAME, "de"), (NAME, "en")],
-            true,
-        );
-        language(
-            "12.5.4 other language",
-            &[(NAME, "en, de")],
-            &[(NAME, "en, fr")],
-            false,
-        );
+        language("12.5.4 space at weights", &[(NAME, "en;q=0.5")], &[(NAME, "en ; q=0.5")], true);
+        language("12.4.2 weight", &[(NAME, "en;q=0.5")], &[(NAME, "en;Q=0.50")], true);
+        language("12.4.2 weight of one", &[(NAME, "en")], &[(NAME, "en;q=1.000")], true);
+        language("12.4.2 other weight", &[(NAME, "en;q=0.5")], &[(NAME, "en;q=0.6")], false);
+        language("12.4.2 weight of zero", &[(NAME, "en;q=0")], &[(NAME, "en")], false);
+        language("12.4.2 swapped weights", &[(NAME, "en;q=0.5, de")], &[(NAME, "de;q=0.5, en")], false);
+        language("12.5.4 order with weights", &[(NAME, "de;q=0.5, en")], &[(NAME, "en;q=1, de;q=0.5")], true);
+        language("12.5.4 lines", &[(NAME, "en, de")], &[(NAME, "de"), (NAME, "en")], true);
+        language("12.5.4 other language", &[(NAME, "en, de")], &[(NAME, "en, fr")], false);
         language("12.5.4 subset", &[(NAME, "en, de")], &[(NAME, "en")], false);
         language("12.5.4 absent is not empty", &[], &[(NAME, "")], false);
-        language(
-            "12.4.2 weight above one",
-            &[(NAME, "a;q=2, b")],
-            &[(NAME, "b, a;q=2")],
-            false,
-        );
-        language(
-            "12.4.2 too many digits",
-            &[(NAME, "a;q=0.1234, b")],
-            &[(NAME, "b, a;q=0.1234")],
-            false,
-        );
-        language(
-            "12.5.4 unknown parameter",
-            &[(NAME, "a;x=1, b")],
-            &[(NAME, "b, a;x=1")],
-            false,
-        );
+        language("12.4.2 weight above one", &[(NAME, "a;q=2, b")], &[(NAME, "b, a;q=2")], false);
+        language("12.4.2 too many digits", &[(NAME, "a;q=0.1234, b")], &[(NAME, "b, a;q=0.1234")], false);
+        language("12.5.4 unknown parameter", &[(NAME, "a;x=1, b")], &[(NAME, "b, a;x=1")], false);
         const CODING: &str = "accept-encoding";
-        check(
-            "12.5.3",
-            CODING,
-            &[(CODING, "gzip, br")],
-            &[(CODING, "br,GZIP;q=1")],
-            true,
-        );
+        check("12.5.3", CODING, &[(CODING, "gzip, br")], &[(CODING, "br,GZIP;q=1")], true);
         check(
             "12.5.1 Accept keeps its order",
             "accept",
@@ -633,10 +495,7 @@ mod tests {
     #[test]
     fn some_vary_fields_match_nothing() {
         let long = "x".repeat(200);
-        let many = (0..40)
-            .map(|index| format!("x{index}"))
-            .collect::<Vec<_>>()
-            .join(",");
+        let many = (0..40).map(|index| format!("x{index}")).collect::<Vec<_>>().join(",");
         let huge = "y, ".repeat(30_000);
         for (lines, problem) in [
             (&["*"][..], VaryProblem::Any),
@@ -652,18 +511,11 @@ mod tests {
             (&[&huge], VaryProblem::TooLarge),
         ] {
             let response = headers(&lines.iter().map(|line| ("vary", *line)).collect::<Vec<_>>());
-            assert_eq!(
-                Nominated::of(&response, &HeaderMap::new(), &[]),
-                Err(problem),
-                "{lines:.40?}"
-            );
+            assert_eq!(Nominated::of(&response, &HeaderMap::new(), &[]), Err(problem), "{lines:.40?}");
         }
         let request = headers(&[("foo", &"v".repeat(64 * 1024))]);
         let response = headers(&[("vary", "foo")]);
-        assert_eq!(
-            Nominated::of(&response, &request, &[]),
-            Err(VaryProblem::TooLarge)
-        );
+        assert_eq!(Nominated::of(&response, &request, &[]), Err(VaryProblem::TooLarge));
     }
 
     #[test]
@@ -680,9 +532,7 @@ mod tests {
         let request = headers(&[("foo", "b , a"), ("accept-language", "de,en;q=0.5")]);
         let nominated =
             Nominated::of(&headers(&[("vary", "foo, accept-language, x")]), &request, &[]).unwrap();
-        let pairs = nominated
-            .pairs()
-            .map(|(name, value)| (name.clone(), value.map(<[u8]>::to_vec)));
+        let pairs = nominated.pairs().map(|(name, value)| (name.clone(), value.map(<[u8]>::to_vec)));
         assert_eq!(Nominated::from_pairs(pairs).unwrap(), nominated);
     }
 
