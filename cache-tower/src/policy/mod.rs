@@ -39,7 +39,7 @@
 //!
 //! let stored = StoredHead::store(&request, "http://example.com/", &response, &policy).unwrap();
 //! let later = now + Duration::from_secs(10);
-//! match decide(&request, select([&stored], request.headers), later, &policy) {
+//! match decide(&request, select([&stored], &request), later, &policy) {
 //!     Decision::Serve(serve) => assert_eq!(serve.age.as_secs(), 10),
 //!     other => panic!("{other:?}"),
 //! }

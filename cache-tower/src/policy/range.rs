@@ -234,8 +234,7 @@ pub struct Combined {
 /// validator", and when they touch or overlap. Where they overlap the new octets count.
 pub fn combine(old: &StoredHead, new: &StoredHead, policy: &HttpCachePolicy) -> Option<Combined> {
     let (a, b) = (old.part()?, new.part()?);
-    let shared = strong_validator(old.headers(), old.received())?;
-    if strong_validator(new.headers(), new.received()) != Some(shared) {
+    if !share_validator(old, new) {
         return None;
     }
     let complete = match (a.complete, b.complete) {
@@ -266,6 +265,12 @@ pub fn combine(old: &StoredHead, new: &StoredHead, policy: &HttpCachePolicy) -> 
         from_old,
         new_comes_first,
     })
+}
+
+/// Whether two responses have the same strong validator, so that they are of one representation (RFC 9111 §3.4).
+pub(crate) fn share_validator(a: &StoredHead, b: &StoredHead) -> bool {
+    let validator = |head: &StoredHead| strong_validator(head.headers(), head.received());
+    validator(a).is_some_and(|own| validator(b) == Some(own))
 }
 
 /// The range of the request, unless `If-Range` says that the client's part is of another representation (RFC 9110 §13.1.5).

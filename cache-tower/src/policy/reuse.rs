@@ -384,7 +384,7 @@ mod tests {
         let stored = stored_with(policy, &[], 200, stored);
         let (method, fields) = (Method::from_bytes(method.as_bytes()).unwrap(), headers(request));
         let request = RequestView::new(&method, &fields);
-        outcome(decide(&request, select([&stored], &fields), at(NOW + age), policy))
+        outcome(decide(&request, select([&stored], &request), at(NOW + age), policy))
     }
 
     /// A GET under both profiles.
@@ -488,10 +488,10 @@ mod tests {
         ] {
             let fields = headers(&[line]);
             let request = RequestView::new(&Method::GET, &fields);
-            let found = decide(&request, select([&stored], &fields), at(NOW + 9), &policy);
+            let found = decide(&request, select([&stored], &request), at(NOW + 9), &policy);
             assert!(matches!(found, Decision::Revalidate(reason) if reason.is_forced_by_request()), "{line}");
             let request = request.without_forced_validation();
-            let found = decide(&request, select([&stored], &fields), at(NOW + 9), &policy);
+            let found = decide(&request, select([&stored], &request), at(NOW + 9), &policy);
             assert_eq!(outcome(found), "hit", "{line}");
         }
     }
@@ -537,7 +537,7 @@ mod tests {
             [(Method::GET, "hit"), (Method::HEAD, "hit"), (Method::POST, "forward method")]
         {
             let request = RequestView::new(&method, &fields);
-            let found = decide(&request, select([&stored], &fields), at(NOW), &policy);
+            let found = decide(&request, select([&stored], &request), at(NOW), &policy);
             assert_eq!(outcome(found), expected, "RFC 9110 9.3.3: {method}");
         }
     }
@@ -622,7 +622,7 @@ mod tests {
         stored.mark_suspect();
         let fields = headers(&[]);
         let request = RequestView::new(&Method::GET, &fields);
-        let found = decide(&request, select([&stored], &fields), at(NOW), &policy);
+        let found = decide(&request, select([&stored], &request), at(NOW), &policy);
         assert_eq!(outcome(found), "validate suspect", "RFC 9111 4.3.5");
         assert_eq!(serve_on_failure(&request, &stored, OriginFailure::Unreachable, at(NOW), &policy), None);
     }
@@ -639,7 +639,7 @@ mod tests {
         let fields = headers(&[]);
         let request = RequestView::new(&Method::GET, &fields);
         for (after, age, ttl) in [(10, 15, 45), (65, 70, -10)] {
-            match decide(&request, select([&stored], &fields), at(NOW + after), &policy) {
+            match decide(&request, select([&stored], &request), at(NOW + after), &policy) {
                 Decision::Serve(serve) => assert_eq!((serve.age.as_secs(), serve.ttl), (age, ttl)),
                 other => panic!("{other:?}"),
             }

@@ -12,7 +12,7 @@ use super::fields::{self, EntityTag};
 use super::freshness::{Freshness, Timed, whole_seconds};
 use super::hop_by_hop::{is_never_stored, remove_unstored};
 use super::profile::{AssignedLifetime, HttpCachePolicy};
-use super::range::ContentRange;
+use super::range::{self, ContentRange};
 use super::request::RequestView;
 use super::storable::{self, NotStored};
 use super::targeted::Governing;
@@ -181,6 +181,13 @@ impl StoredHead {
             Duration::ZERO
         };
         self.freshness.remaining(now).saturating_add(granted.max(useful))
+    }
+
+    /// Whether this response, just received, takes the place of a stored one: it is selected by the same values. A part
+    /// leaves a complete response of the same representation alone, which says all that the part does (RFC 9111 §3.4).
+    pub fn replaces(&self, old: &Self) -> bool {
+        let is_part_of_old = self.part.is_some() && old.part.is_none() && range::share_validator(self, old);
+        self.nominated == old.nominated && !is_part_of_old
     }
 
     /// Another head with new fields and times, judged anew where that matters. Used after validation (RFC 9111 §3.2).
@@ -509,6 +516,24 @@ mod tests {
         let stored = stored_with(&HttpCachePolicy::safe(), &[], 200, &[FRESH, "date: {-5}", "age: 7"]);
         let served = stored.served_headers(at(NOW + 10));
         assert_eq!(served, headers(&[FRESH, "date: {-5}", "age: 17"]), "RFC 9111 4, 5.1");
+    }
+
+    #[test]
+    fn a_response_replaces_the_one_with_the_same_nominated_values() {
+        let stored = |status, request: &str, lines: &[&str]| {
+            let mut all = vec![FRESH, "vary: foo"];
+            all.extend(lines);
+            stored_with(&HttpCachePolicy::rfc9111(), &[request], status, &all)
+        };
+        const PART: &str = "content-range: bytes 0-4/10";
+        let whole = stored(200, "foo: 1", &["etag: \"a\""]);
+        assert!(stored(200, "foo: 1", &[]).replaces(&whole), "RFC 9111 4.1");
+        assert!(stored(404, "foo:  1", &[]).replaces(&whole), "RFC 9111 4.1");
+        assert!(!stored(200, "foo: 2", &[]).replaces(&whole), "RFC 9111 4.1");
+        assert!(!stored(206, "foo: 1", &["etag: \"a\"", PART]).replaces(&whole), "RFC 9111 3.4");
+        assert!(stored(206, "foo: 1", &["etag: \"b\"", PART]).replaces(&whole), "RFC 9111 3.4");
+        let part = stored(206, "foo: 1", &["etag: \"a\"", PART]);
+        assert!(whole.replaces(&part) && part.replaces(&part), "RFC 9111 3.4");
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::time::SystemTime;
 use http::{HeaderMap, HeaderName, header};
 
 use super::fields::{is_token_byte, trim};
+use super::range::part_answers;
+use super::request::RequestView;
 use super::stored_head::StoredHead;
 
 /// The request fields that `Vary` nominates, with the values of the request that led to a stored response.
@@ -130,20 +132,23 @@ pub enum Selection<'a> {
     Nothing,
 }
 
-/// Selects among the responses stored for one primary key (§4.1): those whose nominated fields match, preferably with a
-/// `Vary` field ("some resources mistakenly omit the Vary header field from their default response"), then the most
-/// recent by `Date` (§4).
-pub fn select<'a>(stored: impl IntoIterator<Item = &'a StoredHead>, request: &HeaderMap) -> Selection<'a> {
+/// Selects among the responses stored for one primary key (§4.1): those whose nominated fields match; among them a part
+/// only when it covers what is asked for, preferably one with a `Vary` field ("some resources mistakenly omit the Vary
+/// header field from their default response"), then the most recent by `Date` (§4).
+pub fn select<'a>(
+    stored: impl IntoIterator<Item = &'a StoredHead>,
+    request: &RequestView<'_>,
+) -> Selection<'a> {
     let mut selection = Selection::Nothing;
     for candidate in stored {
-        if !candidate.nominated().matches(request) {
+        if !candidate.nominated().matches(request.headers) {
             if let Selection::Nothing = selection {
                 selection = Selection::NoVariant;
             }
             continue;
         }
         match selection {
-            Selection::Found(best) if rank(best) >= rank(candidate) => {}
+            Selection::Found(best) if rank(best, request) >= rank(candidate, request) => {}
             _ => selection = Selection::Found(candidate),
         }
     }
@@ -172,12 +177,11 @@ pub fn secondary_key<'n>(names: impl IntoIterator<Item = &'n HeaderName>, reques
     key
 }
 
-fn rank(stored: &StoredHead) -> (bool, SystemTime, bool) {
-    (
-        !stored.nominated().is_empty(),
-        stored.date(),
-        stored.part().is_none(),
-    )
+fn rank(stored: &StoredHead, request: &RequestView<'_>) -> (bool, bool, SystemTime) {
+    let suffices = stored
+        .part()
+        .is_none_or(|part| part_answers(request, stored, part));
+    (suffices, !stored.nominated().is_empty(), stored.date())
 }
 
 impl NominatedField {
@@ -379,6 +383,8 @@ mod tests {
     use http::HeaderValue;
     use proptest::prelude::*;
 
+    use super::super::HttpCachePolicy;
+    use super::super::tests::{headers as shared_headers, stored_with};
     use super::*;
 
     fn headers(lines: &[(&str, &str)]) -> HeaderMap {
@@ -534,6 +540,46 @@ mod tests {
             Nominated::of(&headers(&[("vary", "foo, accept-language, x")]), &request, &[]).unwrap();
         let pairs = nominated.pairs().map(|(name, value)| (name.clone(), value.map(<[u8]>::to_vec)));
         assert_eq!(Nominated::from_pairs(pairs).unwrap(), nominated);
+    }
+
+    /// Stores responses with these lines and says which of them a request with these lines gets.
+    #[track_caller]
+    fn check_selected(section: &str, stored: &[&[&str]], request: &[&str], expected: Option<usize>) {
+        let policy = HttpCachePolicy::rfc9111();
+        let heads: Vec<_> = stored
+            .iter()
+            .map(|lines| {
+                let status = if lines.iter().any(|line| line.starts_with("content-range")) { 206 } else { 200 };
+                let mut all = vec!["cache-control: max-age=60", "etag: \"a\""];
+                all.extend(*lines);
+                // The values nominated at the time stand in the response's own "x-was" line.
+                let was: Vec<_> = lines.iter().filter_map(|line| line.strip_prefix("x-was: ")).collect();
+                stored_with(&policy, &was, status, &all)
+            })
+            .collect();
+        let fields = shared_headers(request);
+        let found = match select(&heads, &RequestView::new(&http::Method::GET, &fields)) {
+            Selection::Found(found) => heads.iter().position(|head| std::ptr::eq(head, found)),
+            Selection::NoVariant | Selection::Nothing => None,
+        };
+        assert_eq!(found, expected, "RFC 9111 {section}: {request:?}");
+    }
+
+    #[test]
+    fn the_most_recent_matching_response_is_selected() {
+        const VARIES: &[&str] = &["vary: foo", "x-was: foo: 1", "date: {-9}"];
+        check_selected("4.1 nothing", &[], &[], None);
+        check_selected("4.1 one", &[&["date: {0}"]], &[], Some(0));
+        check_selected("4.1 no match", &[VARIES], &["foo: 2"], None);
+        check_selected("4.1 match", &[&["vary: foo", "x-was: foo: 2"], VARIES], &["foo: 1"], Some(1));
+        check_selected("4 most recent", &[&["date: {-9}"], &["date: {-1}"], &["date: {-5}"]], &[], Some(1));
+        check_selected("4.1 with Vary first", &[&["date: {0}"], VARIES], &["foo: 1"], Some(1));
+        check_selected("4.1 without Vary at last", &[&["date: {0}"], VARIES], &["foo: 2"], Some(0));
+        const PART: &[&str] = &["content-range: bytes 0-4/10", "date: {0}"];
+        check_selected("3.3 a part does not hide the whole", &[&["date: {-9}"], PART], &[], Some(0));
+        check_selected("3.3 a part that covers the range", &[&["date: {-9}"], PART], &["range: bytes=0-1"], Some(1));
+        check_selected("3.3 a part that does not", &[&["date: {-9}"], PART], &["range: bytes=0-9"], Some(0));
+        check_selected("3.3 only a part", &[PART], &[], Some(0));
     }
 
     proptest! {
