@@ -93,7 +93,7 @@ mod waits;
 
 pub use cache::{
     Cache, CacheBuilder, CacheValue, Claim, Invalidation, KeyPattern, LoadContext, LockGuard, MemoryCache,
-    MemoryCacheBuilder, Typed,
+    MemoryCacheBuilder, StorePermit, Typed,
 };
 pub use error::{Error, ErrorKind, LoadError};
 pub use key::CacheKey;
