@@ -6,8 +6,8 @@ use crate::cache::failures::Failures;
 use crate::cache::lock::Leases;
 use crate::cache::tasks::Tasks;
 use crate::cache::upkeep::Upkeep;
-use crate::cache::{Cache, Inner, Namespace, Settings};
-use crate::epochs::Epochs;
+use crate::cache::{Cache, Inner, Settings};
+use crate::epochs::{Epochs, Namespace};
 use crate::error::Error;
 use crate::flight::Flights;
 use crate::memory::{Bound, Memory};
@@ -137,11 +137,7 @@ impl CacheBuilder {
             None
         });
         let epochs = Epochs::new();
-        let root = Arc::new(Namespace {
-            id: 0,
-            text: self.name.as_str().into(),
-            marks: vec![epochs.namespace_mark()],
-        });
+        let root = Arc::new(Namespace::within(None, 0, &self.name));
         let inner = Inner {
             name: self.name.into(),
             clock: self.clock,

@@ -183,7 +183,7 @@ impl Cache {
     /// [`Invalid`](crate::ErrorKind::Invalid) for text that cannot be a tag.
     pub async fn invalidate_tag_soft(&self, tag: impl AsRef<str> + Send) -> Result<(), Error> {
         let tag = Tag::new(tag.as_ref())?;
-        let mark = self.inner.epochs.mark(self.namespace.id, Kind::Tag, tag.as_str());
+        let mark = self.inner.epochs.mark(&self.namespace, Kind::Tag, tag.as_str());
         self.move_mark(&mark, Strength::Soft, Duration::ZERO);
         Ok(())
     }
@@ -217,14 +217,14 @@ impl Cache {
         match target {
             Target::Key(key) => self.forget(&self.id(&key), hold),
             Target::Tag(tag) => {
-                let mark = self.inner.epochs.mark(self.namespace.id, Kind::Tag, tag.as_str());
+                let mark = self.inner.epochs.mark(&self.namespace, Kind::Tag, tag.as_str());
                 self.move_mark(&mark, Strength::Hard, hold);
             }
             Target::Prefix(prefix) => {
                 let mark = self
                     .inner
                     .epochs
-                    .mark(self.namespace.id, Kind::Prefix, prefix.as_str());
+                    .mark(&self.namespace, Kind::Prefix, prefix.as_str());
                 self.move_mark(&mark, Strength::Hard, hold);
             }
             Target::Pattern(_) if !hold.is_zero() => {
@@ -267,11 +267,7 @@ impl Cache {
 
     /// The mark of this handle's own namespace: the innermost.
     fn own_mark(&self) -> crate::sync::Arc<Mark> {
-        self.namespace
-            .marks
-            .last()
-            .cloned()
-            .unwrap_or_else(|| self.inner.epochs.namespace_mark())
+        self.namespace.own.clone()
     }
 }
 

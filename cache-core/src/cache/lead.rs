@@ -262,7 +262,7 @@ impl<T: Send + Sync + 'static> Load<T> {
         policy.negative_ttl = said.negative_ttl.unwrap_or(policy.negative_ttl);
         let discovered = said.tag_set();
         if let Some(tags) = &discovered {
-            marks.extend(self.cache.inner.epochs.tag_marks(self.id.namespace(), tags));
+            marks.extend(self.cache.inner.epochs.tag_marks(&self.cache.namespace, tags));
         }
         let delta = smoothed(self.previous.as_ref().map(|previous| previous.meta.delta), took);
         let shape = Shape {
@@ -354,7 +354,7 @@ impl<T: Send + Sync + 'static> Load<T> {
         let inner = &self.cache.inner;
         // Refused if the key was mutated meanwhile: then the failure is of a load that no longer counts.
         let remember = || inner.failures.remember(self.id.clone(), recorded);
-        let _ = inner.epochs.store(&self.id, flight.seen, now, remember);
+        let _ = inner.epochs.store(&self.id, flight.seen, None, now, remember);
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::entry::{AnyEntry, EntryId, EntryRef, Prehashed};
-use crate::epochs::{Epochs, Mark};
+use crate::epochs::{Epochs, Namespace};
 use crate::error::{Error, ErrorKind, LoadError};
 use crate::flight::Flights;
 use crate::key::{CacheKey, KeyRef};
@@ -106,15 +106,6 @@ pub(crate) struct Settings {
     pub(crate) lock_wait: Duration,
 }
 
-/// A named part of a cache: keys, tags and prefixes of different namespaces never meet.
-#[derive(Debug)]
-pub(crate) struct Namespace {
-    id: u32,
-    text: Box<str>,
-    /// The marks of this namespace and of those around it: clearing an outer one clears this too.
-    marks: Vec<Arc<Mark>>,
-}
-
 impl Cache {
     /// Starts building a cache. The name is its label in metrics and logs, and its outermost namespace.
     pub fn builder(name: impl Into<String>) -> CacheBuilder {
@@ -149,13 +140,7 @@ impl Cache {
         }
         let id = u32::try_from(namespaces.len())
             .map_err(|_| Error::invalid("the cache has more namespaces than it can number"))?;
-        let mut marks = self.namespace.marks.clone();
-        marks.push(self.inner.epochs.namespace_mark());
-        let namespace = Arc::new(Namespace {
-            id,
-            text: text.into(),
-            marks,
-        });
+        let namespace = Arc::new(Namespace::within(Some(&self.namespace), id, &text));
         namespaces.push(namespace.clone());
         Ok(self.at(namespace))
     }
@@ -440,9 +425,7 @@ impl Cache {
     }
 
     fn marks_of(&self, key: &CacheKey, tags: &TagSet) -> crate::epochs::Marks {
-        self.inner
-            .epochs
-            .marks(self.namespace.id, &self.namespace.marks, key.prefix(), tags)
+        self.inner.epochs.marks(&self.namespace, key.prefix(), tags)
     }
 
     fn current(&self, id: &EntryId) -> Option<AnyEntry> {
