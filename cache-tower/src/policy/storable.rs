@@ -5,8 +5,8 @@ use http::{HeaderMap, Method, StatusCode, header};
 use super::cache_control::Seconds;
 use super::fields::{self, EntityTag};
 use super::freshness::{Freshness, LifetimeSource, Timed};
+use super::parts;
 use super::profile::HttpCachePolicy;
-use super::range;
 use super::request::RequestView;
 use super::targeted::Governing;
 use super::vary::{Nominated, VaryProblem};
@@ -167,7 +167,7 @@ fn check_status(
         return Err(NotStored::StatusNotUnderstood);
     }
     if status == StatusCode::PARTIAL_CONTENT {
-        return if policy.store_parts && range::is_combinable(response) {
+        return if policy.store_parts && parts::is_combinable(response) {
             Ok(())
         } else {
             Err(NotStored::Part)
