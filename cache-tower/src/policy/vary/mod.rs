@@ -343,6 +343,7 @@ mod tests {
         check("4.1 space inside", "foo", &[("foo", "a b")], &[("foo", "a  b")], false);
         check("4.1 space in quotes", "foo", &[("foo", "\"a,b\"")], &[("foo", "\"a, b\"")], false);
         check("4.1 escaped quote", "foo", &[("foo", r#""a\",b""#)], &[("foo", r#""a\", b""#)], false);
+        check("4.1 after an escape", "foo", &[("foo", r#""a\b","c""#)], &[("foo", r#""a\b" , "c""#)], true);
         check("4.1 text fields", "user-agent", &[("user-agent", "a,b")], &[("user-agent", "a, b")], false);
         check("4.1 text fields", "cookie", &[("cookie", "a=b,c")], &[("cookie", "a=b, c")], false);
     }
