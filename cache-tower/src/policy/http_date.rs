@@ -374,11 +374,22 @@ mod tests {
         for (seconds, expected) in [
             (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
             (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (978_220_800, "Sun, 31 Dec 2000 00:00:00 GMT"),
+            (978_307_200, "Mon, 01 Jan 2001 00:00:00 GMT"),
+            (4_107_456_000, "Sun, 28 Feb 2100 00:00:00 GMT"),
+            (4_107_542_400, "Mon, 01 Mar 2100 00:00:00 GMT"),
             (1_709_164_800, "Thu, 29 Feb 2024 00:00:00 GMT"),
             (RECEIVED, "Fri, 02 Jan 2026 03:04:05 GMT"),
             (u64::from(u32::MAX) * 100, "Fri, 31 Dec 9999 23:59:59 GMT"),
         ] {
             assert_eq!(format_http_date(at(seconds)), expected, "RFC 9110 5.6.7");
+        }
+        for (before, expected) in [
+            (Duration::from_secs(1), "Wed, 31 Dec 1969 23:59:59 GMT"),
+            (Duration::from_millis(500), "Wed, 31 Dec 1969 23:59:59 GMT"),
+            (Duration::from_millis(1_500), "Wed, 31 Dec 1969 23:59:58 GMT"),
+        ] {
+            assert_eq!(format_http_date(UNIX_EPOCH - before), expected, "RFC 9110 5.6.7");
         }
     }
 

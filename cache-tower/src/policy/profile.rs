@@ -194,6 +194,7 @@ mod tests {
     fn the_profiles_differ_only_where_the_table_says() {
         let (safe, mut wide) = (HttpCachePolicy::safe(), HttpCachePolicy::rfc9111());
         assert_eq!(HttpCachePolicy::default(), safe);
+        assert!(safe.limit_forced_validation && !wide.limit_forced_validation);
         wide.statuses = safe.statuses;
         wide.cookie_is_credential = safe.cookie_is_credential;
         wide.serve_credentialed_requests = safe.serve_credentialed_requests;

@@ -421,6 +421,7 @@ mod tests {
             (&["cache-control: max-age=0, must-revalidate"], Err(NeverReusable), Err(NeverReusable)),
             (&["cache-control: max-age=0, stale-while-revalidate=9"], Ok(()), Ok(())),
             (&["cache-control: max-age=0, stale-if-error=9"], Ok(()), Ok(())),
+            (&["cache-control: max-age=0, stale-while-revalidate=0"], Err(NeverReusable), Ok(())),
             (&["expires: 0"], Err(NeverReusable), Ok(())),
             (&["expires: 0", "etag: \"a\""], Ok(()), Ok(())),
             (&["pragma: no-cache", "expires: {60}"], Err(NeverReusable), Err(NeverReusable)),

@@ -161,6 +161,8 @@ mod tests {
             ("5.4.2", "./../g", Some("http://a/b/g")),
             ("5.4.2", "g/../h", Some("http://a/b/c/h")),
             ("5.4.2", "g?y/../x", Some("http://a/b/c/g?y/../x")),
+            ("3.1 not a scheme", "g_:h", Some("http://a/b/c/g_:h")),
+            ("3.1 not a scheme", "1g:h", Some("http://a/b/c/1g:h")),
             ("3.1 absolute", "HTTP://A/b", Some("http://a/b")),
             ("6.2.3 default port", "http://a:80/b", Some("http://a/b")),
             ("6.2.3 empty path", "https://b", Some("https://b/")),

@@ -187,10 +187,12 @@ impl StoredHead {
     }
 
     /// Whether this response, just received, takes the place of a stored one: it is selected by the same values. A part
-    /// leaves a complete response of the same representation alone, which says all that the part does (RFC 9111 §3.4).
+    /// leaves a complete response, or a larger part, of the same representation alone (RFC 9111 §3.4).
     pub fn replaces(&self, old: &Self) -> bool {
-        let is_part_of_old = self.part.is_some() && old.part.is_none() && parts::share_validator(self, old);
-        self.nominated == old.nominated && !is_part_of_old
+        let is_smaller = self
+            .part
+            .is_some_and(|new| old.part.is_none_or(|old| old != new && old.contains(new)));
+        self.nominated == old.nominated && !(is_smaller && parts::share_validator(self, old))
     }
 
     /// Another head with new fields and times, judged anew where that matters. Used after validation (RFC 9111 §3.2).
@@ -347,6 +349,8 @@ mod tests {
         assert!(stored(206, "foo: 1", &["etag: \"b\"", PART]).replaces(&whole), "RFC 9111 3.4");
         let part = stored(206, "foo: 1", &["etag: \"a\"", PART]);
         assert!(whole.replaces(&part) && part.replaces(&part), "RFC 9111 3.4");
+        let smaller = stored(206, "foo: 1", &["etag: \"a\"", "content-range: bytes 0-2/10"]);
+        assert!(part.replaces(&smaller) && !smaller.replaces(&part), "RFC 9111 3.4");
     }
 
     #[test]
