@@ -205,31 +205,8 @@ pub(crate) fn whole_seconds(time: SystemTime) -> SystemTime {
 #[rustfmt::skip]
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
-
+    use super::super::tests::*;
     use super::*;
-
-    fn at(seconds: u64) -> SystemTime {
-        UNIX_EPOCH + Duration::from_secs(seconds)
-    }
-
-    /// When the tests' responses are received: Sun, 06 Nov 1994 08:49:37 GMT.
-    const NOW: u64 = 784_111_777;
-
-    /// A header section from `name: value` lines; `{+60}` is the date 60 seconds after [`NOW`].
-    fn headers(lines: &[&str]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for line in lines {
-            let (name, value) = line.split_once(": ").unwrap();
-            let offset = value.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
-            let value = match offset.map(|offset| offset.parse::<i64>().unwrap()) {
-                Some(offset) => fields::format_http_date(at(NOW.checked_add_signed(offset).unwrap())),
-                None => HeaderValue::from_str(value).unwrap(),
-            };
-            map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value);
-        }
-        map
-    }
 
     fn freshness(policy: &HttpCachePolicy, status: u16, lines: &[&str]) -> Freshness {
         let headers = headers(lines);

@@ -99,6 +99,8 @@ mod tests {
         check("2 inner lists are not strings", &["(\"a\")"], &[]);
         check("2 unreadable", &["\"a"], &[]);
         check("2 empty", &["\"\""], &[]);
+        let longest = "x".repeat(GROUP_LENGTH_LIMIT);
+        check("2 long", &[&format!("\"{longest}\", \"{longest}x\"")], &[&longest]);
     }
 
     #[test]

@@ -4,9 +4,10 @@
 //! removed, path and query byte for byte as received. Nothing else is normalised: two spellings that some component
 //! may tell apart must never share an entry.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, uri::Scheme};
+use http::{HeaderMap, HeaderValue, Method, Uri, header, uri::Scheme};
 
 use super::profile::HttpCachePolicy;
+use super::untrusted::is_method_override;
 
 /// Why a request passes by the cache: neither answered from it nor stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +74,7 @@ pub fn bypass_reason(
     let untrusted = headers
         .keys()
         .find(|name| policy.untrusted_fields.contains(name))?;
-    Some(if METHOD_OVERRIDES.contains(&untrusted.as_str()) {
+    Some(if is_method_override(untrusted) {
         Bypass::MethodOverride
     } else {
         Bypass::UntrustedField
@@ -116,77 +117,6 @@ pub fn target_uri(uri: &Uri, headers: &HeaderMap, policy: &HttpCachePolicy) -> R
     let mut out = String::new();
     write_target_uri(&mut out, uri, headers, policy)?;
     Ok(out)
-}
-
-/// A set of field names that is fast to miss: nearly every field of an ordinary request is ruled out by its length and
-/// one of its letters.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FieldSet {
-    /// Sorted.
-    names: Vec<HeaderName>,
-    /// For each length, one bit for each telling letter of a name so long.
-    letters_by_length: Vec<u32>,
-}
-
-impl FieldSet {
-    /// Fields that frameworks and servers are known to build URLs, routes, methods or addresses from. `X-Forwarded-For` is
-    /// not among them: every proxy adds to it, and it names a client, not a resource.
-    pub fn known_untrusted() -> Self {
-        KNOWN_UNTRUSTED
-            .iter()
-            .chain(&METHOD_OVERRIDES)
-            .map(|name| HeaderName::from_static(name))
-            .collect()
-    }
-
-    /// Whether a name is in the set.
-    pub fn contains(&self, name: &HeaderName) -> bool {
-        let text = name.as_str();
-        let letters = self.letters_by_length.get(text.len()).copied().unwrap_or(0);
-        letters & telling_letter(text) != 0
-            && self
-                .names
-                .binary_search_by(|other| other.as_str().cmp(text))
-                .is_ok()
-    }
-
-    /// Adds a name.
-    pub fn insert(&mut self, name: HeaderName) {
-        if let Err(place) = self
-            .names
-            .binary_search_by(|other| other.as_str().cmp(name.as_str()))
-        {
-            self.names.insert(place, name);
-            self.index();
-        }
-    }
-
-    /// Removes a name, for a field that your own front end overwrites.
-    pub fn remove(&mut self, name: &HeaderName) {
-        self.names.retain(|other| other != name);
-        self.index();
-    }
-
-    /// The names in alphabetical order.
-    pub fn iter(&self) -> impl Iterator<Item = &HeaderName> {
-        self.names.iter()
-    }
-
-    fn index(&mut self) {
-        let longest = self.names.iter().map(|name| name.as_str().len()).max();
-        self.letters_by_length = vec![0; longest.map_or(0, |length| length + 1)];
-        for name in &self.names {
-            self.letters_by_length[name.as_str().len()] |= telling_letter(name.as_str());
-        }
-    }
-}
-
-impl FromIterator<HeaderName> for FieldSet {
-    fn from_iter<I: IntoIterator<Item = HeaderName>>(names: I) -> Self {
-        let mut set = Self::default();
-        names.into_iter().for_each(|name| set.insert(name));
-        set
-    }
 }
 
 /// Writes a host and port in lower case, without the default port; `None` when it is not one.
@@ -291,97 +221,15 @@ fn has_method_parameter(query: &str) -> bool {
             .any(|parameter| parameter.starts_with("_method="))
 }
 
-/// The bit of the first letter, or of the one after `x-`.
-fn telling_letter(name: &str) -> u32 {
-    let letter = match name.as_bytes() {
-        [b'x', b'-', letter, ..] | [letter, ..] => *letter,
-        [] => 0,
-    };
-    if letter.is_ascii_lowercase() {
-        1 << (letter - b'a')
-    } else {
-        1 << 31
-    }
-}
-
-const METHOD_OVERRIDES: [&str; 4] = [
-    "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
-    "x-http-method-name",
-];
-
-const KNOWN_UNTRUSTED: [&str; 58] = [
-    // Host, scheme, port and path claims.
-    "forwarded",
-    "x-forwarded",
-    "x-forwarded-by",
-    "x-forwarded-host",
-    "x-forwarded-path",
-    "x-forwarded-port",
-    "x-forwarded-prefix",
-    "x-forwarded-proto",
-    "x-forwarded-protocol",
-    "x-forwarded-scheme",
-    "x-forwarded-server",
-    "x-forwarded-ssl",
-    "x-forwarded-uri",
-    "x-forwarded-url",
-    "x-forwarded-context",
-    "x-host",
-    "x-http-host-override",
-    "x-host-override",
-    "x-original-host",
-    "x-original-uri",
-    "x-original-url",
-    "x-backend-host",
-    "x-server-name",
-    "x-scheme",
-    "x-url-scheme",
-    "x-protocol",
-    "front-end-https",
-    "base-url",
-    "x-base-url",
-    "x-script-name",
-    "x-request-uri",
-    "x-request-url",
-    "x-rewrite-url",
-    "x-rewrite-uri",
-    "x-override-url",
-    "x-http-destinationurl",
-    "x-http-path-override",
-    "x-proxy-url",
-    "x-envoy-original-path",
-    "x-wap-profile",
-    // Client address claims.
-    "client-ip",
-    "true-client-ip",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "x-originating-ip",
-    "x-proxyuser-ip",
-    "x-real-ip",
-    "x-remote-addr",
-    "x-remote-ip",
-    "x-true-ip",
-    // Frameworks' internal switches.
-    "x-invoke-path",
-    "x-invoke-query",
-    "x-matched-path",
-    "x-middleware-prefetch",
-    "x-middleware-rewrite",
-    "x-middleware-subrequest",
-    "x-nextjs-data",
-    "x-now-route-matches",
-];
-
 // Tables: one case a line.
 #[rustfmt::skip]
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::policy::untrusted::{KNOWN_UNTRUSTED, METHOD_OVERRIDES};
 
     fn headers(lines: &[(&str, &str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
@@ -487,6 +335,8 @@ mod tests {
 
     #[test]
     fn a_long_target_is_not_cached_and_leaves_the_buffer_alone() {
+        let longest = format!("/{}", "a".repeat(8_000 - "http://h/".len())).parse().unwrap();
+        assert!(target_uri(&longest, &headers(&[("host", "h")]), &HttpCachePolicy::safe()).is_ok());
         let uri = format!("/{}", "a".repeat(8_000)).parse().unwrap();
         let mut out = "kept".to_owned();
         let written = write_target_uri(&mut out, &uri, &headers(&[("host", "h")]), &HttpCachePolicy::safe());

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use http::{HeaderMap, HeaderName, Method, header};
 
 use super::fields::{self, EntityTag, trim};
+use super::http_date;
 use super::request::RequestView;
 use super::stored_head::StoredHead;
 
@@ -90,7 +91,7 @@ fn client_holds_date(request: &RequestView<'_>, stored: &StoredHead) -> bool {
     if request.method != Method::GET && request.method != Method::HEAD {
         return false;
     }
-    let since = fields::parse_http_date(line.as_bytes(), stored.received());
+    let since = http_date::parse_http_date(line.as_bytes(), stored.received());
     since.is_some_and(|since| stored.last_modified().unwrap_or_else(|| stored.date()) <= since)
 }
 
@@ -216,6 +217,17 @@ mod tests {
         check("9111 4.3.2 receipt instead", &[], &["if-modified-since: {0}"], true);
         check("9111 4.3.2 receipt instead", &[], &["if-modified-since: {-1}"], false);
         check("9110 13.1.3 no condition", MODIFIED, &[], false);
+    }
+
+    #[test]
+    fn if_modified_since_is_for_get_and_head() {
+        let request = ["if-modified-since: {0}"];
+        let answer = |method: &str| {
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            answered(200, &["last-modified: {-600}"], &method, &request)
+        };
+        assert_eq!(answer("HEAD"), ConditionalAnswer::NotModified, "RFC 9110 13.1.3");
+        assert_eq!(answer("QUERY"), ConditionalAnswer::Full, "RFC 9110 13.1.3");
     }
 
     #[test]

@@ -5,8 +5,8 @@ use http::{HeaderMap, Method, StatusCode, header};
 use super::cache_control::Seconds;
 use super::fields::{self, EntityTag};
 use super::freshness::{Freshness, LifetimeSource, Timed};
+use super::parts;
 use super::profile::HttpCachePolicy;
-use super::range;
 use super::request::RequestView;
 use super::targeted::Governing;
 use super::vary::{Nominated, VaryProblem};
@@ -167,7 +167,7 @@ fn check_status(
         return Err(NotStored::StatusNotUnderstood);
     }
     if status == StatusCode::PARTIAL_CONTENT {
-        return if policy.store_parts && range::is_combinable(response) {
+        return if policy.store_parts && parts::is_combinable(response) {
             Ok(())
         } else {
             Err(NotStored::Part)
@@ -421,6 +421,7 @@ mod tests {
             (&["cache-control: max-age=0, must-revalidate"], Err(NeverReusable), Err(NeverReusable)),
             (&["cache-control: max-age=0, stale-while-revalidate=9"], Ok(()), Ok(())),
             (&["cache-control: max-age=0, stale-if-error=9"], Ok(()), Ok(())),
+            (&["cache-control: max-age=0, stale-while-revalidate=0"], Err(NeverReusable), Ok(())),
             (&["expires: 0"], Err(NeverReusable), Ok(())),
             (&["expires: 0", "etag: \"a\""], Ok(()), Ok(())),
             (&["pragma: no-cache", "expires: {60}"], Err(NeverReusable), Err(NeverReusable)),

@@ -124,6 +124,7 @@ mod tests {
         use Seconds::{Absent, Malformed, Valid};
         for (section, lines, is_targeted, max_age) in [
             ("2.2", &["max-age=60"][..], true, Valid(60)),
+            ("2.2 zero", &["max-age=0"], true, Valid(0)),
             ("2.2 no freshness", &["public"], true, Absent),
             ("2.2 several lines", &["public", "max-age=60"], true, Valid(60)),
             ("2.2 absent", &[], false, Valid(1)),

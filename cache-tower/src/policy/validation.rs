@@ -374,6 +374,17 @@ mod tests {
     }
 
     #[test]
+    fn a_validation_removes_the_doubt() {
+        let policy = HttpCachePolicy::safe();
+        let mut stored = stored_with(&policy, &[], 200, &["cache-control: max-age=1", "etag: \"a\""]);
+        stored.mark_suspect();
+        let none = HeaderMap::new();
+        let request = RequestView::new(&http::Method::GET, &none);
+        let freshened = on_not_modified(&request, &stored, &timed_at(304, &none, NOW), &policy).unwrap();
+        assert!(stored.is_suspect() && !freshened.head.is_suspect(), "RFC 9111 4.3.4, 4.3.5");
+    }
+
+    #[test]
     fn what_a_304_forbids_is_not_kept() {
         let policy = HttpCachePolicy::safe();
         let stored = ["cache-control: max-age=1", "etag: \"a\""];

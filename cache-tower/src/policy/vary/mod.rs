@@ -1,13 +1,16 @@
 //! Which stored response fits a request: `Vary` and the nominated fields (RFC 9111 §4.1).
 
+mod normal;
+
 use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, header};
 
-use super::fields::{is_token_byte, trim};
-use super::range::part_answers;
-use super::request::RequestView;
-use super::stored_head::StoredHead;
+use self::normal::normal_form;
+use crate::policy::fields::trim;
+use crate::policy::range::part_answers;
+use crate::policy::request::RequestView;
+use crate::policy::stored_head::StoredHead;
 
 /// The request fields that `Vary` nominates, with the values of the request that led to a stored response.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -251,126 +254,6 @@ fn normal_unless_same(name: &HeaderName, value: &[u8]) -> Option<Box<[u8]>> {
     (normal != value).then(|| normal.into_boxed_slice())
 }
 
-/// "Normalizing [...] in a way that is known to have identical semantics" (§4.1).
-fn normal_form(name: &HeaderName, value: &[u8]) -> Vec<u8> {
-    if WEIGHTED_LISTS.contains(name)
-        && let Some(normal) = normal_weighted_list(value)
-    {
-        return normal;
-    }
-    if TEXT_FIELDS.contains(name) {
-        value.to_vec()
-    } else {
-        without_space_at_commas(value)
-    }
-}
-
-/// A list of names with weights (RFC 9110 §12.4.2, §12.5.2–4): neither case nor order nor spelling of the weight matters.
-fn normal_weighted_list(value: &[u8]) -> Option<Vec<u8>> {
-    let mut members = Vec::new();
-    for member in value
-        .split(|&byte| byte == b',')
-        .map(trim)
-        .filter(|member| !member.is_empty())
-    {
-        members.push(weighted_member(member)?);
-    }
-    members.sort_unstable();
-    members.dedup();
-    let texts: Vec<_> = members
-        .into_iter()
-        .map(|(demerit, mut name)| {
-            if demerit > 0 {
-                name.extend_from_slice(format!(";q={}", 1_000 - demerit).as_bytes());
-            }
-            name
-        })
-        .collect();
-    Some(texts.join(&b',' as &u8))
-}
-
-/// A member as (1,000 minus its weight in thousandths, lower-case name).
-fn weighted_member(member: &[u8]) -> Option<(u16, Vec<u8>)> {
-    let mut parts = member.split(|&byte| byte == b';').map(trim);
-    let name = parts.next()?;
-    if name.is_empty() || !name.iter().all(|&byte| is_token_byte(byte)) {
-        return None;
-    }
-    let weight = match (parts.next(), parts.next()) {
-        (None, _) => 1_000,
-        (Some([b'q' | b'Q', b'=', weight @ ..]), None) => thousandths(weight)?,
-        _ => return None,
-    };
-    Some((1_000 - weight, name.to_ascii_lowercase()))
-}
-
-/// A qvalue (RFC 9110 §12.4.2) in thousandths.
-fn thousandths(weight: &[u8]) -> Option<u16> {
-    let (whole, fraction) = match weight {
-        [whole] | [whole, b'.'] => (*whole, &b""[..]),
-        [whole, b'.', fraction @ ..] if fraction.len() <= 3 => (*whole, fraction),
-        _ => return None,
-    };
-    if !fraction.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let fraction = (0..3).fold(0, |sum, index| {
-        sum * 10 + u16::from(fraction.get(index).map_or(0, |d| d - b'0'))
-    });
-    match whole {
-        b'0' => Some(fraction),
-        b'1' if fraction == 0 => Some(1_000),
-        _ => None,
-    }
-}
-
-/// Removes white space around commas that are not inside a quoted string.
-fn without_space_at_commas(value: &[u8]) -> Vec<u8> {
-    let mut normal: Vec<u8> = Vec::with_capacity(value.len());
-    let (mut quoted, mut escaped, mut after_comma) = (false, false, false);
-    for &byte in value {
-        let is_space = matches!(byte, b' ' | b'\t');
-        if after_comma && is_space {
-            continue;
-        }
-        after_comma = false;
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b',' if !quoted => {
-                while normal.last().is_some_and(|last| matches!(last, b' ' | b'\t')) {
-                    normal.pop();
-                }
-                after_comma = true;
-            }
-            _ => {}
-        }
-        normal.push(byte);
-    }
-    normal
-}
-
-/// Lists whose members have a weight and whose order means nothing.
-const WEIGHTED_LISTS: [HeaderName; 3] = [
-    header::ACCEPT_LANGUAGE,
-    header::ACCEPT_ENCODING,
-    header::ACCEPT_CHARSET,
-];
-
-/// Fields in which a comma is just a character, so that white space beside it is part of the value.
-const TEXT_FIELDS: [HeaderName; 9] = [
-    header::AUTHORIZATION,
-    header::COOKIE,
-    header::DATE,
-    header::FROM,
-    header::HOST,
-    header::IF_MODIFIED_SINCE,
-    header::ORIGIN,
-    header::REFERER,
-    header::USER_AGENT,
-];
-
 /// More nominated fields than this select nothing twice.
 const NAMES_LIMIT: usize = 32;
 const NAME_LIMIT: usize = 128;
@@ -383,8 +266,8 @@ mod tests {
     use http::HeaderValue;
     use proptest::prelude::*;
 
-    use super::super::HttpCachePolicy;
-    use super::super::tests::{headers as shared_headers, stored_with};
+    use crate::policy::HttpCachePolicy;
+    use crate::policy::tests::{headers as shared_headers, stored_with};
     use super::*;
 
     fn headers(lines: &[(&str, &str)]) -> HeaderMap {
@@ -460,6 +343,7 @@ mod tests {
         check("4.1 space inside", "foo", &[("foo", "a b")], &[("foo", "a  b")], false);
         check("4.1 space in quotes", "foo", &[("foo", "\"a,b\"")], &[("foo", "\"a, b\"")], false);
         check("4.1 escaped quote", "foo", &[("foo", r#""a\",b""#)], &[("foo", r#""a\", b""#)], false);
+        check("4.1 after an escape", "foo", &[("foo", r#""a\b","c""#)], &[("foo", r#""a\b" , "c""#)], true);
         check("4.1 text fields", "user-agent", &[("user-agent", "a,b")], &[("user-agent", "a, b")], false);
         check("4.1 text fields", "cookie", &[("cookie", "a=b,c")], &[("cookie", "a=b, c")], false);
     }
@@ -486,6 +370,8 @@ mod tests {
         language("12.5.4 absent is not empty", &[], &[(NAME, "")], false);
         language("12.4.2 weight above one", &[(NAME, "a;q=2, b")], &[(NAME, "b, a;q=2")], false);
         language("12.4.2 too many digits", &[(NAME, "a;q=0.1234, b")], &[(NAME, "b, a;q=0.1234")], false);
+        language("12.5.4 not a name", &[(NAME, "e(, b")], &[(NAME, "b, e(")], false);
+        language("12.5.4 no name", &[(NAME, ";q=1, b")], &[(NAME, "b, ;q=1")], false);
         language("12.5.4 unknown parameter", &[(NAME, "a;x=1, b")], &[(NAME, "b, a;x=1")], false);
         const CODING: &str = "accept-encoding";
         check("12.5.3", CODING, &[(CODING, "gzip, br")], &[(CODING, "br,GZIP;q=1")], true);
@@ -499,7 +385,14 @@ mod tests {
     }
 
     #[test]
+    fn a_normal_form_is_short() {
+        let normal = |value: &str| normal_form(&header::ACCEPT_LANGUAGE, value.as_bytes());
+        assert_eq!(normal("DE;q=0.50 , en;q=1, fr;q=0.125, de;q=0.5"), b"en,de;q=500,fr;q=125");
+    }
+
+    #[test]
     fn some_vary_fields_match_nothing() {
+        assert!(Nominated::of(&headers(&[("vary", &"x".repeat(128))]), &HeaderMap::new(), &[]).is_ok());
         let long = "x".repeat(200);
         let many = (0..40).map(|index| format!("x{index}")).collect::<Vec<_>>().join(",");
         let huge = "y, ".repeat(30_000);
@@ -519,6 +412,8 @@ mod tests {
             let response = headers(&lines.iter().map(|line| ("vary", *line)).collect::<Vec<_>>());
             assert_eq!(Nominated::of(&response, &HeaderMap::new(), &[]), Err(problem), "{lines:.40?}");
         }
+        let request = headers(&[("foo", &"v".repeat(8 * 1024))]);
+        assert!(Nominated::of(&headers(&[("vary", "foo")]), &request, &[]).is_ok());
         let request = headers(&[("foo", &"v".repeat(64 * 1024))]);
         let response = headers(&[("vary", "foo")]);
         assert_eq!(Nominated::of(&response, &request, &[]), Err(VaryProblem::TooLarge));

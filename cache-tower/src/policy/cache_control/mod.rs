@@ -5,9 +5,11 @@
 //! accepted (§5.2). What cannot be read never makes a response more reusable: a malformed number is
 //! [`Seconds::Malformed`], an unfinished quoted string makes the whole field [`unreadable`](ResponseControl::unreadable).
 
+mod members;
+
 use http::{HeaderMap, HeaderName, header};
 
-use super::fields::{delta_seconds, is_token_byte, trim};
+use self::members::{Argument, Member, Members};
 
 /// The argument of a directive that counts seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -246,120 +248,6 @@ fn has_pragma_no_cache(headers: &HeaderMap) -> bool {
         .get_all(header::PRAGMA)
         .iter()
         .any(|line| Members::new(line.as_bytes()).any(is_no_cache))
-}
-
-/// One member of a directive list.
-struct Member<'a> {
-    name: &'a [u8],
-    argument: Argument<'a>,
-}
-
-#[derive(PartialEq)]
-enum Argument<'a> {
-    None,
-    Token(&'a [u8]),
-    /// The text between the quotes, quoted pairs still escaped.
-    Quoted(&'a [u8]),
-    Malformed,
-    /// A quoted string that has no end.
-    Unfinished,
-}
-
-impl Argument<'_> {
-    fn seconds(&self) -> Seconds {
-        match self {
-            Self::Token(text) | Self::Quoted(text) => {
-                delta_seconds(text).map_or(Seconds::Malformed, Seconds::Valid)
-            }
-            Self::None | Self::Malformed | Self::Unfinished => Seconds::Malformed,
-        }
-    }
-
-    /// The list of field names, when there is one and each of its members is a name (§5.2.2.4).
-    fn field_names(&self) -> Option<Vec<HeaderName>> {
-        let (Self::Token(text) | Self::Quoted(text)) = self else {
-            return None;
-        };
-        let names: Option<Vec<_>> = text
-            .split(|&byte| byte == b',')
-            .map(trim)
-            .filter(|name| !name.is_empty())
-            .map(|name| HeaderName::from_bytes(name).ok())
-            .collect();
-        names.filter(|names| !names.is_empty())
-    }
-}
-
-/// The members of one field line. Commas inside quoted strings do not separate.
-struct Members<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Members<'a> {
-    fn new(line: &'a [u8]) -> Self {
-        Self { rest: line }
-    }
-}
-
-impl<'a> Iterator for Members<'a> {
-    type Item = Member<'a>;
-
-    fn next(&mut self) -> Option<Member<'a>> {
-        while !self.rest.is_empty() {
-            let (text, finished) = take_member(&mut self.rest);
-            let text = trim(text);
-            // Empty list members are to be ignored (RFC 9110 §5.6.1.2).
-            if !text.is_empty() {
-                return Some(member(text, finished));
-            }
-        }
-        None
-    }
-}
-
-/// Cuts the text up to the next separating comma off `rest`; the flag tells whether all quoted strings in it end.
-fn take_member<'a>(rest: &mut &'a [u8]) -> (&'a [u8], bool) {
-    let (mut quoted, mut escaped) = (false, false);
-    let line = *rest;
-    for (index, &byte) in line.iter().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b',' if !quoted => {
-                *rest = &line[index + 1..];
-                return (&line[..index], true);
-            }
-            _ => {}
-        }
-    }
-    *rest = &[];
-    (line, !quoted)
-}
-
-fn member(text: &[u8], finished: bool) -> Member<'_> {
-    let name_end = text
-        .iter()
-        .position(|&byte| !is_token_byte(byte))
-        .unwrap_or(text.len());
-    let (name, rest) = text.split_at(name_end);
-    let argument = match rest {
-        _ if !finished => Argument::Unfinished,
-        [] => Argument::None,
-        // White space around "=" is not in the grammar (§5.2), so `max-age =1` has no readable argument.
-        [b'=', value @ ..] => argument(value),
-        _ => Argument::Malformed,
-    };
-    Member { name, argument }
-}
-
-fn argument(value: &[u8]) -> Argument<'_> {
-    match value {
-        [b'"', inner @ .., b'"'] if !inner.contains(&b'"') => Argument::Quoted(inner),
-        [] => Argument::Malformed,
-        token if token.iter().all(|&byte| is_token_byte(byte)) => Argument::Token(token),
-        _ => Argument::Malformed,
-    }
 }
 
 // Tables: one case a line.
