@@ -303,7 +303,11 @@ impl Cache {
 
     /// How long the entry under `key` stays fresh; `None` if there is no fresh one.
     pub async fn remaining_ttl(&self, key: &CacheKey) -> Option<Duration> {
-        self.remaining(key.as_key())
+        match (self.remaining(key.as_key()), self.far()) {
+            (Some(remaining), _) => Some(remaining),
+            (None, Some(far)) => self.remaining_far(far, key).await,
+            (None, None) => None,
+        }
     }
 
     /// Stores `value` under `key`. A load of the key that began earlier cannot overwrite it.
@@ -322,7 +326,7 @@ impl Cache {
 
     /// The fresh values under `keys`, in their order.
     pub async fn get_many<T: CacheValue>(&self, keys: &[CacheKey]) -> Vec<Option<Loaded<T>>> {
-        keys.iter().map(|key| self.hit_or_miss(key.as_key())).collect()
+        self.look_for_many(keys, Wire::serde()).await
     }
 
     /// Stores many values with the same options.
@@ -336,10 +340,12 @@ impl Cache {
         options: impl Into<EntryOptions> + Send,
     ) -> Result<Vec<Stored>, Error> {
         let options = options.into();
-        values
-            .into_iter()
-            .map(|(key, value)| self.write(&key, Some(value), &options, Wire::serde()))
-            .collect()
+        let values: Vec<_> = values.into_iter().collect();
+        let mut stored = Vec::with_capacity(values.len());
+        for (key, value) in values {
+            stored.push(self.write(&key, Some(value), &options, Wire::serde()).await?);
+        }
+        Ok(stored)
     }
 
     /// Runs every task of this cache to its end, for at most `timeout`, and starts none from now on: later loads run
@@ -349,6 +355,10 @@ impl Cache {
     ///
     /// [`Closed`](ErrorKind::Closed) with the number of tasks that had not ended.
     pub async fn close(&self, timeout: Duration) -> Result<(), Error> {
+        let undelivered = self.flush_pending(timeout / 2).await;
+        if undelivered > 0 {
+            tracing::warn!(cache = self.name(), undelivered, "invalidations were not delivered before the cache closed");
+        }
         match self.inner.tasks.close(timeout).await {
             0 => Ok(()),
             left => Err(Error::new(
@@ -426,6 +436,26 @@ impl Cache {
 
     fn marks_of(&self, key: &CacheKey, tags: &TagSet) -> crate::epochs::Marks {
         self.inner.epochs.marks(&self.namespace, key.prefix(), tags)
+    }
+
+    fn namespace_called(&self, text: &str) -> Option<Arc<Namespace>> {
+        lock(&self.inner.namespaces).iter().find(|namespace| *namespace.text == *text).cloned()
+    }
+
+    fn namespace_id(&self, text: &str) -> Option<u32> {
+        Some(self.namespace_called(text)?.id)
+    }
+
+    /// A handle to the namespace of an entry of this cache.
+    fn within_namespace_of(&self, id: &EntryId) -> Self {
+        let namespace = lock(&self.inner.namespaces).get(id.namespace() as usize).cloned();
+        self.at(namespace.unwrap_or_else(|| self.namespace.clone()))
+    }
+
+    /// The mark that everything in the cache carries.
+    fn outermost_mark(&self) -> Arc<crate::epochs::Mark> {
+        let outermost = lock(&self.inner.namespaces).first().map(|namespace| namespace.own.clone());
+        outermost.unwrap_or_else(|| self.namespace.own.clone())
     }
 
     fn current(&self, id: &EntryId) -> Option<AnyEntry> {

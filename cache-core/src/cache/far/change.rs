@@ -109,7 +109,7 @@ impl Cache {
         }
     }
 
-    async fn mutate_far(
+    pub(super) async fn mutate_far(
         &self,
         far: &Far,
         op: Op,

@@ -10,10 +10,10 @@ use crate::cache::far::read::{FarEntry, ReadAs};
 use crate::cache::far::{Budget, Far, port_version};
 use crate::cache::lead::{FlightContext, Load, LoadKind};
 use crate::entry::{AnyEntry, Entry};
-use crate::notice::LogId;
+use crate::notice::{LogId, Op};
 use crate::shared::{
-    CommitAnswer, CommitRequest, Ending, Fault, Lease, LeaseAnswer, LeaseRequest, MarkVersions, Payload, Refuse, Token,
-    Wakeups,
+    Change, CommitAnswer, CommitRequest, Condition, Ending, Fault, Lease, LeaseAnswer, LeaseRequest, MarkVersions,
+    Payload, Refuse, StoredValue, Token, Verdict, Wakeups,
 };
 use crate::stats::Count;
 use crate::sync::Arc;
@@ -62,7 +62,7 @@ impl<T: Send + Sync + 'static> Load<T> {
     ) -> Result<Departure<T>, Fault> {
         let budget = self.cache.far_budget(far);
         let versions = self.cache.mark_versions(far, &flight.marks, false, &budget).await?;
-        let read_as = self.read_as(flight);
+        let read_as = self.read_as(flight.seen);
         let mut refuse = Refuse::Any;
         if self.kind != LoadKind::Forced {
             let read = self.cache.read_far(far, &self.id, read_as, &budget).await?;
@@ -119,8 +119,8 @@ impl<T: Send + Sync + 'static> Load<T> {
         }
     }
 
-    fn read_as(&self, flight: &FlightContext) -> ReadAs<T> {
-        ReadAs { wire: self.wire, policy: self.policy, seen: flight.seen }
+    fn read_as(&self, seen: u64) -> ReadAs<T> {
+        ReadAs { wire: self.wire, policy: self.policy, seen }
     }
 
     /// The entry as an answer to this load, if it is one.
@@ -161,6 +161,123 @@ impl<T: Send + Sync + 'static> Load<T> {
         }
     }
 }
+
+impl<T: Send + Sync + 'static> Load<T> {
+    /// Offers what the loader gave to the shared tier; whether this node may keep it.
+    pub(crate) async fn commit(
+        &self,
+        far: &Far,
+        leave: Leave<T>,
+        entry: &AnyEntry,
+        seen: u64,
+    ) -> bool {
+        // The shared tier is away, and this process serves alone.
+        let (Some(lease), Some(versions)) = (leave.lease, leave.versions) else { return true };
+        let offer = match self.offer(far, &lease, entry, versions).await {
+            Ok(Some(payload)) => payload,
+            Ok(None) => {
+                self.report(lease.commit(None, None, Ending::Released).await);
+                return true;
+            }
+            // A tag that the load found was invalidated since it began.
+            Err(Refused) => {
+                self.report(lease.commit(None, None, Ending::Released).await);
+                return false;
+            }
+        };
+        let answer = if self.kind == LoadKind::Forced {
+            self.announce(far, lease, offer, entry).await
+        } else {
+            lease.commit(Some(offer), None, Ending::Done).await
+        };
+        let Some(answer) = self.report(answer) else { return true };
+        match answer.verdict {
+            Verdict::Applied | Verdict::Nothing | Verdict::OutOfMemory => true,
+            refused => {
+                tracing::debug!(cache = self.cache.name(), verdict = refused.as_str(), "the shared tier refused a load");
+                if let Some(current) = answer.current {
+                    self.adopt(far, &current, seen).await;
+                }
+                false
+            }
+        }
+    }
+
+    /// The entry's bytes, with the versions of its marks from before the load; `None` if it stays in this process.
+    async fn offer(
+        &self,
+        far: &Far,
+        lease: &HeldLease,
+        entry: &AnyEntry,
+        mut versions: Vec<MarkVersions>,
+    ) -> Result<Option<Payload>, Refused> {
+        let marks = &entry.meta().marks;
+        if far.recovery.doubts(&self.id, marks) {
+            return Ok(None);
+        }
+        let budget = self.cache.far_budget(far);
+        let known = versions.len();
+        match self.cache.mark_versions(far, marks, false, &budget).await {
+            // The load found these tags: what counts is whether they moved since it began.
+            Ok(now) => versions.extend(now.into_iter().skip(known)),
+            Err(fault) => {
+                self.cache.degraded("marks", &fault);
+                return Ok(None);
+            }
+        }
+        let moved = |versions: &MarkVersions| match (versions.hard_moved_at(), lease.position) {
+            (Some(moved), Some(position)) => moved != position && !position.is_after(moved),
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        if versions.iter().skip(known).any(moved) {
+            return Err(Refused);
+        }
+        Ok(self.cache.payload(far, &self.id, entry, self.wire, &versions))
+    }
+
+    /// A forced load is announced like a `set`, if nothing else happened to the key since it began.
+    async fn announce(
+        &self,
+        far: &Far,
+        lease: HeldLease,
+        payload: Payload,
+        entry: &AnyEntry,
+    ) -> Result<CommitAnswer, Fault> {
+        let change = Change::Set { payload, condition: Condition::Seen(lease.lease.seen) };
+        let version = port_version(entry.meta().version);
+        let budget = self.cache.far_budget(far);
+        let answer = self.cache.mutate_far(far, Op::Refresh, &self.id, version, change, &budget).await?;
+        let verdict = answer.verdicts.into_iter().next().unwrap_or(Verdict::Nothing);
+        let released = lease.commit(None, None, Ending::Done).await?;
+        Ok(CommitAnswer { verdict, ..released })
+    }
+
+    /// What stands in the shared tier instead of this load's result is what this process keeps.
+    async fn adopt(&self, far: &Far, current: &StoredValue, seen: u64) {
+        let sent = self.cache.inner.clock.now();
+        let budget = self.cache.far_budget(far);
+        let judged = self.cache.judge_far(far, &self.id, current, sent, self.read_as(seen), &budget).await;
+        if let Ok(FarEntry::Fresh(entry)) = judged {
+            self.cache.promote(&self.id, &entry, seen, sent);
+        }
+    }
+
+    /// Tells the nodes that wait that the load failed, and, if the options say so, those that come within `error_ttl`.
+    pub(crate) async fn tell_failure(&self, leave: Option<(Arc<Far>, Leave<T>)>, kind: &str) {
+        let Some(lease) = leave.and_then(|(_, leave)| leave.lease) else { return };
+        let ttl = self.policy.error_ttl;
+        let record = (!ttl.is_zero()).then(|| (kind.to_owned(), ttl));
+        self.report(lease.commit(None, record, Ending::Failed(kind.to_owned())).await);
+    }
+
+    fn report(&self, answer: Result<CommitAnswer, Fault>) -> Option<CommitAnswer> {
+        answer.inspect_err(|fault| self.cache.degraded("commit", fault)).ok()
+    }
+}
+
+/// A load's result that must not be stored.
+struct Refused;
 
 /// One load's wait for another node's.
 struct Wait {

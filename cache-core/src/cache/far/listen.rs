@@ -54,7 +54,7 @@ impl Hearing {
 
 /// Applies the log to a cache, for as long as the cache has handles. It must not be stopped by a slow consumer, so
 /// everything here is quick and waits for nothing.
-pub(crate) async fn listen(cache: WeakCache, mut log: LogReader) {
+pub(crate) async fn listen(cache: &WeakCache, mut log: LogReader) {
     loop {
         let event = tokio::select! {
             event = log.next() => event,
@@ -83,7 +83,7 @@ impl WeakCache {
         Self { inner: Arc::downgrade(&cache.inner), namespace: cache.namespace.clone() }
     }
 
-    fn upgrade(&self) -> Option<Cache> {
+    pub(crate) fn upgrade(&self) -> Option<Cache> {
         Some(Cache { inner: self.inner.upgrade()?, namespace: self.namespace.clone() })
     }
 }

@@ -33,10 +33,12 @@ use crate::stats::Count;
 use crate::sync::Arc;
 use crate::time::{Clock, Timestamp};
 
-pub(crate) use lease::{Departure, HeldLease};
-pub(crate) use listen::Hearing;
-pub(crate) use read::FarEntry;
-pub(crate) use recovery::Recovery;
+pub(crate) use lease::{Departure, HeldLease, Leave};
+pub(crate) use listen::{WeakCache, listen};
+
+use listen::Hearing;
+use recovery::Recovery;
+pub(crate) use read::{FarEntry, ReadAs};
 
 /// The shared tier of one cache.
 pub(crate) struct Far {
@@ -78,8 +80,14 @@ impl Far {
         }
     }
 
-    pub(crate) fn hearing(&self) -> &Hearing {
-        &self.hearing
+    /// Whether what was true at `confirmed` may still be served.
+    pub(crate) fn trusts(&self, confirmed: Timestamp, now: Timestamp) -> bool {
+        self.hearing.trusts(confirmed, now, self.settings.disconnected_cap)
+    }
+
+    /// What was not acknowledged yet.
+    pub(crate) fn recovery(&self) -> &Recovery {
+        &self.recovery
     }
 
     pub(crate) fn port(&self) -> &Arc<dyn Shared> {

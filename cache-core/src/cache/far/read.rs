@@ -7,6 +7,7 @@ use crate::cache::{Cache, Wire};
 use crate::codec::envelope::{Content, Envelope, Expected, Found as Frame, MarkKind, Parsed, fingerprint};
 use crate::entry::{AnyEntry, Birth, Entry, EntryId, Meta, Negative, Version};
 use crate::epochs::Marks;
+use crate::key::CacheKey;
 use crate::freshness::{eager_from, jittered};
 use crate::options::Policy;
 use crate::shared::{Fault, Found, MarkVersions, Reading, StoredValue};
@@ -36,6 +37,39 @@ pub(crate) struct ReadAs<T> {
 }
 
 impl Cache {
+    /// Reads many keys in one round trip per server, and judges what is there.
+    pub(crate) async fn read_far_many<T: Send + Sync + 'static>(
+        &self,
+        far: &Far,
+        ids: &[EntryId],
+        read_as: ReadAs<T>,
+        budget: &Budget,
+    ) -> Result<Vec<FarEntry<T>>, Fault> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys: Vec<String> = ids.iter().map(|id| self.far_key(id.key())).collect();
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let readings = far.port.read_many(&keys, budget.left(&*self.inner.clock)?).await?;
+        let mut entries = Vec::with_capacity(ids.len());
+        for (id, reading) in ids.iter().zip(readings) {
+            entries.push(self.judge_reading(far, id, reading, read_as, budget).await?);
+        }
+        Ok(entries)
+    }
+
+    /// How long what stands under the key stays fresh.
+    pub(crate) async fn remaining_far(&self, far: &Far, key: &CacheKey) -> Option<Duration> {
+        let (id, text, budget) = (self.id(key), self.far_key(key), self.far_budget(far));
+        let within = budget.left(&*self.inner.clock).ok()?;
+        let Ok(Reading { found: Found::Value(value), .. }) = far.port.read(&text, within).await else { return None };
+        let expected = Expected { key: text.as_bytes(), schema: far.settings.schema, pttl: value.remaining };
+        let Ok(Parsed::Found(frame)) = Envelope::parse(&value.bytes, &expected, &far.framing) else { return None };
+        let marks = self.marks_of_frame(&id, &frame)?;
+        let good = self.far_standing(far, &frame, &marks, &budget).await == Ok(Compared::Good);
+        (good && !frame.soft_remaining.is_zero()).then_some(frame.soft_remaining)
+    }
+
     /// Reads a key and judges what is there.
     pub(crate) async fn read_far<T: Send + Sync + 'static>(
         &self,
@@ -46,7 +80,19 @@ impl Cache {
     ) -> Result<FarEntry<T>, Fault> {
         let key = self.far_key(id.key());
         let within = budget.left(&*self.inner.clock)?;
-        let Reading { found, sent } = far.port.read(&key, within).await?;
+        let reading = far.port.read(&key, within).await?;
+        self.judge_reading(far, id, reading, read_as, budget).await
+    }
+
+    async fn judge_reading<T: Send + Sync + 'static>(
+        &self,
+        far: &Far,
+        id: &EntryId,
+        reading: Reading,
+        read_as: ReadAs<T>,
+        budget: &Budget,
+    ) -> Result<FarEntry<T>, Fault> {
+        let Reading { found, sent } = reading;
         match found {
             Found::Absent => Ok(FarEntry::Absent),
             Found::Foreign => {

@@ -150,6 +150,16 @@ impl Cache {
         Ok(())
     }
 
+    /// Tries what is pending, if anything is: once a second, for as long as the cache is used.
+    pub(crate) async fn recover_if_possible(&self) {
+        let Some(far) = self.far().cloned() else { return };
+        if far.recovery.len() > 0
+            && let Err(fault) = self.recover(&far).await
+        {
+            self.degraded("recover", &fault);
+        }
+    }
+
     /// Sends what is still pending to the shared tier, for at most `timeout`; how many invalidations are left.
     ///
     /// Without a shared tier nothing is ever pending.
