@@ -9,8 +9,12 @@ mod freshness;
 pub mod key;
 pub mod loaded;
 mod memory;
+pub mod notice;
 pub mod options;
 pub mod outcome;
+#[cfg(feature = "redis")]
+pub mod redis;
+pub mod shared;
 pub mod stats;
 mod sync;
 pub mod tag;
@@ -27,4 +31,6 @@ pub use error::{Error, ErrorKind, LoadError};
 pub use key::CacheKey;
 pub use loaded::{Loaded, Lookup, Stored};
 pub use options::{Eager, EntryOptions};
+#[cfg(feature = "redis")]
+pub use redis::Redis;
 pub use outcome::{MissReason, Outcome, OutcomeKind, StaleReason, Tier};
