@@ -80,8 +80,12 @@ mod freshness;
 pub mod key;
 mod loaded;
 mod memory;
+pub mod notice;
 pub mod options;
 pub mod outcome;
+#[cfg(feature = "redis")]
+pub mod redis;
+pub mod shared;
 pub mod stats;
 mod sync;
 pub mod tag;
@@ -99,6 +103,8 @@ pub use error::{Error, ErrorKind, LoadError};
 pub use key::CacheKey;
 pub use loaded::{Loaded, Lookup, Stored};
 pub use options::{Eager, EntryOptions};
+#[cfg(feature = "redis")]
+pub use redis::Redis;
 pub use outcome::{MissReason, Outcome, OutcomeKind, StaleReason, Tier};
 pub use stats::Stats;
 pub use tag::{Tag, TagSet};

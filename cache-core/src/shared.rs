@@ -508,13 +508,16 @@ pub enum Change {
         /// How long nothing may be stored.
         hold: Duration,
     },
-    /// The value, if it still has version `seen`, gets the new version and at most `remaining` to live. Where no value
-    /// stands, a tombstone is left for `physical`, so that a load under way stores nothing fresh.
+    /// The value, if it still has version `seen`, is replaced by `stale`: the same value under the new version, written
+    /// so that its soft life is over. The lock goes too. Where no value stands, or without `stale`, a tombstone is left
+    /// for `physical`, so that a load under way stores nothing fresh. Another version than `seen`: read again.
+    ///
+    /// (Lowering the key's time to live instead would let it vanish while a load that saw absence before still runs.)
     Expire {
-        /// The version that the caller read and computed `remaining` for.
+        /// The version that the caller read and wrote `stale` from.
         seen: Option<Version>,
-        /// The physical life that leaves no soft one.
-        remaining: Duration,
+        /// The same value, stale; its life is at least the longest load and ten seconds, as always.
+        stale: Option<Payload>,
         /// Of the tombstone.
         physical: Duration,
     },
