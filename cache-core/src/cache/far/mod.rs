@@ -85,6 +85,11 @@ impl Far {
         self.hearing.trusts(confirmed, now, self.settings.disconnected_cap)
     }
 
+    /// How long one operation may take.
+    pub(crate) fn budget(&self) -> Duration {
+        self.settings.budget
+    }
+
     /// What was not acknowledged yet.
     pub(crate) fn recovery(&self) -> &Recovery {
         &self.recovery
