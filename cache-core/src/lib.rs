@@ -71,6 +71,7 @@
 // Documentation links to the macro also when it is switched off.
 #![cfg_attr(not(feature = "macros"), allow(rustdoc::broken_intra_doc_links))]
 
+mod breaker;
 mod cache;
 mod entry;
 mod epochs;
