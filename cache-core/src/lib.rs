@@ -66,6 +66,9 @@
 //! |---|---|---|
 //! | `macros` | yes | `#[cached]` |
 //! | `metrics` | yes | the counters of [`Cache::stats`] through the `metrics` facade |
+//! | `msgpack` | no | `codec::Codec::MessagePack` |
+//! | `lz4`, `zstd` | no | `codec::Compression::lz4`, `codec::Compression::zstd` |
+//! | `mac` | no | `codec::MacKeys`: signed entries in the shared tier |
 //! | `test-util` | no | `testing::ManualClock` |
 
 // Documentation links to the macro also when it is switched off.
@@ -73,6 +76,7 @@
 
 mod breaker;
 mod cache;
+pub mod codec;
 mod entry;
 mod epochs;
 mod error;
