@@ -203,7 +203,19 @@ pub(crate) struct Birth {
 
 impl Meta {
     pub(crate) fn new(birth: Birth) -> Self {
-        let Birth { version, confirmed_at, loaded_at, soft_at, hard_at, eager_from, delta, negative, weight, seen, marks } = birth;
+        let Birth {
+            version,
+            confirmed_at,
+            loaded_at,
+            soft_at,
+            hard_at,
+            eager_from,
+            delta,
+            negative,
+            weight,
+            seen,
+            marks,
+        } = birth;
         Self {
             version: version.unwrap_or_else(rand::random),
             confirmed_at,

@@ -66,12 +66,17 @@
 //! |---|---|---|
 //! | `macros` | yes | `#[cached]` |
 //! | `metrics` | yes | the counters of [`Cache::stats`] through the `metrics` facade |
+//! | `msgpack` | no | `codec::Codec::MessagePack` |
+//! | `lz4`, `zstd` | no | `codec::Compression::lz4`, `codec::Compression::zstd` |
+//! | `mac` | no | `codec::MacKeys`: signed entries in the shared tier |
 //! | `test-util` | no | `testing::ManualClock` |
 
 // Documentation links to the macro also when it is switched off.
 #![cfg_attr(not(feature = "macros"), allow(rustdoc::broken_intra_doc_links))]
 
+mod breaker;
 mod cache;
+pub mod codec;
 mod entry;
 mod epochs;
 mod error;
@@ -103,8 +108,8 @@ pub use error::{Error, ErrorKind, LoadError};
 pub use key::CacheKey;
 pub use loaded::{Loaded, Lookup, Stored};
 pub use options::{Eager, EntryOptions};
+pub use outcome::{MissReason, Outcome, OutcomeKind, StaleReason, Tier};
 #[cfg(feature = "redis")]
 pub use redis::Redis;
-pub use outcome::{MissReason, Outcome, OutcomeKind, StaleReason, Tier};
 pub use stats::Stats;
 pub use tag::{Tag, TagSet};

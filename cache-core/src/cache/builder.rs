@@ -256,7 +256,10 @@ impl CacheBuilder {
     #[cfg(feature = "redis")]
     fn shared_tier(&self) -> Option<Arc<Far>> {
         let port = self.redis.as_ref()?.open(&self.name, self.clock.clone());
-        let framing = Framing { compression: self.compression, ..Framing::default() };
+        let framing = Framing {
+            compression: self.compression,
+            ..Framing::default()
+        };
         let settings = FarSettings {
             budget: self.operation_budget,
             lock_ttl: self.lock_ttl,

@@ -52,6 +52,9 @@ impl Cache {
     /// tier and it does not answer.
     pub async fn claim(&self, key: &CacheKey, lease: Duration) -> Result<Option<Claim>, Error> {
         let name = self.lease(LeaseKind::Claim, key.text());
-        Ok(self.take_lease(name, "lease", lease).await?.map(|hold| Claim { hold }))
+        Ok(self
+            .take_lease(name, "lease", lease)
+            .await?
+            .map(|hold| Claim { hold }))
     }
 }

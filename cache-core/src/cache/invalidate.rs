@@ -182,7 +182,9 @@ impl Cache {
         let id = self.id(key);
         self.expire_here(&id);
         self.inner.tally.count(Count::Invalidation);
-        let Some(far) = self.far().cloned() else { return Ok(()) };
+        let Some(far) = self.far().cloned() else {
+            return Ok(());
+        };
         self.start_upkeep();
         let expired = self.expire_far(&far, &id).await;
         self.expire_here(&id);
@@ -223,7 +225,8 @@ impl Cache {
     /// [`InvalidationUncertain`](ErrorKind::InvalidationUncertain) if the shared tier did not acknowledge it; none in
     /// memory.
     pub async fn clear_soft(&self) -> Result<(), Error> {
-        self.move_mark(&self.namespace.own, Strength::Soft, Duration::ZERO).await
+        self.move_mark(&self.namespace.own, Strength::Soft, Duration::ZERO)
+            .await
     }
 
     /// Gives the memory of entries back that can never be read again; how many there were.
@@ -249,12 +252,15 @@ impl Cache {
                 self.move_mark(&mark, Strength::Hard, hold).await
             }
             Target::Prefix(prefix) => {
-                let mark = self.inner.epochs.mark(&self.namespace, Kind::Prefix, prefix.as_str());
+                let mark = self
+                    .inner
+                    .epochs
+                    .mark(&self.namespace, Kind::Prefix, prefix.as_str());
                 self.move_mark(&mark, Strength::Hard, hold).await
             }
-            Target::Pattern(_) if !hold.is_zero() => {
-                Err(Error::invalid("a pattern has no hold-off; invalidate a tag or a prefix, which have"))
-            }
+            Target::Pattern(_) if !hold.is_zero() => Err(Error::invalid(
+                "a pattern has no hold-off; invalidate a tag or a prefix, which have",
+            )),
             Target::Pattern(pattern) => self.remove_all(&pattern).await,
             Target::Everything => {
                 let cleared = self.move_mark(&self.namespace.own, Strength::Hard, hold).await;
@@ -269,10 +275,14 @@ impl Cache {
     /// The epoch moves, the shared tier changes, the epoch moves again: what was read in between is not stored.
     async fn remove_key(&self, id: &EntryId, hold: Duration) -> Result<(), Error> {
         self.forget(id, hold);
-        let Some(far) = self.far().cloned() else { return Ok(()) };
+        let Some(far) = self.far().cloned() else {
+            return Ok(());
+        };
         self.start_upkeep();
         let removed = self.remove_far(&far, id, hold).await;
-        self.inner.epochs.mutate(id, Timestamp::ZERO, |_| self.forget_here(id));
+        self.inner
+            .epochs
+            .mutate(id, Timestamp::ZERO, |_| self.forget_here(id));
         removed.map_err(|fault| {
             far.recovery().add_key(self, id, hold);
             self.uncertain(&fault)
@@ -286,7 +296,9 @@ impl Cache {
     async fn remove_all(&self, pattern: &KeyPattern) -> Result<(), Error> {
         self.remove_all_here(pattern);
         self.inner.tally.count(Count::GroupInvalidation);
-        let Some(far) = self.far().cloned() else { return Ok(()) };
+        let Some(far) = self.far().cloned() else {
+            return Ok(());
+        };
         self.start_upkeep();
         let glob = pattern.glob(&self.namespace.text);
         let removed = self.remove_pattern_far(&far, &glob).await;
@@ -301,7 +313,9 @@ impl Cache {
         self.inner.epochs.raise_floor();
         self.inner.flights.detach_all();
         let namespace = self.namespace.id;
-        self.inner.memory.retain(|id, _| id.namespace() != namespace || !pattern.matches(id.key()));
+        self.inner
+            .memory
+            .retain(|id, _| id.namespace() != namespace || !pattern.matches(id.key()));
         self.inner.failures.clear();
     }
 
@@ -309,7 +323,9 @@ impl Cache {
         let held_until = held_until(self.inner.clock.now(), hold);
         self.inner.epochs.move_mark(mark, strength, held_until);
         self.inner.tally.count(Count::GroupInvalidation);
-        let Some(far) = self.far().cloned() else { return Ok(()) };
+        let Some(far) = self.far().cloned() else {
+            return Ok(());
+        };
         self.start_upkeep();
         let moved = self.move_far(&far, mark, strength, hold).await;
         self.inner.epochs.move_mark(mark, strength, held_until);

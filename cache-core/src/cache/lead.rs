@@ -246,18 +246,25 @@ impl<T: Send + Sync + 'static> Load<T> {
         &mut self,
         flight: &FlightContext,
     ) -> Result<Option<(Arc<Far>, Leave<T>)>, Option<Settled>> {
-        let Some(far) = self.cache.far().cloned() else { return Ok(None) };
+        let Some(far) = self.cache.far().cloned() else {
+            return Ok(None);
+        };
         match self.depart(&far, flight).await {
             Departure::Found(entry) => {
                 self.cache.inner.tally.count(Count::SharedHit);
-                self.cache.promote(&self.id, &entry, flight.seen, self.cache.inner.clock.now());
+                self.cache
+                    .promote(&self.id, &entry, flight.seen, self.cache.inner.clock.now());
                 Err(Some(Settled::Found(entry, Tier::Shared)))
             }
             Departure::FailedElsewhere(kind) => {
                 let message = format!("the load failed on another node a moment ago: {kind}");
                 let cause = Cause::Cache(Error::new(ErrorKind::RecordedFailure, message));
                 self.throttle(self.cache.inner.clock.now());
-                Err(Some(Settled::Failed(Failure { cause, no_stale: false, fallback: None })))
+                Err(Some(Settled::Failed(Failure {
+                    cause,
+                    no_stale: false,
+                    fallback: None,
+                })))
             }
             Departure::NotNeeded => Err(None),
             Departure::Load(leave) => {
@@ -368,10 +375,16 @@ impl<T: Send + Sync + 'static> Load<T> {
             );
             self.cache.inner.tally.count(Count::LoadError);
             self.throttle(now);
-            return Kept { settled: Settled::Doubted(entry), entry: None };
+            return Kept {
+                settled: Settled::Doubted(entry),
+                entry: None,
+            };
         }
         let store = !said.do_not_store && discovered.is_some();
-        Kept { entry: store.then(|| entry.clone()), settled: Settled::Loaded(entry) }
+        Kept {
+            entry: store.then(|| entry.clone()),
+            settled: Settled::Loaded(entry),
+        }
     }
 
     /// Stores what the loader gave in the tiers, unless something newer happened meanwhile: the shared one decides, and
@@ -540,7 +553,12 @@ impl Cache {
         now: Timestamp,
     ) -> Result<(), Refusal> {
         self.storable(entry, now)?;
-        let stored = self.inner.epochs.store(id, seen, Some(entry.meta().version), now, || self.insert(id, entry));
+        let stored = self
+            .inner
+            .epochs
+            .store(id, seen, Some(entry.meta().version), now, || {
+                self.insert(id, entry)
+            });
         self.count_store(stored)
     }
 

@@ -156,7 +156,11 @@ pub(crate) struct Hold {
 #[derive(Debug)]
 enum Place {
     Here(u64),
-    Far { far: Arc<Far>, token: Token, fencing: u64 },
+    Far {
+        far: Arc<Far>,
+        token: Token,
+        fencing: u64,
+    },
 }
 
 impl Hold {
@@ -183,7 +187,11 @@ impl Hold {
             Place::Here(token) => self.cache.inner.leases.extend(&self.name, *token, now, now + ttl),
             Place::Far { far, token, .. } => {
                 let name = self.cache.lease_text(&self.name);
-                match far.port().extend(self.name.1.shared(), &name, *token, ttl, far.budget()).await {
+                match far
+                    .port()
+                    .extend(self.name.1.shared(), &name, *token, ttl, far.budget())
+                    .await
+                {
                     Ok(extended) => extended,
                     // Unknown: what was known about the end still holds.
                     Err(fault) => {
@@ -203,12 +211,20 @@ impl Hold {
         let was_held = self.until.swap(0, Ordering::Relaxed) > 0;
         match &self.place {
             Place::Here(token) => {
-                self.cache.inner.leases.release(&self.name, *token, self.cache.inner.clock.now())
+                self.cache
+                    .inner
+                    .leases
+                    .release(&self.name, *token, self.cache.inner.clock.now())
             }
             Place::Far { far, token, .. } if was_held => {
                 let name = self.cache.lease_text(&self.name);
-                let released = far.port().give_back(self.name.1.shared(), &name, *token, far.budget()).await;
-                released.inspect_err(|fault| self.cache.degraded("release", fault)).unwrap_or(false)
+                let released = far
+                    .port()
+                    .give_back(self.name.1.shared(), &name, *token, far.budget())
+                    .await;
+                released
+                    .inspect_err(|fault| self.cache.degraded("release", fault))
+                    .unwrap_or(false)
             }
             Place::Far { .. } => false,
         }
@@ -221,7 +237,10 @@ impl Hold {
         }
         match &self.place {
             Place::Here(token) => {
-                self.cache.inner.leases.release(&self.name, *token, self.cache.inner.clock.now());
+                self.cache
+                    .inner
+                    .leases
+                    .release(&self.name, *token, self.cache.inner.clock.now());
             }
             Place::Far { far, token, .. } => {
                 let (far, token, kind) = (far.clone(), *token, self.name.1.shared());
@@ -288,7 +307,9 @@ impl Cache {
     /// claims are held in memory; [`Unavailable`](ErrorKind::Unavailable) if there is a shared tier and it does not
     /// answer: a lock that only this node knows would be none.
     pub async fn try_lock(&self, name: &str, ttl: Duration) -> Result<Option<LockGuard>, Error> {
-        let hold = self.take_lease(self.lease(LeaseKind::Lock, name), "ttl", ttl).await?;
+        let hold = self
+            .take_lease(self.lease(LeaseKind::Lock, name), "ttl", ttl)
+            .await?;
         Ok(hold.map(|hold| LockGuard { hold }))
     }
 
@@ -335,9 +356,16 @@ impl Cache {
         format!("{}:{}", self.namespace.text, name.2)
     }
 
-    pub(crate) async fn take_lease(&self, name: LeaseName, field: &str, ttl: Duration) -> Result<Option<Hold>, Error> {
+    pub(crate) async fn take_lease(
+        &self,
+        name: LeaseName,
+        field: &str,
+        ttl: Duration,
+    ) -> Result<Option<Hold>, Error> {
         if ttl.is_zero() {
-            return Err(Error::invalid(format!("`{field}` is zero; a lease needs some time")));
+            return Err(Error::invalid(format!(
+                "`{field}` is zero; a lease needs some time"
+            )));
         }
         let now = self.inner.clock.now();
         let place = match self.far().cloned() {
@@ -345,13 +373,28 @@ impl Cache {
             Some(far) => self.take_lease_far(far, &name, ttl).await?,
         };
         let until = AtomicU64::new((now + ttl).as_nanos());
-        Ok(place.map(|place| Hold { cache: self.clone(), name, place, until }))
+        Ok(place.map(|place| Hold {
+            cache: self.clone(),
+            name,
+            place,
+            until,
+        }))
     }
 
-    async fn take_lease_far(&self, far: Arc<Far>, name: &LeaseName, ttl: Duration) -> Result<Option<Place>, Error> {
+    async fn take_lease_far(
+        &self,
+        far: Arc<Far>,
+        name: &LeaseName,
+        ttl: Duration,
+    ) -> Result<Option<Place>, Error> {
         let token = Token::random();
         let text = self.lease_text(name);
-        let request = AcquireRequest { kind: name.1.shared(), name: &text, token, ttl };
+        let request = AcquireRequest {
+            kind: name.1.shared(),
+            name: &text,
+            token,
+            ttl,
+        };
         match far.port().acquire(request, far.budget()).await {
             Ok(Acquisition::Acquired { fencing }) => Ok(Some(Place::Far { far, token, fencing })),
             Ok(Acquisition::Held { .. }) => Ok(None),
@@ -363,7 +406,8 @@ impl Cache {
     fn lease_end(&self, name: &str) -> Duration {
         let now = self.inner.clock.now();
         let end = self.inner.leases.until(&self.lease(LeaseKind::Lock, name), now);
-        end.map_or(LOOK_AGAIN, |(_, until)| until.since(now)).clamp(Duration::from_millis(1), LOOK_AGAIN)
+        end.map_or(LOOK_AGAIN, |(_, until)| until.since(now))
+            .clamp(Duration::from_millis(1), LOOK_AGAIN)
     }
 }
 

@@ -103,7 +103,9 @@ impl<T: Send + Sync + 'static> MemoryCache<T> {
         value: T,
         options: impl Into<EntryOptions> + Send,
     ) -> Result<Stored, Error> {
-        self.cache.write(key, Some(value), &options.into(), self.wire).await
+        self.cache
+            .write(key, Some(value), &options.into(), self.wire)
+            .await
     }
 
     /// See [`Cache::remove`].

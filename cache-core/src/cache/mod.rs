@@ -14,7 +14,7 @@ use crate::flight::Flights;
 use crate::key::{CacheKey, KeyRef};
 use crate::loaded::{Loaded, Lookup, Stored};
 use crate::memory::Memory;
-use crate::options::EntryOptions;
+use crate::options::{EntryOptions, Policy};
 use crate::stats::{Stats, Tally};
 use crate::sync::{Arc, Mutex, lock};
 use crate::tag::TagSet;
@@ -25,6 +25,7 @@ mod builder;
 mod claim;
 mod context;
 mod failures;
+mod far;
 mod install;
 mod invalidate;
 mod lead;
@@ -51,6 +52,7 @@ pub use permit::StorePermit;
 pub use typed::Typed;
 
 use failures::Failures;
+use far::Far;
 use lead::{FlightContext, Settled};
 use lock::Leases;
 use tasks::Tasks;
@@ -89,7 +91,11 @@ pub(crate) struct Inner {
     failures: Failures,
     leases: Leases,
     namespaces: Mutex<Vec<Arc<Namespace>>>,
+    /// The shared tier, if there is one.
+    far: Option<Arc<Far>>,
     defaults: EntryOptions,
+    /// The defaults, complete: for values that come from the shared tier without a call's options.
+    default_policy: Policy,
     tasks: Tasks,
     tally: Tally,
     upkeep: Upkeep,
@@ -282,7 +288,7 @@ impl Cache {
 
     /// The fresh value under `key`, if a tier has one. Never loads, never returns a stale one.
     pub async fn get<T: CacheValue>(&self, key: &CacheKey) -> Option<Loaded<T>> {
-        self.hit_or_miss(key.as_key())
+        self.hit_or_miss(key.as_key(), Wire::serde()).await
     }
 
     /// The fresh value that the in-process tier has under `key`, without waiting for anything: the hit path for callers
@@ -293,7 +299,7 @@ impl Cache {
 
     /// What the tiers know about `key`, stale values included, and why not if they know nothing.
     pub async fn lookup<T: CacheValue>(&self, key: &CacheKey) -> Lookup<T> {
-        self.look(key.as_key())
+        self.look_anywhere(key.as_key(), Wire::serde()).await
     }
 
     /// Whether a fresh value, or a fresh "no such value", is stored under `key`.
@@ -321,7 +327,7 @@ impl Cache {
         value: T,
         options: impl Into<EntryOptions> + Send,
     ) -> Result<Stored, Error> {
-        self.write(key, Some(value), &options.into(), Wire::serde())
+        self.write(key, Some(value), &options.into(), Wire::serde()).await
     }
 
     /// The fresh values under `keys`, in their order.
@@ -357,7 +363,11 @@ impl Cache {
     pub async fn close(&self, timeout: Duration) -> Result<(), Error> {
         let undelivered = self.flush_pending(timeout / 2).await;
         if undelivered > 0 {
-            tracing::warn!(cache = self.name(), undelivered, "invalidations were not delivered before the cache closed");
+            tracing::warn!(
+                cache = self.name(),
+                undelivered,
+                "invalidations were not delivered before the cache closed"
+            );
         }
         match self.inner.tasks.close(timeout).await {
             0 => Ok(()),
@@ -439,7 +449,10 @@ impl Cache {
     }
 
     fn namespace_called(&self, text: &str) -> Option<Arc<Namespace>> {
-        lock(&self.inner.namespaces).iter().find(|namespace| *namespace.text == *text).cloned()
+        lock(&self.inner.namespaces)
+            .iter()
+            .find(|namespace| *namespace.text == *text)
+            .cloned()
     }
 
     fn namespace_id(&self, text: &str) -> Option<u32> {
@@ -454,7 +467,9 @@ impl Cache {
 
     /// The mark that everything in the cache carries.
     fn outermost_mark(&self) -> Arc<crate::epochs::Mark> {
-        let outermost = lock(&self.inner.namespaces).first().map(|namespace| namespace.own.clone());
+        let outermost = lock(&self.inner.namespaces)
+            .first()
+            .map(|namespace| namespace.own.clone());
         outermost.unwrap_or_else(|| self.namespace.own.clone())
     }
 

@@ -42,7 +42,11 @@ impl Cache {
         let now = self.inner.clock.coarse();
         let entry = self.inner.memory.get(self.entry_ref(key))?;
         let meta = entry.meta();
-        if meta.negative || now >= meta.eager_from || !self.is_surely_fresh(meta, now) || !self.is_trusted(meta, now) {
+        if meta.negative
+            || now >= meta.eager_from
+            || !self.is_surely_fresh(meta, now)
+            || !self.is_trusted(meta, now)
+        {
             return None;
         }
         let age = meta.age(now);
@@ -70,9 +74,15 @@ impl Cache {
     }
 
     /// What the tiers know; the shared one is asked only if the in-process one has nothing fresh.
-    pub(crate) async fn look_anywhere<T: Send + Sync + 'static>(&self, key: KeyRef<'_>, wire: Wire<T>) -> Lookup<T> {
+    pub(crate) async fn look_anywhere<T: Send + Sync + 'static>(
+        &self,
+        key: KeyRef<'_>,
+        wire: Wire<T>,
+    ) -> Lookup<T> {
         let found = self.look(key);
-        let (Some(far), reason) = (self.far().cloned(), found.reason()) else { return found };
+        let (Some(far), reason) = (self.far().cloned(), found.reason()) else {
+            return found;
+        };
         let Some(reason) = reason else { return found };
         self.start_upkeep();
         match self.look_far(&far, &key.to_key(), wire, reason).await {
@@ -110,7 +120,9 @@ impl Cache {
             return Near::Miss(MissReason::Absent);
         };
         match self.freshness(entry.meta(), now) {
-            Ok(Freshness::Fresh) if !self.is_trusted(entry.meta(), now) => Near::Miss(MissReason::Unconfirmed),
+            Ok(Freshness::Fresh) if !self.is_trusted(entry.meta(), now) => {
+                Near::Miss(MissReason::Unconfirmed)
+            }
             Ok(Freshness::Fresh) => fresh(entry, now),
             Ok(Freshness::Stale) if entry.meta().negative => self.gone(id, &entry, MissReason::Expired),
             Ok(Freshness::Stale) => typed(entry).map_or(Near::Miss(MissReason::OtherType), Near::Stale),
@@ -155,7 +167,9 @@ impl Cache {
     pub(crate) fn unconfirmed<T: Send + Sync + 'static>(&self, id: &EntryId) -> Option<AnyEntry> {
         let entry = self.current(id)?;
         let fresh = self.freshness(entry.meta(), self.inner.clock.now()) == Ok(Freshness::Fresh);
-        (fresh && !entry.meta().negative).then(|| typed::<T>(entry.clone()).map(|_| entry)).flatten()
+        (fresh && !entry.meta().negative)
+            .then(|| typed::<T>(entry.clone()).map(|_| entry))
+            .flatten()
     }
 
     /// What the shared tier knows, for a lookup that the in-process tier could not answer; counted.
@@ -167,13 +181,19 @@ impl Cache {
         reason: MissReason,
     ) -> Lookup<T> {
         let id = self.id(key);
-        let read_as = ReadAs { wire, policy: self.inner.default_policy, seen: self.inner.epochs.seen() };
+        let read_as = ReadAs {
+            wire,
+            policy: self.inner.default_policy,
+            seen: self.inner.epochs.seen(),
+        };
         let read = self.read_far(far, &id, read_as, &self.far_budget(far)).await;
         let read = match read {
             Ok(read) => read,
             Err(fault) => {
                 self.degraded("read", &fault);
-                let Some(entry) = self.unconfirmed::<T>(&id) else { return Lookup::Miss(reason) };
+                let Some(entry) = self.unconfirmed::<T>(&id) else {
+                    return Lookup::Miss(reason);
+                };
                 FarEntry::Fresh(entry)
             }
         };
@@ -194,7 +214,10 @@ impl Cache {
                 self.inner.tally.count(Count::SharedHit);
                 let age = entry.meta().age(now);
                 match typed(entry) {
-                    Some(entry) => Lookup::Hit(Loaded::new(entry, Outcome::hit(OutcomeKind::Fresh, Tier::Shared, age))),
+                    Some(entry) => Lookup::Hit(Loaded::new(
+                        entry,
+                        Outcome::hit(OutcomeKind::Fresh, Tier::Shared, age),
+                    )),
                     None => Lookup::Negative(age),
                 }
             }
@@ -234,8 +257,16 @@ impl Cache {
         wire: Wire<T>,
         found: &mut [Lookup<T>],
     ) -> Result<(), Fault> {
-        let read_as = ReadAs { wire, policy: self.inner.default_policy, seen: self.inner.epochs.seen() };
-        let missing: Vec<_> = found.iter().enumerate().filter_map(|(at, found)| Some((at, found.reason()?))).collect();
+        let read_as = ReadAs {
+            wire,
+            policy: self.inner.default_policy,
+            seen: self.inner.epochs.seen(),
+        };
+        let missing: Vec<_> = found
+            .iter()
+            .enumerate()
+            .filter_map(|(at, found)| Some((at, found.reason()?)))
+            .collect();
         let ids: Vec<EntryId> = missing.iter().map(|(at, _)| self.id(&keys[*at])).collect();
         let budget = self.far_budget(far);
         let read = self.read_far_many(far, &ids, read_as, &budget).await?;
@@ -248,7 +279,10 @@ impl Cache {
     /// Copies what was read in the shared tier into this process, unless something was heard of it meanwhile.
     pub(crate) fn promote(&self, id: &EntryId, entry: &AnyEntry, seen: u64, now: Timestamp) {
         let version = Some(entry.meta().version);
-        let _ = self.inner.epochs.store(id, seen, version, now, || self.insert(id, entry));
+        let _ = self
+            .inner
+            .epochs
+            .store(id, seen, version, now, || self.insert(id, entry));
     }
 
     fn gone<T>(&self, id: EntryRef<'_>, entry: &AnyEntry, reason: MissReason) -> Near<T> {

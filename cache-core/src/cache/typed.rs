@@ -114,7 +114,8 @@ impl<T: CacheValue> Typed<T> {
     /// As there.
     pub async fn set(&self, parts: impl KeyParts, value: T) -> Result<Stored, Error> {
         self.cache
-            .write(&self.key(parts), Some(value), &self.options, Wire::serde()).await
+            .write(&self.key(parts), Some(value), &self.options, Wire::serde())
+            .await
     }
 
     /// See [`Cache::remove`].

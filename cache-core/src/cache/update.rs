@@ -52,9 +52,16 @@ impl Cache {
             let before = self.current_for_update(&id, now, policy, seen).await?;
             let value = change(before.value);
             let marks = self.marks_of(key, options.tag_set());
-            let shape = Shape { policy, marks, seen, now, delta: Duration::ZERO };
+            let shape = Shape {
+                policy,
+                marks,
+                seen,
+                now,
+                delta: Duration::ZERO,
+            };
             let entry = self.shape(&id, Some(value), Wire::serde(), shape);
-            if self.storable(&entry, now).is_ok() && self.swap::<T>(&id, before.version, &entry, seen).await? {
+            if self.storable(&entry, now).is_ok() && self.swap::<T>(&id, before.version, &entry, seen).await?
+            {
                 let outcome = Outcome::load(OutcomeKind::Loaded, MissReason::Forced);
                 return typed(entry)
                     .map(|entry| Loaded::new(entry, outcome))
@@ -81,23 +88,45 @@ impl Cache {
         let Some(far) = self.far().cloned() else {
             return Ok(match self.near::<T>(id.key().as_key(), now) {
                 Near::Fresh(entry) | Near::Eager(entry) => Before::of(&entry),
-                Near::Stale(entry) => Before { value: None, version: Some(entry.meta.version) },
-                Near::Negative(entry) => Before { value: None, version: Some(entry.0.meta().version) },
-                Near::Miss(_) => Before { value: None, version: self.current(id).map(|entry| entry.meta().version) },
+                Near::Stale(entry) => Before {
+                    value: None,
+                    version: Some(entry.meta.version),
+                },
+                Near::Negative(entry) => Before {
+                    value: None,
+                    version: Some(entry.0.meta().version),
+                },
+                Near::Miss(_) => Before {
+                    value: None,
+                    version: self.current(id).map(|entry| entry.meta().version),
+                },
             });
         };
         self.start_upkeep();
-        let read_as = ReadAs { wire: Wire::<T>::serde(), policy, seen };
+        let read_as = ReadAs {
+            wire: Wire::<T>::serde(),
+            policy,
+            seen,
+        };
         let read = self.read_far(&far, id, read_as, &self.far_budget(&far)).await;
         match read.map_err(|fault| self.unavailable("update", &fault))? {
             FarEntry::Fresh(entry) => {
                 let version = entry.meta().version;
                 let value = typed::<T>(entry).map(|entry| entry.value.clone());
-                Ok(Before { value, version: Some(version) })
+                Ok(Before {
+                    value,
+                    version: Some(version),
+                })
             }
-            FarEntry::Stale(_, version) => Ok(Before { value: None, version: Some(version) }),
+            FarEntry::Stale(_, version) => Ok(Before {
+                value: None,
+                version: Some(version),
+            }),
             FarEntry::Unusable(version) => Ok(Before { value: None, version }),
-            FarEntry::Absent => Ok(Before { value: None, version: None }),
+            FarEntry::Absent => Ok(Before {
+                value: None,
+                version: None,
+            }),
         }
     }
 
@@ -125,20 +154,30 @@ impl Cache {
         });
         let Ok(begun) = begun else { return Ok(false) };
         let condition = Condition::Seen(version.map(port_version));
-        let answer = self.set_far(&far, Op::Update, id, entry, Wire::<T>::serde(), condition).await;
+        let answer = self
+            .set_far(&far, Op::Update, id, entry, Wire::<T>::serde(), condition)
+            .await;
         let applied = matches!(answer, Ok(Some(Verdict::Applied)));
         self.end_mutation(id, begun, entry, applied);
         match answer {
-            Ok(Some(Verdict::OutOfMemory)) => Err(Error::new(ErrorKind::Unavailable, "the shared tier has no room left")),
+            Ok(Some(Verdict::OutOfMemory)) => Err(Error::new(
+                ErrorKind::Unavailable,
+                "the shared tier has no room left",
+            )),
             Ok(Some(_)) => Ok(applied),
-            Ok(None) => Err(Error::invalid("the updated value cannot be written to the shared tier")),
+            Ok(None) => Err(Error::invalid(
+                "the updated value cannot be written to the shared tier",
+            )),
             Err(fault) => Err(self.unavailable("update", &fault)),
         }
     }
 
     pub(crate) fn unavailable(&self, step: &'static str, fault: &Fault) -> Error {
         self.degraded(step, fault);
-        Error::new(ErrorKind::Unavailable, format!("the shared tier did not answer: {fault}"))
+        Error::new(
+            ErrorKind::Unavailable,
+            format!("the shared tier did not answer: {fault}"),
+        )
     }
 }
 
@@ -150,7 +189,10 @@ struct Before<T> {
 
 impl<T: Clone> Before<T> {
     fn of(entry: &Entry<T>) -> Self {
-        Self { value: Some(entry.value.clone()), version: Some(entry.meta.version) }
+        Self {
+            value: Some(entry.value.clone()),
+            version: Some(entry.meta.version),
+        }
     }
 }
 

@@ -74,7 +74,10 @@ impl Running {
 
     /// Applies what other nodes change; without a shared tier there is nothing to hear, and this never ends.
     async fn listen(&self) {
-        let log = self.0.upgrade().and_then(|cache| Some(cache.far()?.port().follow_log()));
+        let log = self
+            .0
+            .upgrade()
+            .and_then(|cache| Some(cache.far()?.port().follow_log()));
         match log {
             Some(log) => listen(&self.0, log).await,
             None => std::future::pending().await,

@@ -36,7 +36,18 @@ impl Cache {
         let marks = self.marks_of(key, options.tag_set());
         // Weighing a value may run the user's serde code: before the key is locked.
         let seen = self.inner.epochs.seen();
-        let entry = self.shape(&id, value, wire, Shape { policy, marks, seen, now, delta: Duration::ZERO });
+        let entry = self.shape(
+            &id,
+            value,
+            wire,
+            Shape {
+                policy,
+                marks,
+                seen,
+                now,
+                delta: Duration::ZERO,
+            },
+        );
         if self.storable(&entry, now).is_err() {
             return Ok(Stored::HeldOff);
         }
@@ -50,7 +61,11 @@ impl Cache {
             Stored::Superseded => Err(Refusal::Mutated),
         };
         let _ = self.count_store(refusal);
-        Ok(if stored.is_stored() && policy.ttl.is_zero() { Stored::ZeroTtl } else { stored })
+        Ok(if stored.is_stored() && policy.ttl.is_zero() {
+            Stored::ZeroTtl
+        } else {
+            stored
+        })
     }
 
     /// Whatever the key went through before is older than what the caller brings: only a hold-off refuses it.
@@ -83,7 +98,9 @@ impl Cache {
             epoch
         });
         let Ok(begun) = begun else { return Stored::HeldOff };
-        let answer = self.set_far(far, Op::Set, id, entry, wire, Condition::Always).await;
+        let answer = self
+            .set_far(far, Op::Set, id, entry, wire, Condition::Always)
+            .await;
         let stored = match answer {
             Ok(Some(Verdict::Applied)) => Stored::Yes,
             Ok(Some(Verdict::HeldOff(_))) => Stored::HeldOff,
@@ -106,14 +123,19 @@ impl Cache {
     /// happened to the key meanwhile.
     pub(crate) fn end_mutation(&self, id: &EntryId, begun: u64, entry: &AnyEntry, stored: bool) {
         let version = entry.meta().version;
-        self.inner.epochs.acknowledged(id, begun, version, |undisturbed, epoch| {
-            if stored && undisturbed {
-                entry.meta().stored_at_epoch(epoch);
-                self.insert(id, entry);
-            } else if self.current(id).is_some_and(|current| current.meta().version != version) {
-                self.inner.memory.remove(id.as_ref());
-            }
-        });
+        self.inner
+            .epochs
+            .acknowledged(id, begun, version, |undisturbed, epoch| {
+                if stored && undisturbed {
+                    entry.meta().stored_at_epoch(epoch);
+                    self.insert(id, entry);
+                } else if self
+                    .current(id)
+                    .is_some_and(|current| current.meta().version != version)
+                {
+                    self.inner.memory.remove(id.as_ref());
+                }
+            });
     }
 
     /// Forgets what this process has under a key; the key's stripe is locked by the caller.

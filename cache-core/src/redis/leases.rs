@@ -48,10 +48,7 @@ impl Adapter {
             Refuse::Version(version) => version.as_bytes(),
             Refuse::Any => b"*",
         };
-        let take_over: &[u8] = request
-            .take_over
-            .as_ref()
-            .map_or(b"", |token| token.as_bytes());
+        let take_over: &[u8] = request.take_over.as_ref().map_or(b"", |token| token.as_bytes());
         self.keys_of(ScriptCall::new(&scripts::LEASE), request.key)
             .arg(refuse)
             .arg(request.token.as_bytes().as_slice())
@@ -131,8 +128,9 @@ impl Adapter {
         let token: &[u8] = request.token.as_ref().map_or(b"", |token| token.as_bytes());
         let seen: &[u8] = request.seen.as_ref().map_or(b"", |seen| seen.as_bytes());
         let store = request.store.as_ref().filter(|_| !fence_moved);
-        let (bytes, physical): (&[u8], _) =
-            store.map_or((b"", Duration::ZERO), |payload| (&payload.bytes, payload.physical));
+        let (bytes, physical): (&[u8], _) = store.map_or((b"", Duration::ZERO), |payload| {
+            (&payload.bytes, payload.physical)
+        });
         let ending = match &request.ending {
             _ if fence_moved => "r".to_owned(),
             Ending::Done => "d".to_owned(),
@@ -174,9 +172,10 @@ impl Adapter {
         let answers = self.route.run(vec![(slot, call.into())], true, within).await;
         match answers {
             Ok(answers) => acquired(answers),
-            Err(fault) if fault.maybe_applied() => {
-                self.inquire(slot, &holder, &counter, request, within).await.ok_or(fault)
-            }
+            Err(fault) if fault.maybe_applied() => self
+                .inquire(slot, &holder, &counter, request, within)
+                .await
+                .ok_or(fault),
             Err(fault) => Err(fault),
         }
     }
@@ -197,7 +196,8 @@ impl Adapter {
         let answers = self.route.run(calls, true, within).await.ok();
         let mut answers = answers.into_iter().flatten().flatten();
         let (found, number_now) = (answers.next(), answers.next());
-        let is_ours = matches!(&found, Some(redis::Value::BulkString(bytes)) if bytes == request.token.as_bytes());
+        let is_ours =
+            matches!(&found, Some(redis::Value::BulkString(bytes)) if bytes == request.token.as_bytes());
         if !is_ours {
             let call = give_back_call(holder, request.token, request.name);
             self.afterwards(vec![(slot, call.into())]);

@@ -202,7 +202,10 @@ impl Follower {
     }
 
     async fn ask_for_heartbeat(&self, connection: &Connection) -> Result<Heartbeat, Fault> {
-        let here = self.position.as_ref().map_or_else(|| "+".to_owned(), |position| position.id().to_string());
+        let here = self
+            .position
+            .as_ref()
+            .map_or_else(|| "+".to_owned(), |position| position.id().to_string());
         let asked = self.liveness.clock.now();
         let calls: Vec<Call> = vec![
             command(&["XREVRANGE", &self.log, "+", "-", "COUNT", "1"]).into(),
@@ -238,7 +241,9 @@ impl Follower {
         };
         let after = position.id().to_string();
         let block = HEARTBEAT.as_millis().to_string();
-        let call = command(&["XREAD", "BLOCK", &block, "COUNT", "256", "STREAMS", &self.log, &after]);
+        let call = command(&[
+            "XREAD", "BLOCK", &block, "COUNT", "256", "STREAMS", &self.log, &after,
+        ]);
         let answers = ask(connection, vec![call.into()], HEARTBEAT + ANSWER).await?;
         let answer = answers.into_iter().next().ok_or_else(|| fault::shape("XREAD"))?;
         let entries = stream(answer)?;
@@ -253,7 +258,10 @@ impl Follower {
         let mut notices = Vec::with_capacity(entries.len());
         let mut outcome = Ok(());
         for entry in entries {
-            let fits = self.position.as_ref().map_or(Ok(()), |position| position.admits(entry.0));
+            let fits = self
+                .position
+                .as_ref()
+                .map_or(Ok(()), |position| position.admits(entry.0));
             let notice = Notice::parse(entry.0, &entry.1).ok_or(GapReason::Unknown);
             match fits.and(notice) {
                 Ok(notice) => {

@@ -142,7 +142,11 @@ impl Adapter {
             call = call.arg(name).arg(value);
         }
         for (key, version) in keys {
-            call = call.arg("k").arg(*key).arg("v").arg(version.as_bytes().as_slice());
+            call = call
+                .arg("k")
+                .arg(*key)
+                .arg("v")
+                .arg(version.as_bytes().as_slice());
         }
         let slot = self.layout.slot();
         let answers = self.route.run(vec![(slot, call.into())], true, within).await?;
@@ -278,7 +282,11 @@ fn changed(answer: Answer) -> Result<(Option<LogId>, Vec<Verdict>), Fault> {
     let what = "a change";
     let mut items = Items::of(what, answer)?;
     let id = items.text()?;
-    let notice = if id.is_empty() { None } else { Some(log_id(what, &id)?) };
+    let notice = if id.is_empty() {
+        None
+    } else {
+        Some(log_id(what, &id)?)
+    };
     let mut verdicts = Vec::with_capacity(items.len() / 2);
     while items.len() > 0 {
         let verdict = items.text()?;

@@ -7,9 +7,9 @@
 
 use std::time::Duration;
 
-use crate::cache::far::{Budget, Far, envelope_marks, port_version};
+use crate::cache::far::{Budget, Far, entry_version, envelope_marks, port_version};
 use crate::cache::{Cache, Wire};
-use crate::codec::envelope::{Contents, Envelope, Lifetimes};
+use crate::codec::envelope::{Content, Contents, Envelope, Expected, Lifetimes, Parsed};
 use crate::entry::{AnyEntry, EntryId, typed};
 use crate::epochs::{Mark, Strength};
 use crate::notice::{LogId, Op};
@@ -38,10 +38,17 @@ impl Cache {
                 tracing::warn!(cache = self.name(), %error, "a value could not be encoded, and stays on this node");
                 return None;
             }
-            Contents::Value { codec: far.codec, payload: &payload }
+            Contents::Value {
+                codec: far.codec,
+                payload: &payload,
+            }
         };
         let now = self.inner.clock.now();
-        let lifetimes = Lifetimes::new(meta.soft_at.since(now), meta.hard_at.since(now), far.settings.lease_window);
+        let lifetimes = Lifetimes::new(
+            meta.soft_at.since(now),
+            meta.hard_at.since(now),
+            far.settings.lease_window,
+        );
         let marks = envelope_marks(&meta.marks, versions);
         let envelope = Envelope {
             version: meta.version,
@@ -52,7 +59,10 @@ impl Cache {
             contents,
         };
         match envelope.encode(self.far_key(id.key()).as_bytes(), &far.framing) {
-            Ok(bytes) => Some(Payload { bytes, physical: Duration::from_millis(lifetimes.px()) }),
+            Ok(bytes) => Some(Payload {
+                bytes,
+                physical: Duration::from_millis(lifetimes.px()),
+            }),
             Err(error) => {
                 tracing::warn!(cache = self.name(), %error, "a value is too large for the shared tier");
                 None
@@ -71,8 +81,12 @@ impl Cache {
         condition: Condition,
     ) -> Result<Option<Verdict>, Fault> {
         let budget = self.far_budget(far);
-        let versions = self.mark_versions(far, &entry.meta().marks, false, &budget).await?;
-        let Some(payload) = self.payload(far, id, entry, wire, &versions) else { return Ok(None) };
+        let versions = self
+            .mark_versions(far, &entry.meta().marks, false, &budget)
+            .await?;
+        let Some(payload) = self.payload(far, id, entry, wire, &versions) else {
+            return Ok(None);
+        };
         let version = port_version(entry.meta().version);
         let change = Change::Set { payload, condition };
         let answer = self.mutate_far(far, op, id, version, change, &budget).await?;
@@ -83,7 +97,9 @@ impl Cache {
         let budget = self.far_budget(far);
         let physical = far.settings.lease_window.max(hold);
         let change = Change::Remove { physical, hold };
-        self.mutate_far(far, Op::Remove, id, Version::random(), change, &budget).await.map(drop)
+        self.mutate_far(far, Op::Remove, id, Version::random(), change, &budget)
+            .await
+            .map(drop)
     }
 
     /// Makes what is stored stale: its life is cut so that none of the soft one is left.
@@ -91,22 +107,62 @@ impl Cache {
         let budget = self.far_budget(far);
         let key = self.far_key(id.key());
         let read = far.port.read(&key, budget.left(&*self.inner.clock)?).await?;
-        let (seen, remaining) = match &read.found {
-            shared::Found::Value(value) => (Some(value.version), self.without_soft_life(far, &key, value)),
-            found => (found.seen(), Duration::ZERO),
+        let version = Version::random();
+        let stale = match &read.found {
+            shared::Found::Value(value) => self.stale_copy(far, &key, value, version),
+            _ => None,
         };
-        let change = Change::Expire { seen, remaining, physical: far.settings.lease_window };
-        self.mutate_far(far, Op::Expire, id, Version::random(), change, &budget).await.map(drop)
+        let change = Change::Expire {
+            seen: read.found.seen(),
+            stale,
+            physical: far.settings.lease_window,
+        };
+        self.mutate_far(far, Op::Expire, id, version, change, &budget)
+            .await
+            .map(drop)
     }
 
-    fn without_soft_life(&self, far: &Far, key: &str, value: &shared::StoredValue) -> Duration {
-        use crate::codec::envelope::{Expected, Parsed};
-        let expected =
-            Expected { key: key.as_bytes(), schema: far.settings.schema, pttl: value.remaining };
-        match Envelope::parse(&value.bytes, &expected, &far.framing) {
-            Ok(Parsed::Found(frame)) => value.remaining.saturating_sub(frame.soft_remaining),
-            _ => Duration::ZERO,
+    /// The same value with nothing left of its soft life; `None` if it is none that can be read, or has no other.
+    fn stale_copy(
+        &self,
+        far: &Far,
+        key: &str,
+        value: &shared::StoredValue,
+        version: Version,
+    ) -> Option<Payload> {
+        let expected = Expected {
+            key: key.as_bytes(),
+            schema: far.settings.schema,
+            pttl: value.remaining,
+        };
+        let Ok(Parsed::Found(frame)) = Envelope::parse(&value.bytes, &expected, &far.framing) else {
+            return None;
+        };
+        let Content::Value(payload) = frame.content else {
+            return None;
+        };
+        if frame.hard_remaining <= frame.soft_remaining {
+            return None;
         }
+        let bytes = payload.bytes().ok()?;
+        let lifetimes = Lifetimes::new(Duration::ZERO, frame.hard_remaining, far.settings.lease_window);
+        let marks: Vec<_> = frame.marks.collect();
+        let envelope = Envelope {
+            version: entry_version(version),
+            schema: far.settings.schema,
+            lifetimes,
+            delta: frame.delta,
+            marks: &marks,
+            contents: Contents::Value {
+                codec: payload.codec,
+                payload: &bytes,
+            },
+        };
+        let bytes = envelope.encode(key.as_bytes(), &far.framing).ok()?;
+        Some(Payload {
+            bytes,
+            physical: Duration::from_millis(lifetimes.px()),
+        })
     }
 
     pub(super) async fn mutate_far(
@@ -119,8 +175,14 @@ impl Cache {
         budget: &Budget,
     ) -> Result<MutationAnswer, Fault> {
         let key = self.far_key(id.key());
-        let mutation = Mutation { key: &key, version, change };
-        far.port.mutate(op, vec![mutation], budget.left(&*self.inner.clock)?).await
+        let mutation = Mutation {
+            key: &key,
+            version,
+            change,
+        };
+        far.port
+            .mutate(op, vec![mutation], budget.left(&*self.inner.clock)?)
+            .await
     }
 
     /// Invalidates everything under a mark, for all nodes.
@@ -137,7 +199,15 @@ impl Cache {
         };
         let budget = self.far_budget(far);
         let marks = [mark.name().shared()];
-        far.port.move_marks(&marks, strength, hold, far.marks_ttl(), budget.left(&*self.inner.clock)?).await
+        far.port
+            .move_marks(
+                &marks,
+                strength,
+                hold,
+                far.marks_ttl(),
+                budget.left(&*self.inner.clock)?,
+            )
+            .await
     }
 
     /// Tombstones every key that matches a glob, page by page, after announcing it.
@@ -146,13 +216,26 @@ impl Cache {
         far.port.begin_pattern(glob, within).await?;
         let mut cursor = None;
         loop {
-            let page = far.port.scan(shared::ScanRequest { glob, cursor, count: SCAN_COUNT }, within).await?;
+            let page = far
+                .port
+                .scan(
+                    shared::ScanRequest {
+                        glob,
+                        cursor,
+                        count: SCAN_COUNT,
+                    },
+                    within,
+                )
+                .await?;
             for keys in page.keys.chunks(shared::MAX_KEYS_PER_NOTICE) {
                 let physical = far.settings.lease_window;
                 let remove = |key| Mutation {
                     key,
                     version: Version::random(),
-                    change: Change::Remove { physical, hold: Duration::ZERO },
+                    change: Change::Remove {
+                        physical,
+                        hold: Duration::ZERO,
+                    },
                 };
                 let mutations = keys.iter().map(|key| remove(key.as_str())).collect();
                 far.port.mutate(Op::Remove, mutations, within).await?;

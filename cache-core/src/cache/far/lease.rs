@@ -12,8 +12,8 @@ use crate::cache::lead::{FlightContext, Load, LoadKind};
 use crate::entry::{AnyEntry, Entry};
 use crate::notice::{LogId, Op};
 use crate::shared::{
-    Change, CommitAnswer, CommitRequest, Condition, Ending, Fault, Lease, LeaseAnswer, LeaseRequest, MarkVersions,
-    Payload, Refuse, StoredValue, Token, Verdict, Wakeups,
+    Change, CommitAnswer, CommitRequest, Condition, Ending, Fault, Lease, LeaseAnswer, LeaseRequest,
+    MarkVersions, Payload, Refuse, StoredValue, Token, Verdict, Wakeups,
 };
 use crate::stats::Count;
 use crate::sync::Arc;
@@ -49,7 +49,11 @@ impl<T: Send + Sync + 'static> Load<T> {
             Ok(departure) => departure,
             Err(fault) => {
                 self.cache.degraded("lease", &fault);
-                Departure::Load(Leave { lease: None, versions: None, stale })
+                Departure::Load(Leave {
+                    lease: None,
+                    versions: None,
+                    stale,
+                })
             }
         }
     }
@@ -61,7 +65,10 @@ impl<T: Send + Sync + 'static> Load<T> {
         stale: &mut Option<Arc<Entry<T>>>,
     ) -> Result<Departure<T>, Fault> {
         let budget = self.cache.far_budget(far);
-        let versions = self.cache.mark_versions(far, &flight.marks, false, &budget).await?;
+        let versions = self
+            .cache
+            .mark_versions(far, &flight.marks, false, &budget)
+            .await?;
         let read_as = self.read_as(flight.seen);
         let mut refuse = Refuse::Any;
         if self.kind != LoadKind::Forced {
@@ -69,13 +76,21 @@ impl<T: Send + Sync + 'static> Load<T> {
             if let Some(found) = self.usable(&read) {
                 return Ok(Departure::Found(found));
             }
-            refuse = read.version().map_or(Refuse::Nothing, |version| Refuse::Version(port_version(version)));
+            refuse = read
+                .version()
+                .map_or(Refuse::Nothing, |version| Refuse::Version(port_version(version)));
             if let FarEntry::Stale(entry, _) = read {
                 *stale = Some(entry);
             }
         }
         let key = self.cache.far_key(self.id.key());
-        let mut wait = Wait { token: Token::random(), holder: None, take_over: None, poll: FIRST_POLL, wakeups: None };
+        let mut wait = Wait {
+            token: Token::random(),
+            holder: None,
+            take_over: None,
+            poll: FIRST_POLL,
+            wakeups: None,
+        };
         loop {
             let request = LeaseRequest {
                 key: &key,
@@ -94,15 +109,24 @@ impl<T: Send + Sync + 'static> Load<T> {
             let sent = self.cache.inner.clock.now();
             match far.port.lease(request, within).await? {
                 LeaseAnswer::Recorded(kind, _) => {
-                    return Ok(Departure::FailedElsewhere(String::from_utf8_lossy(&kind).into_owned()));
+                    return Ok(Departure::FailedElsewhere(
+                        String::from_utf8_lossy(&kind).into_owned(),
+                    ));
                 }
                 LeaseAnswer::Lease(lease) => {
                     let lease = HeldLease::new(&self.cache, far, key, lease);
-                    return Ok(Departure::Load(Leave { lease: Some(lease), versions: Some(versions), stale: stale.take() }));
+                    return Ok(Departure::Load(Leave {
+                        lease: Some(lease),
+                        versions: Some(versions),
+                        stale: stale.take(),
+                    }));
                 }
                 LeaseAnswer::Value(value) => {
                     let budget = Budget::begin(&*self.cache.inner.clock, far.settings.budget);
-                    let judged = self.cache.judge_far(far, &self.id, &value, sent, read_as, &budget).await?;
+                    let judged = self
+                        .cache
+                        .judge_far(far, &self.id, &value, sent, read_as, &budget)
+                        .await?;
                     if let Some(found) = self.usable(&judged) {
                         return Ok(Departure::Found(found));
                     }
@@ -111,7 +135,9 @@ impl<T: Send + Sync + 'static> Load<T> {
                 LeaseAnswer::Held { .. } if self.kind == LoadKind::Eager => return Ok(Departure::NotNeeded),
                 LeaseAnswer::Held { holder, remaining } => {
                     self.cache.inner.tally.count(Count::LeaseWait);
-                    if let Some(Ending::Failed(kind)) = self.await_holder(far, &key, &mut wait, holder, remaining).await {
+                    if let Some(Ending::Failed(kind)) =
+                        self.await_holder(far, &key, &mut wait, holder, remaining).await
+                    {
                         return Ok(Departure::FailedElsewhere(kind));
                     }
                 }
@@ -120,7 +146,11 @@ impl<T: Send + Sync + 'static> Load<T> {
     }
 
     fn read_as(&self, seen: u64) -> ReadAs<T> {
-        ReadAs { wire: self.wire, policy: self.policy, seen }
+        ReadAs {
+            wire: self.wire,
+            policy: self.policy,
+            seen,
+        }
     }
 
     /// The entry as an answer to this load, if it is one.
@@ -164,15 +194,11 @@ impl<T: Send + Sync + 'static> Load<T> {
 
 impl<T: Send + Sync + 'static> Load<T> {
     /// Offers what the loader gave to the shared tier; whether this node may keep it.
-    pub(crate) async fn commit(
-        &self,
-        far: &Far,
-        leave: Leave<T>,
-        entry: &AnyEntry,
-        seen: u64,
-    ) -> bool {
+    pub(crate) async fn commit(&self, far: &Far, leave: Leave<T>, entry: &AnyEntry, seen: u64) -> bool {
         // The shared tier is away, and this process serves alone.
-        let (Some(lease), Some(versions)) = (leave.lease, leave.versions) else { return true };
+        let (Some(lease), Some(versions)) = (leave.lease, leave.versions) else {
+            return true;
+        };
         let offer = match self.offer(far, &lease, entry, versions).await {
             Ok(Some(payload)) => payload,
             Ok(None) => {
@@ -190,11 +216,17 @@ impl<T: Send + Sync + 'static> Load<T> {
         } else {
             lease.commit(Some(offer), None, Ending::Done).await
         };
-        let Some(answer) = self.report(answer) else { return true };
+        let Some(answer) = self.report(answer) else {
+            return true;
+        };
         match answer.verdict {
             Verdict::Applied | Verdict::Nothing | Verdict::OutOfMemory => true,
             refused => {
-                tracing::debug!(cache = self.cache.name(), verdict = refused.as_str(), "the shared tier refused a load");
+                tracing::debug!(
+                    cache = self.cache.name(),
+                    verdict = refused.as_str(),
+                    "the shared tier refused a load"
+                );
                 if let Some(current) = answer.current {
                     self.adopt(far, &current, seen).await;
                 }
@@ -244,10 +276,16 @@ impl<T: Send + Sync + 'static> Load<T> {
         payload: Payload,
         entry: &AnyEntry,
     ) -> Result<CommitAnswer, Fault> {
-        let change = Change::Set { payload, condition: Condition::Seen(lease.lease.seen) };
+        let change = Change::Set {
+            payload,
+            condition: Condition::Seen(lease.lease.seen),
+        };
         let version = port_version(entry.meta().version);
         let budget = self.cache.far_budget(far);
-        let answer = self.cache.mutate_far(far, Op::Refresh, &self.id, version, change, &budget).await?;
+        let answer = self
+            .cache
+            .mutate_far(far, Op::Refresh, &self.id, version, change, &budget)
+            .await?;
         let verdict = answer.verdicts.into_iter().next().unwrap_or(Verdict::Nothing);
         let released = lease.commit(None, None, Ending::Done).await?;
         Ok(CommitAnswer { verdict, ..released })
@@ -257,7 +295,10 @@ impl<T: Send + Sync + 'static> Load<T> {
     async fn adopt(&self, far: &Far, current: &StoredValue, seen: u64) {
         let sent = self.cache.inner.clock.now();
         let budget = self.cache.far_budget(far);
-        let judged = self.cache.judge_far(far, &self.id, current, sent, self.read_as(seen), &budget).await;
+        let judged = self
+            .cache
+            .judge_far(far, &self.id, current, sent, self.read_as(seen), &budget)
+            .await;
         if let Ok(FarEntry::Fresh(entry)) = judged {
             self.cache.promote(&self.id, &entry, seen, sent);
         }
@@ -265,14 +306,18 @@ impl<T: Send + Sync + 'static> Load<T> {
 
     /// Tells the nodes that wait that the load failed, and, if the options say so, those that come within `error_ttl`.
     pub(crate) async fn tell_failure(&self, leave: Option<(Arc<Far>, Leave<T>)>, kind: &str) {
-        let Some(lease) = leave.and_then(|(_, leave)| leave.lease) else { return };
+        let Some(lease) = leave.and_then(|(_, leave)| leave.lease) else {
+            return;
+        };
         let ttl = self.policy.error_ttl;
         let record = (!ttl.is_zero()).then(|| (kind.to_owned(), ttl));
         self.report(lease.commit(None, record, Ending::Failed(kind.to_owned())).await);
     }
 
     fn report(&self, answer: Result<CommitAnswer, Fault>) -> Option<CommitAnswer> {
-        answer.inspect_err(|fault| self.cache.degraded("commit", fault)).ok()
+        answer
+            .inspect_err(|fault| self.cache.degraded("commit", fault))
+            .ok()
     }
 }
 
@@ -306,7 +351,9 @@ impl Wait {
 }
 
 async fn next_ending(wakeups: Option<&mut Wakeups>) -> Option<Ending> {
-    let Some(wakeups) = wakeups else { return pending().await };
+    let Some(wakeups) = wakeups else {
+        return pending().await;
+    };
     match wakeups.next().await {
         Some(ending) => Some(ending),
         // The subscription was lost; the poll goes on.
@@ -328,7 +375,14 @@ pub(crate) struct HeldLease {
 impl HeldLease {
     fn new(cache: &Cache, far: &Arc<Far>, key: String, lease: Lease) -> Self {
         let position = far.hearing.position();
-        Self { cache: cache.clone(), far: far.clone(), key, lease, position, given_back: false }
+        Self {
+            cache: cache.clone(),
+            far: far.clone(),
+            key,
+            lease,
+            position,
+            given_back: false,
+        }
     }
 
     /// Renews the lock for as long as this is polled; never ends by itself. A lock that is lost is not taken again:
@@ -337,7 +391,11 @@ impl HeldLease {
         let ttl = self.far.settings.lock_ttl;
         loop {
             tokio::time::sleep(ttl / 3).await;
-            let renewed = self.far.port.renew(&self.key, self.lease.token, ttl, self.far.settings.budget).await;
+            let renewed = self
+                .far
+                .port
+                .renew(&self.key, self.lease.token, ttl, self.far.settings.budget)
+                .await;
             match renewed {
                 Ok(true) => {}
                 Ok(false) => {
@@ -379,7 +437,11 @@ impl Drop for HeldLease {
         if self.given_back {
             return;
         }
-        let (far, key, lease) = (self.far.clone(), std::mem::take(&mut self.key), self.lease.clone());
+        let (far, key, lease) = (
+            self.far.clone(),
+            std::mem::take(&mut self.key),
+            self.lease.clone(),
+        );
         // Without a runtime the lock ends by itself.
         let _ = self.cache.inner.tasks.spawn(async move {
             let request = CommitRequest {
@@ -397,7 +459,6 @@ impl Drop for HeldLease {
         });
     }
 }
-
 
 const FIRST_POLL: Duration = Duration::from_millis(25);
 const LAST_POLL: Duration = Duration::from_millis(250);

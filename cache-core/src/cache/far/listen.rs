@@ -11,7 +11,7 @@ use crate::notice::{Event, LogId, Notice};
 use crate::shared::{self, LogEvent, LogReader};
 use crate::stats::Count;
 use crate::sync::{Arc, Mutex, lock};
-use crate::time::{Clock as _, Timestamp};
+use crate::time::Timestamp;
 
 /// Whether this node hears the log, and since when not.
 #[derive(Debug, Default)]
@@ -66,7 +66,9 @@ pub(crate) async fn listen(cache: &WeakCache, mut log: LogReader) {
                 continue;
             }
         };
-        let (Some(event), Some(cache)) = (event, cache.upgrade()) else { return };
+        let (Some(event), Some(cache)) = (event, cache.upgrade()) else {
+            return;
+        };
         let Some(far) = cache.far().cloned() else { return };
         cache.apply(&far, event);
     }
@@ -80,21 +82,33 @@ pub(crate) struct WeakCache {
 
 impl WeakCache {
     pub(crate) fn of(cache: &Cache) -> Self {
-        Self { inner: Arc::downgrade(&cache.inner), namespace: cache.namespace.clone() }
+        Self {
+            inner: Arc::downgrade(&cache.inner),
+            namespace: cache.namespace.clone(),
+        }
     }
 
     pub(crate) fn upgrade(&self) -> Option<Cache> {
-        Some(Cache { inner: self.inner.upgrade()?, namespace: self.namespace.clone() })
+        Some(Cache {
+            inner: self.inner.upgrade()?,
+            namespace: self.namespace.clone(),
+        })
     }
 }
 
 impl Cache {
     fn apply(&self, far: &Far, event: LogEvent) {
         match event {
-            LogEvent::Notices(notices) => notices.into_iter().for_each(|notice| self.apply_notice(far, notice)),
+            LogEvent::Notices(notices) => notices
+                .into_iter()
+                .for_each(|notice| self.apply_notice(far, notice)),
             LogEvent::Confirmed { at, position } => far.hearing.confirm(at, position),
             LogEvent::Gap { reason, position } => {
-                tracing::info!(cache = self.name(), reason = reason.as_str(), "notices may have been missed; forgetting");
+                tracing::info!(
+                    cache = self.name(),
+                    reason = reason.as_str(),
+                    "notices may have been missed; forgetting"
+                );
                 // The position was fixed before this: what is announced from here on is heard.
                 far.hearing.moved_to(position);
                 self.forget_everything(far);
@@ -109,8 +123,14 @@ impl Cache {
     fn apply_notice(&self, far: &Far, notice: Notice) {
         self.inner.tally.count(Count::Notice);
         match notice.event {
-            Event::Keys(_, keys) => keys.iter().for_each(|(key, version)| self.apply_key(key, *version)),
-            Event::Marks { marks, strength, hold } => {
+            Event::Keys(_, keys) => keys
+                .iter()
+                .for_each(|(key, version)| self.apply_key(key, *version)),
+            Event::Marks {
+                marks,
+                strength,
+                hold,
+            } => {
                 let strength = match strength {
                     shared::Strength::Hard => Strength::Hard,
                     shared::Strength::Soft => Strength::Soft,
@@ -121,7 +141,9 @@ impl Cache {
                 }
             }
             // Which keys match is the server's business; forgetting more than that is safe, and this is rare.
-            Event::Pattern(_) => self.forget_entries(),
+            Event::Pattern(_) => {
+                self.forget_entries();
+            }
             Event::Opened => {}
         }
         far.hearing.moved_to(notice.id);
@@ -129,10 +151,15 @@ impl Cache {
 
     /// A key has `version` now: this node's copy goes unless it is that very one.
     fn apply_key(&self, full_key: &str, version: shared::Version) {
-        let Some(id) = entry_of(self, full_key) else { return };
+        let Some(id) = entry_of(self, full_key) else {
+            return;
+        };
         let version = entry_version(version);
         self.inner.epochs.heard(&id, version, || {
-            if self.current(&id).is_some_and(|entry| entry.meta().version == version) {
+            if self
+                .current(&id)
+                .is_some_and(|entry| entry.meta().version == version)
+            {
                 return;
             }
             self.inner.flights.detach_entry(&id);
@@ -144,12 +171,16 @@ impl Cache {
     fn mark_called(&self, text: &str) -> Option<Arc<Mark>> {
         match shared::Mark::parse(text)? {
             shared::Mark::Namespace(namespace) => Some(self.namespace_called(namespace)?.own.clone()),
-            shared::Mark::Prefix(namespace, prefix) => {
-                Some(self.inner.epochs.mark(&*self.namespace_called(namespace)?, Kind::Prefix, prefix))
-            }
-            shared::Mark::Tag(namespace, tag) => {
-                Some(self.inner.epochs.mark(&*self.namespace_called(namespace)?, Kind::Tag, tag))
-            }
+            shared::Mark::Prefix(namespace, prefix) => Some(self.inner.epochs.mark(
+                &*self.namespace_called(namespace)?,
+                Kind::Prefix,
+                prefix,
+            )),
+            shared::Mark::Tag(namespace, tag) => Some(self.inner.epochs.mark(
+                &*self.namespace_called(namespace)?,
+                Kind::Tag,
+                tag,
+            )),
         }
     }
 

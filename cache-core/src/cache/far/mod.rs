@@ -37,8 +37,8 @@ pub(crate) use lease::{Departure, HeldLease, Leave};
 pub(crate) use listen::{WeakCache, listen};
 
 use listen::Hearing;
-use recovery::Recovery;
 pub(crate) use read::{FarEntry, ReadAs};
+use recovery::Recovery;
 
 /// The shared tier of one cache.
 pub(crate) struct Far {
@@ -82,7 +82,8 @@ impl Far {
 
     /// Whether what was true at `confirmed` may still be served.
     pub(crate) fn trusts(&self, confirmed: Timestamp, now: Timestamp) -> bool {
-        self.hearing.trusts(confirmed, now, self.settings.disconnected_cap)
+        self.hearing
+            .trusts(confirmed, now, self.settings.disconnected_cap)
     }
 
     /// How long one operation may take.
@@ -112,7 +113,9 @@ impl Far {
 
 impl fmt::Debug for Far {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Far").field("port", &self.port).finish_non_exhaustive()
+        f.debug_struct("Far")
+            .field("port", &self.port)
+            .finish_non_exhaustive()
     }
 }
 
@@ -124,13 +127,19 @@ pub(crate) struct Budget {
 
 impl Budget {
     pub(crate) fn begin(clock: &dyn Clock, length: Duration) -> Self {
-        Self { ends: clock.now() + length }
+        Self {
+            ends: clock.now() + length,
+        }
     }
 
     /// What is left of it.
     pub(crate) fn left(&self, clock: &dyn Clock) -> Result<Duration, Fault> {
         let left = self.ends.since(clock.now());
-        if left.is_zero() { Err(Fault::new(FaultKind::Timeout, "the budget of the call is spent")) } else { Ok(left) }
+        if left.is_zero() {
+            Err(Fault::new(FaultKind::Timeout, "the budget of the call is spent"))
+        } else {
+            Ok(left)
+        }
     }
 }
 
@@ -152,7 +161,12 @@ impl Cache {
     /// Counts and tells what the shared tier did not do.
     pub(crate) fn degraded(&self, step: &'static str, fault: &Fault) {
         self.inner.tally.count(Count::Degraded);
-        tracing::debug!(cache = self.name(), step, kind = fault.kind().as_str(), "the shared tier did not answer");
+        tracing::debug!(
+            cache = self.name(),
+            step,
+            kind = fault.kind().as_str(),
+            "the shared tier did not answer"
+        );
     }
 
     /// The versions of `marks`, in their order: remembered ones, and the others asked for together.
@@ -167,10 +181,18 @@ impl Cache {
         budget: &Budget,
     ) -> Result<Vec<MarkVersions>, Fault> {
         let seen = self.inner.epochs.seen();
-        let believable = if anew || !far.hearing.is_heard() { u64::MAX } else { far.forget_before.load(Ordering::SeqCst) };
+        let believable = if anew || !far.hearing.is_heard() {
+            u64::MAX
+        } else {
+            far.forget_before.load(Ordering::SeqCst)
+        };
         let known: Vec<_> = marks.iter().map(|mark| mark.known(believable)).collect();
-        let cold: Vec<_> =
-            marks.iter().zip(&known).filter(|(_, known)| known.is_none()).map(|(mark, _)| mark.clone()).collect();
+        let cold: Vec<_> = marks
+            .iter()
+            .zip(&known)
+            .filter(|(_, known)| known.is_none())
+            .map(|(mark, _)| mark.clone())
+            .collect();
         let mut answers = if cold.is_empty() {
             Vec::new().into_iter()
         } else {
@@ -183,7 +205,10 @@ impl Cache {
             answers.into_iter()
         };
         let unanswered = || Fault::new(FaultKind::Protocol, "fewer marks were answered than asked for");
-        known.into_iter().map(|known| known.or_else(|| answers.next()).ok_or_else(unanswered)).collect()
+        known
+            .into_iter()
+            .map(|known| known.or_else(|| answers.next()).ok_or_else(unanswered))
+            .collect()
     }
 }
 
@@ -191,7 +216,12 @@ impl Cache {
 fn envelope_marks<'a>(marks: &'a Marks, versions: &[MarkVersions]) -> Vec<Mark<'a>> {
     let mark = |(mark, versions): (&'a Arc<crate::epochs::Mark>, &MarkVersions)| {
         let (kind, name) = envelope_name(mark.name());
-        Mark { kind, name, hard: fingerprint(versions.hard.as_bytes()), soft: fingerprint(versions.soft.as_bytes()) }
+        Mark {
+            kind,
+            name,
+            hard: fingerprint(versions.hard.as_bytes()),
+            soft: fingerprint(versions.soft.as_bytes()),
+        }
     };
     marks.iter().zip(versions).map(mark).collect()
 }

@@ -7,8 +7,8 @@ use crate::cache::{Cache, Wire};
 use crate::codec::envelope::{Content, Envelope, Expected, Found as Frame, MarkKind, Parsed, fingerprint};
 use crate::entry::{AnyEntry, Birth, Entry, EntryId, Meta, Negative, Version};
 use crate::epochs::Marks;
-use crate::key::CacheKey;
 use crate::freshness::{eager_from, jittered};
+use crate::key::CacheKey;
 use crate::options::Policy;
 use crate::shared::{Fault, Found, MarkVersions, Reading, StoredValue};
 use crate::stats::Count;
@@ -28,13 +28,21 @@ pub(crate) enum FarEntry<T> {
 }
 
 /// What decides how a value that was read is kept here.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct ReadAs<T> {
     pub(crate) wire: Wire<T>,
     pub(crate) policy: Policy,
     /// The epoch at which the question was sent.
     pub(crate) seen: u64,
 }
+
+impl<T> Clone for ReadAs<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for ReadAs<T> {}
 
 impl Cache {
     /// Reads many keys in one round trip per server, and judges what is there.
@@ -50,7 +58,10 @@ impl Cache {
         }
         let keys: Vec<String> = ids.iter().map(|id| self.far_key(id.key())).collect();
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-        let readings = far.port.read_many(&keys, budget.left(&*self.inner.clock)?).await?;
+        let readings = far
+            .port
+            .read_many(&keys, budget.left(&*self.inner.clock)?)
+            .await?;
         let mut entries = Vec::with_capacity(ids.len());
         for (id, reading) in ids.iter().zip(readings) {
             entries.push(self.judge_reading(far, id, reading, read_as, budget).await?);
@@ -62,9 +73,21 @@ impl Cache {
     pub(crate) async fn remaining_far(&self, far: &Far, key: &CacheKey) -> Option<Duration> {
         let (id, text, budget) = (self.id(key), self.far_key(key), self.far_budget(far));
         let within = budget.left(&*self.inner.clock).ok()?;
-        let Ok(Reading { found: Found::Value(value), .. }) = far.port.read(&text, within).await else { return None };
-        let expected = Expected { key: text.as_bytes(), schema: far.settings.schema, pttl: value.remaining };
-        let Ok(Parsed::Found(frame)) = Envelope::parse(&value.bytes, &expected, &far.framing) else { return None };
+        let Ok(Reading {
+            found: Found::Value(value),
+            ..
+        }) = far.port.read(&text, within).await
+        else {
+            return None;
+        };
+        let expected = Expected {
+            key: text.as_bytes(),
+            schema: far.settings.schema,
+            pttl: value.remaining,
+        };
+        let Ok(Parsed::Found(frame)) = Envelope::parse(&value.bytes, &expected, &far.framing) else {
+            return None;
+        };
         let marks = self.marks_of_frame(&id, &frame)?;
         let good = self.far_standing(far, &frame, &marks, &budget).await == Ok(Compared::Good);
         (good && !frame.soft_remaining.is_zero()).then_some(frame.soft_remaining)
@@ -116,20 +139,30 @@ impl Cache {
     ) -> Result<FarEntry<T>, Fault> {
         let unusable = FarEntry::Unusable(Some(entry_version(value.version)));
         let key = self.far_key(id.key());
-        let expected = Expected { key: key.as_bytes(), schema: far.settings.schema, pttl: value.remaining };
+        let expected = Expected {
+            key: key.as_bytes(),
+            schema: far.settings.schema,
+            pttl: value.remaining,
+        };
         let frame = match Envelope::parse(&value.bytes, &expected, &far.framing) {
             Ok(Parsed::Found(frame)) => frame,
             Ok(Parsed::Tombstone(_)) => return Ok(unusable),
             Err(reject) => {
                 self.inner.tally.count(Count::DecodeError);
-                tracing::debug!(cache = self.name(), reject = reject.as_str(), "a stored value was refused");
+                tracing::debug!(
+                    cache = self.name(),
+                    reject = reject.as_str(),
+                    "a stored value was refused"
+                );
                 return Ok(unusable);
             }
         };
         if frame.hard_remaining.is_zero() {
             return Ok(unusable);
         }
-        let Some(marks) = self.marks_of_frame(id, &frame) else { return Ok(unusable) };
+        let Some(marks) = self.marks_of_frame(id, &frame) else {
+            return Ok(unusable);
+        };
         if far.recovery.doubts(id, &marks) {
             return Ok(unusable);
         }
@@ -139,17 +172,23 @@ impl Cache {
         }
         let fresh = standing == Compared::Good && !frame.soft_remaining.is_zero();
         let version = frame.version;
-        Ok(match self.entry_of_frame(id, &frame, marks, sent, fresh, read_as) {
-            Some(Decoded::Value(entry)) if fresh => FarEntry::Fresh(entry),
-            Some(Decoded::Value(entry)) => FarEntry::Stale(entry, version),
-            Some(Decoded::Negative(entry)) if fresh => FarEntry::Fresh(entry),
-            Some(Decoded::Negative(_)) | None => unusable,
-        })
+        Ok(
+            match self.entry_of_frame(id, &frame, marks, sent, fresh, read_as) {
+                Some(Decoded::Value(entry)) if fresh => FarEntry::Fresh(entry),
+                Some(Decoded::Value(entry)) => FarEntry::Stale(entry, version),
+                Some(Decoded::Negative(entry)) if fresh => FarEntry::Fresh(entry),
+                Some(Decoded::Negative(_)) | None => unusable,
+            },
+        )
     }
 
     /// The marks of what was read, as this node knows them.
     fn marks_of_frame(&self, id: &EntryId, frame: &Frame<'_>) -> Option<Marks> {
-        let tags = frame.marks.clone().filter(|mark| mark.kind == MarkKind::Tag).map(|mark| mark.name);
+        let tags = frame
+            .marks
+            .clone()
+            .filter(|mark| mark.kind == MarkKind::Tag)
+            .map(|mark| mark.name);
         Some(self.marks_of(id.key(), &TagSet::new(tags).ok()?))
     }
 
@@ -188,10 +227,17 @@ impl Cache {
             Content::Failure(_) => return None,
         };
         // Each node spreads the ends of its copies by itself, and never beyond the original's.
-        let soft = if fresh { jittered(frame.soft_remaining, policy.jitter, rand::random()) } else { Duration::ZERO };
+        let soft = if fresh {
+            jittered(frame.soft_remaining, policy.jitter, rand::random())
+        } else {
+            Duration::ZERO
+        };
         let soft_at = sent + soft;
         let loaded_at = sent.before(frame.age);
-        let size = value.as_ref().filter(|_| self.inner.memory.weighs_values()).map_or(0, |value| (wire.weigh)(value));
+        let size = value
+            .as_ref()
+            .filter(|_| self.inner.memory.weighs_values())
+            .map_or(0, |value| (wire.weigh)(value));
         let meta = Meta::new(Birth {
             version: Some(frame.version),
             loaded_at,
@@ -207,7 +253,10 @@ impl Cache {
         });
         Some(match value {
             Some(value) => Decoded::Value(Arc::new(Entry { meta, value })),
-            None => Decoded::Negative(Arc::new(Entry { meta, value: Negative })),
+            None => Decoded::Negative(Arc::new(Entry {
+                meta,
+                value: Negative,
+            })),
         })
     }
 
@@ -244,7 +293,11 @@ fn compare(frame: &Frame<'_>, marks: &Marks, versions: &[MarkVersions]) -> Compa
     let mut result = Compared::Good;
     for (mark, versions) in marks.iter().zip(versions) {
         let (kind, name) = super::envelope_name(mark.name());
-        let Some(stored) = frame.marks.clone().find(|stored| stored.kind == kind && stored.name == name) else {
+        let Some(stored) = frame
+            .marks
+            .clone()
+            .find(|stored| stored.kind == kind && stored.name == name)
+        else {
             // It was written without a mark that it should carry: nothing could invalidate it.
             return Compared::Gone;
         };
@@ -269,4 +322,3 @@ impl<T> FarEntry<T> {
         }
     }
 }
-

@@ -52,7 +52,11 @@ impl Recovery {
 
     pub(crate) fn add_mark(&self, cache: &Cache, mark: &Arc<Mark>, strength: Strength, hold: Duration) {
         let mut pending = lock(&self.pending);
-        pending.add_mark(PendingMark { mark: mark.clone(), strength, hold });
+        pending.add_mark(PendingMark {
+            mark: mark.clone(),
+            strength,
+            hold,
+        });
         pending.keep_bounded(cache);
     }
 
@@ -72,7 +76,12 @@ impl Recovery {
         }
         pending.keys.contains_key(id)
             || !pending.patterns.is_empty()
-            || marks.iter().any(|mark| pending.marks.iter().any(|pending| Arc::ptr_eq(&pending.mark, mark)))
+            || marks.iter().any(|mark| {
+                pending
+                    .marks
+                    .iter()
+                    .any(|pending| Arc::ptr_eq(&pending.mark, mark))
+            })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -88,7 +97,11 @@ impl Recovery {
         if let Some(glob) = pending.patterns.first().cloned() {
             return Some(Task::Pattern(glob));
         }
-        pending.keys.iter_mut().next().map(|(id, hold)| Task::Key(id.clone(), *hold))
+        pending
+            .keys
+            .iter_mut()
+            .next()
+            .map(|(id, hold)| Task::Key(id.clone(), *hold))
     }
 
     /// Something was acknowledged: it is pending no more.
@@ -96,7 +109,9 @@ impl Recovery {
         let mut pending = lock(&self.pending);
         match task {
             Task::Key(id, _) => drop(pending.keys.remove(id)),
-            Task::Mark(done) => pending.marks.retain(|pending| !Arc::ptr_eq(&pending.mark, &done.mark)),
+            Task::Mark(done) => pending
+                .marks
+                .retain(|pending| !Arc::ptr_eq(&pending.mark, &done.mark)),
             Task::Pattern(done) => pending.patterns.retain(|pending| pending != done),
         }
     }
@@ -108,7 +123,11 @@ impl Pending {
     }
 
     fn add_mark(&mut self, added: PendingMark) {
-        match self.marks.iter_mut().find(|pending| Arc::ptr_eq(&pending.mark, &added.mark)) {
+        match self
+            .marks
+            .iter_mut()
+            .find(|pending| Arc::ptr_eq(&pending.mark, &added.mark))
+        {
             Some(pending) => {
                 pending.hold = pending.hold.max(added.hold);
                 if added.strength == Strength::Hard {
@@ -124,12 +143,24 @@ impl Pending {
         if self.len() <= MAX_PENDING {
             return;
         }
-        tracing::warn!(cache = cache.name(), "too many invalidations are pending; the whole cache will be invalidated");
+        tracing::warn!(
+            cache = cache.name(),
+            "too many invalidations are pending; the whole cache will be invalidated"
+        );
         cache.inner.tally.count(Count::RecoveryOverflow);
-        let hold = self.keys.values().chain(self.marks.iter().map(|pending| &pending.hold)).max().copied();
+        let hold = self
+            .keys
+            .values()
+            .chain(self.marks.iter().map(|pending| &pending.hold))
+            .max()
+            .copied();
         *self = Self::default();
         let mark = cache.outermost_mark();
-        self.add_mark(PendingMark { mark, strength: Strength::Hard, hold: hold.unwrap_or_default() });
+        self.add_mark(PendingMark {
+            mark,
+            strength: Strength::Hard,
+            hold: hold.unwrap_or_default(),
+        });
     }
 }
 
@@ -140,7 +171,9 @@ impl Cache {
             match &task {
                 Task::Key(id, hold) => self.within_namespace_of(id).remove_far(far, id, *hold).await?,
                 Task::Mark(pending) => {
-                    self.move_far(far, &pending.mark, pending.strength, pending.hold).await.map(drop)?;
+                    self.move_far(far, &pending.mark, pending.strength, pending.hold)
+                        .await
+                        .map(drop)?;
                 }
                 Task::Pattern(glob) => self.remove_pattern_far(far, glob).await?,
             }
