@@ -91,6 +91,11 @@ impl Error {
         }))
     }
 
+    /// What callers get who come within `error_ttl` of a failure that cannot be shared.
+    pub(crate) fn recorded_failure() -> Self {
+        Self::new(ErrorKind::RecordedFailure, "the load failed a moment ago")
+    }
+
     pub(crate) fn invalid(context: impl Into<String>) -> Self {
         Self::new(ErrorKind::Invalid, context)
     }

@@ -5,5 +5,7 @@
     reason = "a failed test is what a panic is for, also in helpers of tests"
 )]
 
+mod cached_fn;
 mod harness;
+mod macro_ui;
 mod tidy;
