@@ -207,6 +207,13 @@ pub(crate) struct Mark {
     held_until: AtomicU64,
 }
 
+impl Mark {
+    /// Whether anything was invalidated under this mark after `seen`, softly or not.
+    pub(crate) fn was_moved_since(&self, seen: u64) -> bool {
+        self.hard.load(Ordering::SeqCst) > seen || self.soft.load(Ordering::SeqCst) > seen
+    }
+}
+
 /// How thoroughly to invalidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Strength {

@@ -21,7 +21,7 @@ mod waits;
 
 pub use cache::{
     Cache, CacheBuilder, CacheValue, Claim, Invalidation, KeyPattern, LoadContext, LockGuard, MemoryCache,
-    Typed,
+    StorePermit, Typed,
 };
 pub use error::{Error, ErrorKind, LoadError};
 pub use key::CacheKey;
