@@ -1,1 +1,2 @@
 //! Behaviour at the public boundary.
+mod http;
