@@ -217,7 +217,7 @@ where
     let found = cache.store.find(&target, request.headers()).await;
     let now = cache.wall();
     let view = RequestView::new(request.method(), request.headers());
-    let (selection, chosen) = found.select(request.headers(), &cache.store.config);
+    let (selection, chosen) = found.select(&view, &cache.store.config);
     let (cause, detail, stored) = match cache.decide(&view, selection, now) {
         Decision::Serve(serve) => {
             // The policy serves only what was found.

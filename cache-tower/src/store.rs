@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderName};
 
 use crate::config::CacheConfig;
 use crate::key::{Keys, Target};
-use crate::policy::{Selection, StoredHead, select, vary};
+use crate::policy::{RequestView, Selection, StoredHead, select, vary};
 use crate::stored::{StoredResponse, VariantIndex};
 
 /// The responses of one layer in a [`Cache`].
@@ -229,7 +229,7 @@ impl Found {
     /// The response to use for these request fields, and what the policy is to know about it.
     pub(crate) fn select<'a>(
         &'a self,
-        request: &HeaderMap,
+        request: &RequestView<'_>,
         config: &CacheConfig,
     ) -> (Selection<'a>, Option<&'a Loaded<StoredResponse>>) {
         let heads = self

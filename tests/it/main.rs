@@ -1,2 +1,10 @@
 //! Behaviour at the public boundary.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failed test is what a panic is for, also in helpers of tests"
+)]
+
+mod harness;
 mod http;
+mod tidy;

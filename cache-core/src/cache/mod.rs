@@ -37,6 +37,7 @@ mod refresh;
 mod tasks;
 mod typed;
 mod update;
+mod upkeep;
 mod wire;
 mod write;
 
@@ -53,6 +54,7 @@ use failures::Failures;
 use lead::{FlightContext, Settled};
 use lock::Leases;
 use tasks::Tasks;
+use upkeep::Upkeep;
 use wire::Wire;
 
 pub(crate) use load::{Loader, Plan, Work};
@@ -73,13 +75,13 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> CacheValue for T {
 /// Clones are handles to the same cache. [`namespace`](Self::namespace) gives a handle to a part of it.
 #[derive(Clone)]
 pub struct Cache {
-    pub(crate) inner: Arc<Inner>,
+    inner: Arc<Inner>,
     namespace: Arc<Namespace>,
 }
 
 /// What all handles of one cache share.
 pub(crate) struct Inner {
-    name: Arc<str>,
+    pub(crate) name: Arc<str>,
     clock: Arc<dyn Clock>,
     memory: Memory,
     epochs: Epochs,
@@ -90,6 +92,7 @@ pub(crate) struct Inner {
     defaults: EntryOptions,
     tasks: Tasks,
     tally: Tally,
+    upkeep: Upkeep,
     settings: Settings,
 }
 
@@ -155,6 +158,10 @@ impl Cache {
         });
         namespaces.push(namespace.clone());
         Ok(self.at(namespace))
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
     }
 
     fn at(&self, namespace: Arc<Namespace>) -> Self {
@@ -413,15 +420,7 @@ impl Cache {
 
     /// A reading of the counters and sizes.
     pub fn stats(&self) -> Stats {
-        let inner = &self.inner;
-        Stats {
-            counters: inner.tally.read(),
-            entries: inner.memory.len() as u64,
-            weight: inner.memory.total_weight(),
-            evictions: inner.memory.evictions(),
-            loads_running: inner.tasks.loads_running() as u64,
-            waiters: inner.flights.waiting() as u64,
-        }
+        self.inner.stats()
     }
 
     /// How many loads are in flight.
@@ -448,6 +447,19 @@ impl Cache {
 
     fn current(&self, id: &EntryId) -> Option<AnyEntry> {
         self.inner.memory.peek(id.as_ref())
+    }
+}
+
+impl Inner {
+    pub(crate) fn stats(&self) -> Stats {
+        Stats {
+            counters: self.tally.read(),
+            entries: self.memory.len() as u64,
+            weight: self.memory.total_weight(),
+            evictions: self.memory.evictions(),
+            loads_running: self.tasks.loads_running() as u64,
+            waiters: self.flights.waiting() as u64,
+        }
     }
 }
 

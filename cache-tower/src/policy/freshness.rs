@@ -201,33 +201,12 @@ pub(crate) fn whole_seconds(time: SystemTime) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(since_epoch.as_secs())
 }
 
+// Tables: one case a line.
+#[rustfmt::skip]
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
-
+    use super::super::tests::*;
     use super::*;
-
-    fn at(seconds: u64) -> SystemTime {
-        UNIX_EPOCH + Duration::from_secs(seconds)
-    }
-
-    /// When the tests' responses are received: Sun, 06 Nov 1994 08:49:37 GMT.
-    const NOW: u64 = 784_111_777;
-
-    /// A header section from `name: value` lines; `{+60}` is the date 60 seconds after [`NOW`].
-    fn headers(lines: &[&str]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for line in lines {
-            let (name, value) = line.split_once(": ").unwrap();
-            let offset = value.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
-            let value = match offset.map(|offset| offset.parse::<i64>().unwrap()) {
-                Some(offset) => fields::format_http_date(at(NOW.checked_add_signed(offset).unwrap())),
-                None => HeaderValue::from_str(value).unwrap(),
-            };
-            map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value);
-        }
-        map
-    }
 
     fn freshness(policy: &HttpCachePolicy, status: u16, lines: &[&str]) -> Freshness {
         let headers = headers(lines);
@@ -244,11 +223,7 @@ mod tests {
     #[track_caller]
     fn check(section: &str, status: u16, lines: &[&str], lifetime: u64, source: LifetimeSource) {
         let found = freshness(&HttpCachePolicy::rfc9111(), status, lines);
-        assert_eq!(
-            (found.lifetime.as_secs(), found.source),
-            (lifetime, source),
-            "{section}: {lines:?}"
-        );
+        assert_eq!((found.lifetime.as_secs(), found.source), (lifetime, source), "{section}: {lines:?}");
     }
 
     #[test]
@@ -256,127 +231,37 @@ mod tests {
         use LifetimeSource::*;
         let cases: &[(&str, &[&str], u64, LifetimeSource)] = &[
             ("4.2.1", &["cache-control: max-age=60"], 60, MaxAge),
-            (
-                "4.2.1 s-maxage first",
-                &["cache-control: max-age=60, s-maxage=10"],
-                10,
-                SharedMaxAge,
-            ),
-            (
-                "4.2.1 s-maxage longer",
-                &["cache-control: s-maxage=100, max-age=1"],
-                100,
-                SharedMaxAge,
-            ),
-            (
-                "4.2.1 s-maxage malformed",
-                &["cache-control: s-maxage=x, max-age=60"],
-                0,
-                Malformed,
-            ),
-            (
-                "4.2.1 max-age over Expires",
-                &["cache-control: max-age=60", "expires: {10}"],
-                60,
-                MaxAge,
-            ),
-            (
-                "4.2.1 max-age over past Expires",
-                &["cache-control: max-age=60", "expires: {-9}"],
-                60,
-                MaxAge,
-            ),
-            (
-                "4.2.1 max-age over bad Expires",
-                &["cache-control: max-age=60", "expires: 0"],
-                60,
-                MaxAge,
-            ),
-            (
-                "4.2.1 zero max-age over Expires",
-                &["cache-control: max-age=0", "expires: {60}"],
-                0,
-                MaxAge,
-            ),
-            (
-                "4.2.1 malformed over Expires",
-                &["cache-control: max-age=x", "expires: {60}"],
-                0,
-                Malformed,
-            ),
-            (
-                "4.2.1 negative over Expires",
-                &["cache-control: max-age=-1", "expires: {60}"],
-                0,
-                Malformed,
-            ),
+            ("4.2.1 s-maxage first", &["cache-control: max-age=60, s-maxage=10"], 10, SharedMaxAge),
+            ("4.2.1 s-maxage longer", &["cache-control: s-maxage=100, max-age=1"], 100, SharedMaxAge),
+            ("4.2.1 s-maxage malformed", &["cache-control: s-maxage=x, max-age=60"], 0, Malformed),
+            ("4.2.1 max-age over Expires", &["cache-control: max-age=60", "expires: {10}"], 60, MaxAge),
+            ("4.2.1 max-age over past Expires", &["cache-control: max-age=60", "expires: {-9}"], 60, MaxAge),
+            ("4.2.1 max-age over bad Expires", &["cache-control: max-age=60", "expires: 0"], 60, MaxAge),
+            ("4.2.1 zero max-age over Expires", &["cache-control: max-age=0", "expires: {60}"], 0, MaxAge),
+            ("4.2.1 malformed over Expires", &["cache-control: max-age=x", "expires: {60}"], 0, Malformed),
+            ("4.2.1 negative over Expires", &["cache-control: max-age=-1", "expires: {60}"], 0, Malformed),
             ("5.3", &["expires: {60}", "date: {0}"], 60, Expires),
-            (
-                "5.3 relative to Date",
-                &["expires: {60}", "date: {-40}"],
-                100,
-                Expires,
-            ),
+            ("5.3 relative to Date", &["expires: {60}", "date: {-40}"], 100, Expires),
             ("5.3 Date ahead", &["expires: {60}", "date: {40}"], 20, Expires),
             ("5.3 without Date", &["expires: {60}"], 60, Expires),
             ("5.3 bad Date", &["expires: {60}", "date: yesterday"], 60, Expires),
             ("5.3 equal to Date", &["expires: {0}", "date: {0}"], 0, Expires),
             ("5.3 before Date", &["expires: {-60}", "date: {0}"], 0, Expires),
             ("5.3 zero", &["expires: 0", "date: {0}"], 0, Expires),
-            (
-                "5.3 unreadable beats the heuristic",
-                &["expires: 0", "last-modified: {-9000}"],
-                0,
-                Expires,
-            ),
+            ("5.3 unreadable beats the heuristic", &["expires: 0", "last-modified: {-9000}"], 0, Expires),
             ("5.3 two lines", &["expires: {60}", "expires: {60}"], 0, Expires),
-            (
-                "5.3 with other directives",
-                &["cache-control: public", "expires: {60}"],
-                60,
-                Expires,
-            ),
+            ("5.3 with other directives", &["cache-control: public", "expires: {60}"], 60, Expires),
             ("4.2.2", &["last-modified: {-1000}", "date: {0}"], 100, Heuristic),
-            (
-                "4.2.2 from Date",
-                &["last-modified: {-1000}", "date: {-500}"],
-                50,
-                Heuristic,
-            ),
+            ("4.2.2 from Date", &["last-modified: {-1000}", "date: {-500}"], 50, Heuristic),
             ("4.2.2 without Date", &["last-modified: {-1000}"], 100, Heuristic),
             ("4.2.2 capped", &["last-modified: {-99999999}"], 86_400, Heuristic),
-            (
-                "4.2.2 modified in the future",
-                &["last-modified: {1000}"],
-                0,
-                Nothing,
-            ),
+            ("4.2.2 modified in the future", &["last-modified: {1000}"], 0, Nothing),
             ("4.2.2 modified unreadable", &["last-modified: x"], 0, Nothing),
-            (
-                "4.2.2 explicit wins",
-                &["last-modified: {-1000}", "cache-control: max-age=1"],
-                1,
-                MaxAge,
-            ),
+            ("4.2.2 explicit wins", &["last-modified: {-1000}", "cache-control: max-age=1"], 1, MaxAge),
             ("4.2.1 nothing", &[], 0, Nothing),
-            (
-                "9213 2.2",
-                &["cdn-cache-control: max-age=9", "cache-control: max-age=1"],
-                9,
-                MaxAge,
-            ),
-            (
-                "9213 2.2 Expires ignored",
-                &["cdn-cache-control: public", "expires: {60}"],
-                0,
-                Nothing,
-            ),
-            (
-                "9213 2.2 max-age ignored",
-                &["cdn-cache-control: foo", "cache-control: max-age=6"],
-                0,
-                Nothing,
-            ),
+            ("9213 2.2", &["cdn-cache-control: max-age=9", "cache-control: max-age=1"], 9, MaxAge),
+            ("9213 2.2 Expires ignored", &["cdn-cache-control: public", "expires: {60}"], 0, Nothing),
+            ("9213 2.2 max-age ignored", &["cdn-cache-control: foo", "cache-control: max-age=6"], 0, Nothing),
         ];
         for (section, lines, lifetime, source) in cases {
             check(section, 200, lines, *lifetime, *source);
@@ -390,9 +275,7 @@ mod tests {
         for status in [200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501] {
             check("9110 15.1", status, &modified, 100, Heuristic);
         }
-        for status in [
-            201, 202, 205, 299, 302, 303, 307, 400, 401, 403, 413, 429, 500, 502, 503, 504, 599,
-        ] {
+        for status in [201, 202, 205, 299, 302, 303, 307, 400, 401, 403, 413, 429, 500, 502, 503, 504, 599] {
             check("9110 15.1", status, &modified, 0, Nothing);
             check(
                 "4.2.2 public",
@@ -407,15 +290,8 @@ mod tests {
     #[test]
     fn the_safe_profile_guesses_nothing() {
         let policy = HttpCachePolicy::safe();
-        assert_eq!(
-            freshness(&policy, 200, &["last-modified: {-1000}"]).source,
-            LifetimeSource::Nothing
-        );
-        let targeted = freshness(
-            &policy,
-            200,
-            &["cdn-cache-control: max-age=9", "cache-control: max-age=1"],
-        );
+        assert_eq!(freshness(&policy, 200, &["last-modified: {-1000}"]).source, LifetimeSource::Nothing);
+        let targeted = freshness(&policy, 200, &["cdn-cache-control: max-age=9", "cache-control: max-age=1"]);
         assert_eq!(targeted.lifetime.as_secs(), 1);
     }
 
@@ -424,25 +300,10 @@ mod tests {
         let mut policy = HttpCachePolicy::safe();
         policy.lifetime = Some(AssignedLifetime::WhenAbsent(Duration::from_secs(30)));
         assert_eq!(freshness(&policy, 200, &[]).lifetime.as_secs(), 30);
-        assert_eq!(
-            freshness(&policy, 200, &["cache-control: max-age=5"])
-                .lifetime
-                .as_secs(),
-            5
-        );
-        assert_eq!(
-            freshness(&policy, 200, &["cache-control: max-age=x"])
-                .lifetime
-                .as_secs(),
-            0
-        );
+        assert_eq!(freshness(&policy, 200, &["cache-control: max-age=5"]).lifetime.as_secs(), 5);
+        assert_eq!(freshness(&policy, 200, &["cache-control: max-age=x"]).lifetime.as_secs(), 0);
         policy.lifetime = Some(AssignedLifetime::Always(Duration::from_secs(30)));
-        assert_eq!(
-            freshness(&policy, 200, &["cache-control: max-age=5"])
-                .lifetime
-                .as_secs(),
-            30
-        );
+        assert_eq!(freshness(&policy, 200, &["cache-control: max-age=5"]).lifetime.as_secs(), 30);
         policy.max_lifetime = Some(Duration::from_secs(10));
         assert_eq!(freshness(&policy, 200, &[]).lifetime.as_secs(), 10);
     }
@@ -457,11 +318,7 @@ mod tests {
             requested: at(NOW - delay),
             received: at(NOW),
         };
-        assert_eq!(
-            initial_age(&response).as_secs(),
-            expected,
-            "RFC 9111 {section}: {lines:?}"
-        );
+        assert_eq!(initial_age(&response).as_secs(), expected, "RFC 9111 {section}: {lines:?}");
     }
 
     #[test]
@@ -486,48 +343,21 @@ mod tests {
 
     #[test]
     fn age_grows_with_residence_and_survives_a_clock_that_goes_back() {
-        let found = freshness(
-            &HttpCachePolicy::rfc9111(),
-            200,
-            &["cache-control: max-age=60", "age: 10"],
-        );
+        let found = freshness(&HttpCachePolicy::rfc9111(), 200, &["cache-control: max-age=60", "age: 10"]);
         let after = |seconds| at(NOW + seconds);
         assert_eq!(found.age(after(5)).as_secs(), 15, "RFC 9111 4.2.3");
         assert_eq!(found.age(at(NOW - 100)).as_secs(), 10);
-        assert!(
-            found.is_fresh(after(49)) && !found.is_fresh(after(50)),
-            "RFC 9111 4.2"
-        );
-        assert_eq!(
-            (
-                found.remaining(after(20)).as_secs(),
-                found.staleness(after(20)).as_secs()
-            ),
-            (30, 0)
-        );
-        assert_eq!(
-            (
-                found.remaining(after(70)).as_secs(),
-                found.staleness(after(70)).as_secs()
-            ),
-            (0, 20)
-        );
-        assert_eq!(
-            (found.ttl_seconds(after(20)), found.ttl_seconds(after(70))),
-            (30, -20)
-        );
+        assert!(found.is_fresh(after(49)) && !found.is_fresh(after(50)), "RFC 9111 4.2");
+        assert_eq!((found.remaining(after(20)).as_secs(), found.staleness(after(20)).as_secs()), (30, 0));
+        assert_eq!((found.remaining(after(70)).as_secs(), found.staleness(after(70)).as_secs()), (0, 20));
+        assert_eq!((found.ttl_seconds(after(20)), found.ttl_seconds(after(70))), (30, -20));
     }
 
     #[test]
     fn a_fraction_of_a_second_is_not_an_apparent_age() {
         let headers = headers(&["date: {0}"]);
         let received = at(NOW) + Duration::from_millis(999);
-        let response = Timed {
-            status: StatusCode::OK,
-            headers: &headers,
-            requested: received,
-            received,
-        };
+        let response = Timed { status: StatusCode::OK, headers: &headers, requested: received, received };
         assert_eq!(initial_age(&response), Duration::ZERO, "RFC 9111 4.2.3");
     }
 }

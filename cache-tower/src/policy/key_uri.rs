@@ -4,9 +4,10 @@
 //! removed, path and query byte for byte as received. Nothing else is normalised: two spellings that some component
 //! may tell apart must never share an entry.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, uri::Scheme};
+use http::{HeaderMap, HeaderValue, Method, Uri, header, uri::Scheme};
 
 use super::profile::HttpCachePolicy;
+use super::untrusted::is_method_override;
 
 /// Why a request passes by the cache: neither answered from it nor stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +74,7 @@ pub fn bypass_reason(
     let untrusted = headers
         .keys()
         .find(|name| policy.untrusted_fields.contains(name))?;
-    Some(if METHOD_OVERRIDES.contains(&untrusted.as_str()) {
+    Some(if is_method_override(untrusted) {
         Bypass::MethodOverride
     } else {
         Bypass::UntrustedField
@@ -116,70 +117,6 @@ pub fn target_uri(uri: &Uri, headers: &HeaderMap, policy: &HttpCachePolicy) -> R
     let mut out = String::new();
     write_target_uri(&mut out, uri, headers, policy)?;
     Ok(out)
-}
-
-/// A set of field names that is fast to miss: most fields of a request are ruled out by their first letter.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FieldSet {
-    /// Sorted.
-    names: Vec<HeaderName>,
-    /// One bit for each first letter that occurs.
-    first_letters: u32,
-}
-
-impl FieldSet {
-    /// Fields that frameworks and servers are known to build URLs, routes, methods or addresses from. `X-Forwarded-For` is
-    /// not among them: every proxy adds to it, and it names a client, not a resource.
-    pub fn known_untrusted() -> Self {
-        KNOWN_UNTRUSTED
-            .iter()
-            .chain(&METHOD_OVERRIDES)
-            .map(|name| HeaderName::from_static(name))
-            .collect()
-    }
-
-    /// Whether a name is in the set.
-    pub fn contains(&self, name: &HeaderName) -> bool {
-        let text = name.as_str();
-        self.first_letters & letter_bit(text) != 0
-            && self
-                .names
-                .binary_search_by(|other| other.as_str().cmp(text))
-                .is_ok()
-    }
-
-    /// Adds a name.
-    pub fn insert(&mut self, name: HeaderName) {
-        self.first_letters |= letter_bit(name.as_str());
-        if let Err(place) = self
-            .names
-            .binary_search_by(|other| other.as_str().cmp(name.as_str()))
-        {
-            self.names.insert(place, name);
-        }
-    }
-
-    /// Removes a name, for a field that your own front end overwrites.
-    pub fn remove(&mut self, name: &HeaderName) {
-        self.names.retain(|other| other != name);
-        self.first_letters = self
-            .names
-            .iter()
-            .fold(0, |bits, name| bits | letter_bit(name.as_str()));
-    }
-
-    /// The names in alphabetical order.
-    pub fn iter(&self) -> impl Iterator<Item = &HeaderName> {
-        self.names.iter()
-    }
-}
-
-impl FromIterator<HeaderName> for FieldSet {
-    fn from_iter<I: IntoIterator<Item = HeaderName>>(names: I) -> Self {
-        let mut set = Self::default();
-        names.into_iter().for_each(|name| set.insert(name));
-        set
-    }
 }
 
 /// Writes a host and port in lower case, without the default port; `None` when it is not one.
@@ -284,89 +221,15 @@ fn has_method_parameter(query: &str) -> bool {
             .any(|parameter| parameter.starts_with("_method="))
 }
 
-fn letter_bit(text: &str) -> u32 {
-    match text.bytes().next() {
-        Some(letter @ b'a'..=b'z') => 1 << (letter - b'a'),
-        _ => 1 << 31,
-    }
-}
-
-const METHOD_OVERRIDES: [&str; 4] = [
-    "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
-    "x-http-method-name",
-];
-
-const KNOWN_UNTRUSTED: [&str; 58] = [
-    // Host, scheme, port and path claims.
-    "forwarded",
-    "x-forwarded",
-    "x-forwarded-by",
-    "x-forwarded-host",
-    "x-forwarded-path",
-    "x-forwarded-port",
-    "x-forwarded-prefix",
-    "x-forwarded-proto",
-    "x-forwarded-protocol",
-    "x-forwarded-scheme",
-    "x-forwarded-server",
-    "x-forwarded-ssl",
-    "x-forwarded-uri",
-    "x-forwarded-url",
-    "x-forwarded-context",
-    "x-host",
-    "x-http-host-override",
-    "x-host-override",
-    "x-original-host",
-    "x-original-uri",
-    "x-original-url",
-    "x-backend-host",
-    "x-server-name",
-    "x-scheme",
-    "x-url-scheme",
-    "x-protocol",
-    "front-end-https",
-    "base-url",
-    "x-base-url",
-    "x-script-name",
-    "x-request-uri",
-    "x-request-url",
-    "x-rewrite-url",
-    "x-rewrite-uri",
-    "x-override-url",
-    "x-http-destinationurl",
-    "x-http-path-override",
-    "x-proxy-url",
-    "x-envoy-original-path",
-    "x-wap-profile",
-    // Client address claims.
-    "client-ip",
-    "true-client-ip",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "x-originating-ip",
-    "x-proxyuser-ip",
-    "x-real-ip",
-    "x-remote-addr",
-    "x-remote-ip",
-    "x-true-ip",
-    // Frameworks' internal switches.
-    "x-invoke-path",
-    "x-invoke-query",
-    "x-matched-path",
-    "x-middleware-prefetch",
-    "x-middleware-rewrite",
-    "x-middleware-subrequest",
-    "x-nextjs-data",
-    "x-now-route-matches",
-];
-
+// Tables: one case a line.
+#[rustfmt::skip]
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::policy::untrusted::{KNOWN_UNTRUSTED, METHOD_OVERRIDES};
 
     fn headers(lines: &[(&str, &str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
@@ -381,104 +244,40 @@ mod tests {
     fn check(section: &str, uri: &str, hosts: &[&str], expected: Result<&str, Bypass>) {
         let lines: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
         let found = target_uri(&uri.parse().unwrap(), &headers(&lines), &HttpCachePolicy::safe());
-        assert_eq!(
-            found.as_deref(),
-            expected.as_ref().map(|text| *text),
-            "{section}: {uri} {hosts:?}"
-        );
+        assert_eq!(found.as_deref(), expected.as_ref().map(|text| *text), "{section}: {uri} {hosts:?}");
     }
 
     #[test]
     fn scheme_and_authority_are_canonical() {
         for (section, uri, hosts, expected) in [
             ("9110 7.1", "/a", &["example.com"][..], Ok("http://example.com/a")),
-            (
-                "9110 4.2.3 case",
-                "/a",
-                &["Example.COM"],
-                Ok("http://example.com/a"),
-            ),
-            (
-                "9110 4.2.3 default port",
-                "/a",
-                &["example.com:80"],
-                Ok("http://example.com/a"),
-            ),
-            (
-                "9110 4.2.3 other port",
-                "/a",
-                &["example.com:443"],
-                Ok("http://example.com:443/a"),
-            ),
-            (
-                "9110 4.2.3 https",
-                "https://example.com:443/a",
-                &[],
-                Ok("https://example.com/a"),
-            ),
-            (
-                "9110 4.2.3 https, port 80",
-                "https://example.com:80/a",
-                &[],
-                Ok("https://example.com:80/a"),
-            ),
-            (
-                "9110 4.2.3 scheme case",
-                "HTTP://EXAMPLE.com/a",
-                &[],
-                Ok("http://example.com/a"),
-            ),
-            (
-                "9112 3.2.2 both",
-                "http://example.com/a",
-                &["example.com"],
-                Ok("http://example.com/a"),
-            ),
+            ("9110 4.2.3 case", "/a", &["Example.COM"], Ok("http://example.com/a")),
+            ("9110 4.2.3 default port", "/a", &["example.com:80"], Ok("http://example.com/a")),
+            ("9110 4.2.3 other port", "/a", &["example.com:443"], Ok("http://example.com:443/a")),
+            ("9110 4.2.3 https", "https://example.com:443/a", &[], Ok("https://example.com/a")),
+            ("9110 4.2.3 https, port 80", "https://example.com:80/a", &[], Ok("https://example.com:80/a")),
+            ("9110 4.2.3 scheme case", "HTTP://EXAMPLE.com/a", &[], Ok("http://example.com/a")),
+            ("9112 3.2.2 both", "http://example.com/a", &["example.com"], Ok("http://example.com/a")),
             (
                 "9112 3.2.2 both, case",
                 "http://example.com/a",
                 &["EXAMPLE.com:80"],
                 Ok("http://example.com/a"),
             ),
-            (
-                "9112 3.2.2 mismatch",
-                "http://example.com/a",
-                &["evil.com"],
-                Err(Bypass::HostMismatch),
-            ),
+            ("9112 3.2.2 mismatch", "http://example.com/a", &["evil.com"], Err(Bypass::HostMismatch)),
             (
                 "9112 3.2.2 mismatch, port",
                 "http://example.com/a",
                 &["example.com:81"],
                 Err(Bypass::HostMismatch),
             ),
-            (
-                "9113 8.3.1 empty host",
-                "https://example.com/a",
-                &[""],
-                Err(Bypass::HostInvalid),
-            ),
+            ("9113 8.3.1 empty host", "https://example.com/a", &[""], Err(Bypass::HostInvalid)),
             ("9112 3.2 missing", "/a", &[], Err(Bypass::HostMissing)),
             ("9112 3.2 empty", "/a", &[""], Err(Bypass::HostMissing)),
             ("9112 3.2 repeated", "/a", &["a", "b"], Err(Bypass::HostRepeated)),
-            (
-                "9112 3.2 repeated, equal",
-                "/a",
-                &["a", "a"],
-                Err(Bypass::HostRepeated),
-            ),
-            (
-                "9110 4.2.4 userinfo",
-                "/a",
-                &["u@example.com"],
-                Err(Bypass::HostInvalid),
-            ),
-            (
-                "9110 4.2.4 userinfo",
-                "http://u:p@example.com/a",
-                &[],
-                Err(Bypass::HostInvalid),
-            ),
+            ("9112 3.2 repeated, equal", "/a", &["a", "a"], Err(Bypass::HostRepeated)),
+            ("9110 4.2.4 userinfo", "/a", &["u@example.com"], Err(Bypass::HostInvalid)),
+            ("9110 4.2.4 userinfo", "http://u:p@example.com/a", &[], Err(Bypass::HostInvalid)),
             ("3986 3.2.2 list", "/a", &["a, b"], Err(Bypass::HostInvalid)),
             ("3986 3.2.2 comma", "/a", &["a,b"], Err(Bypass::HostInvalid)),
             ("3986 3.2.2 path", "/a", &["a/b"], Err(Bypass::HostInvalid)),
@@ -488,52 +287,17 @@ mod tests {
             ("3986 3.2.3 port", "/a", &["a:b"], Err(Bypass::HostInvalid)),
             ("3986 3.2.3 two ports", "/a", &["a:1:2"], Err(Bypass::HostInvalid)),
             ("3986 3.2.3 only a port", "/a", &[":80"], Err(Bypass::HostInvalid)),
-            (
-                "3986 3.2.2 IPv6",
-                "/a",
-                &["[::1]:8080"],
-                Ok("http://[::1]:8080/a"),
-            ),
-            (
-                "3986 3.2.2 IPv6, default port",
-                "/a",
-                &["[FE80::1]:80"],
-                Ok("http://[fe80::1]/a"),
-            ),
+            ("3986 3.2.2 IPv6", "/a", &["[::1]:8080"], Ok("http://[::1]:8080/a")),
+            ("3986 3.2.2 IPv6, default port", "/a", &["[FE80::1]:80"], Ok("http://[fe80::1]/a")),
             ("3986 3.2.2 IPv6, open", "/a", &["[::1"], Err(Bypass::HostInvalid)),
-            (
-                "kept apart: trailing dot",
-                "/a",
-                &["example.com."],
-                Ok("http://example.com./a"),
-            ),
-            (
-                "kept apart: empty port",
-                "/a",
-                &["example.com:"],
-                Ok("http://example.com:/a"),
-            ),
-            (
-                "kept apart: padded port",
-                "/a",
-                &["example.com:080"],
-                Ok("http://example.com:080/a"),
-            ),
-            (
-                "kept apart: punycode",
-                "/a",
-                &["xn--e1afmkfd.example"],
-                Ok("http://xn--e1afmkfd.example/a"),
-            ),
+            ("kept apart: trailing dot", "/a", &["example.com."], Ok("http://example.com./a")),
+            ("kept apart: empty port", "/a", &["example.com:"], Ok("http://example.com:/a")),
+            ("kept apart: padded port", "/a", &["example.com:080"], Ok("http://example.com:080/a")),
+            ("kept apart: punycode", "/a", &["xn--e1afmkfd.example"], Ok("http://xn--e1afmkfd.example/a")),
             ("9110 7.1 other scheme", "ftp://a/b", &[], Err(Bypass::Scheme)),
             ("9112 3.2.4 asterisk", "*", &["a"], Err(Bypass::Target)),
             ("9110 4.2.3 empty path", "http://a", &[], Ok("http://a/")),
-            (
-                "9110 4.2.3 empty path, query",
-                "http://a?b",
-                &[],
-                Ok("http://a/?b"),
-            ),
+            ("9110 4.2.3 empty path, query", "http://a?b", &[], Ok("http://a/?b")),
         ] {
             check(section, uri, hosts, expected);
         }
@@ -571,14 +335,11 @@ mod tests {
 
     #[test]
     fn a_long_target_is_not_cached_and_leaves_the_buffer_alone() {
+        let longest = format!("/{}", "a".repeat(8_000 - "http://h/".len())).parse().unwrap();
+        assert!(target_uri(&longest, &headers(&[("host", "h")]), &HttpCachePolicy::safe()).is_ok());
         let uri = format!("/{}", "a".repeat(8_000)).parse().unwrap();
         let mut out = "kept".to_owned();
-        let written = write_target_uri(
-            &mut out,
-            &uri,
-            &headers(&[("host", "h")]),
-            &HttpCachePolicy::safe(),
-        );
+        let written = write_target_uri(&mut out, &uri, &headers(&[("host", "h")]), &HttpCachePolicy::safe());
         assert_eq!((written, out.as_str()), (Err(Bypass::Target), "kept"));
     }
 
@@ -593,28 +354,10 @@ mod tests {
     #[test]
     fn dangerous_requests_pass_by() {
         use Bypass::*;
-        check_bypass(
-            "plain",
-            "GET",
-            "/",
-            &[("host", "a"), ("user-agent", "x"), ("cookie", "a=b")],
-            None,
-        );
-        check_bypass(
-            "proxied",
-            "GET",
-            "/",
-            &[("x-forwarded-for", "1.2.3.4"), ("via", "1.1 a")],
-            None,
-        );
+        check_bypass("plain", "GET", "/", &[("host", "a"), ("user-agent", "x"), ("cookie", "a=b")], None);
+        check_bypass("proxied", "GET", "/", &[("x-forwarded-for", "1.2.3.4"), ("via", "1.1 a")], None);
         check_bypass("content", "GET", "/", &[("content-length", "5")], Some(Content));
-        check_bypass(
-            "content",
-            "HEAD",
-            "/",
-            &[("transfer-encoding", "chunked")],
-            Some(Content),
-        );
+        check_bypass("content", "HEAD", "/", &[("transfer-encoding", "chunked")], Some(Content));
         check_bypass("no content", "GET", "/", &[("content-length", "0")], None);
         check_bypass("content of a POST", "POST", "/", &[("content-length", "5")], None);
         check_bypass(
@@ -624,57 +367,25 @@ mod tests {
             &[("upgrade", "websocket"), ("connection", "upgrade")],
             Some(Upgrade),
         );
-        check_bypass(
-            "method parameter",
-            "GET",
-            "/?_method=DELETE",
-            &[],
-            Some(MethodOverride),
-        );
-        check_bypass(
-            "method parameter",
-            "GET",
-            "/?a=1&_method=PUT",
-            &[],
-            Some(MethodOverride),
-        );
-        check_bypass(
-            "method parameter",
-            "GET",
-            "/?a=1;_method=PUT",
-            &[],
-            Some(MethodOverride),
-        );
+        check_bypass("method parameter", "GET", "/?_method=DELETE", &[], Some(MethodOverride));
+        check_bypass("method parameter", "GET", "/?a=1&_method=PUT", &[], Some(MethodOverride));
+        check_bypass("method parameter", "GET", "/?a=1;_method=PUT", &[], Some(MethodOverride));
         check_bypass("other parameter", "GET", "/?x_method=PUT&method=1", &[], None);
         for name in METHOD_OVERRIDES {
             check_bypass("override", "GET", "/", &[(name, "DELETE")], Some(MethodOverride));
         }
         for name in KNOWN_UNTRUSTED {
-            check_bypass(
-                "untrusted",
-                "GET",
-                "/",
-                &[("accept", "*/*"), (name, "evil")],
-                Some(UntrustedField),
-            );
+            check_bypass("untrusted", "GET", "/", &[("accept", "*/*"), (name, "evil")], Some(UntrustedField));
         }
         let policy = HttpCachePolicy::safe();
-        let body = bypass_reason(
-            &Method::GET,
-            &Uri::from_static("/"),
-            &HeaderMap::new(),
-            true,
-            &policy,
-        );
+        let body = bypass_reason(&Method::GET, &Uri::from_static("/"), &HeaderMap::new(), true, &policy);
         assert_eq!(body, Some(Content));
     }
 
     #[test]
     fn a_declared_field_is_trusted() {
         let mut policy = HttpCachePolicy::safe();
-        policy
-            .untrusted_fields
-            .remove(&HeaderName::from_static("x-forwarded-host"));
+        policy.untrusted_fields.remove(&HeaderName::from_static("x-forwarded-host"));
         let uri = Uri::from_static("/");
         let reason = |name| bypass_reason(&Method::GET, &uri, &headers(&[(name, "a")]), false, &policy);
         assert_eq!(reason("x-forwarded-host"), None);

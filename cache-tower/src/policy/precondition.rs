@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use http::{HeaderMap, HeaderName, Method, header};
 
 use super::fields::{self, EntityTag, trim};
+use super::http_date;
 use super::request::RequestView;
 use super::stored_head::StoredHead;
 
@@ -90,7 +91,7 @@ fn client_holds_date(request: &RequestView<'_>, stored: &StoredHead) -> bool {
     if request.method != Method::GET && request.method != Method::HEAD {
         return false;
     }
-    let since = fields::parse_http_date(line.as_bytes(), stored.received());
+    let since = http_date::parse_http_date(line.as_bytes(), stored.received());
     since.is_some_and(|since| stored.last_modified().unwrap_or_else(|| stored.date()) <= since)
 }
 
@@ -152,6 +153,8 @@ const NOT_MODIFIED_FIELDS: [HeaderName; 6] = [
     header::VARY,
 ];
 
+// Tables: one case a line.
+#[rustfmt::skip]
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -181,141 +184,57 @@ mod tests {
         check("9110 13.1.2", A, &["if-none-match: \"a\""], true);
         check("9110 13.1.2", A, &["if-none-match: \"b\""], false);
         check("9110 13.1.2 case", A, &["if-none-match: \"A\""], false);
-        check(
-            "9110 13.1.2 weak asks strong",
-            A,
-            &["if-none-match: W/\"a\""],
-            true,
-        );
-        check(
-            "9110 13.1.2 strong asks weak",
-            WEAK,
-            &["if-none-match: \"a\""],
-            true,
-        );
+        check("9110 13.1.2 weak asks strong", A, &["if-none-match: W/\"a\""], true);
+        check("9110 13.1.2 strong asks weak", WEAK, &["if-none-match: \"a\""], true);
         check("9110 13.1.2 both weak", WEAK, &["if-none-match: W/\"a\""], true);
         check("9110 13.1.2 first", A, &["if-none-match: \"a\", \"b\""], true);
         check("9110 13.1.2 second", A, &["if-none-match: \"b\", \"a\""], true);
-        check(
-            "9110 13.1.2 last",
-            A,
-            &["if-none-match: \"b\",W/\"c\" ,\"a\""],
-            true,
-        );
+        check("9110 13.1.2 last", A, &["if-none-match: \"b\",W/\"c\" ,\"a\""], true);
         check("9110 13.1.2 none", A, &["if-none-match: \"b\", \"c\""], false);
-        check(
-            "9110 13.1.2 lines",
-            A,
-            &["if-none-match: \"b\"", "if-none-match: \"a\""],
-            true,
-        );
-        check(
-            "9110 13.1.2 comma in a tag",
-            &["etag: \"a,b\""],
-            &["if-none-match: \"x\", \"a,b\""],
-            true,
-        );
-        check(
-            "9110 13.1.2 comma in a tag",
-            &["etag: \"b\""],
-            &["if-none-match: \"a,b\""],
-            false,
-        );
+        check("9110 13.1.2 lines", A, &["if-none-match: \"b\"", "if-none-match: \"a\""], true);
+        check("9110 13.1.2 comma in a tag", &["etag: \"a,b\""], &["if-none-match: \"x\", \"a,b\""], true);
+        check("9110 13.1.2 comma in a tag", &["etag: \"b\""], &["if-none-match: \"a,b\""], false);
         check("9110 13.1.2 any", A, &["if-none-match: *"], true);
         check("9110 13.1.2 any, no tag", &[], &["if-none-match: *"], true);
         check("9110 13.1.2 quoted star", A, &["if-none-match: \"*\""], false);
         check("9110 13.1.2 no tag", &[], &["if-none-match: \"a\""], false);
         check("9110 8.8.3 unquoted", A, &["if-none-match: a"], false);
-        check(
-            "9110 8.8.3 unquoted both",
-            &["etag: a"],
-            &["if-none-match: a"],
-            true,
-        );
-        check(
-            "9110 8.8.3 one unreadable member",
-            A,
-            &["if-none-match: \"x, \"a\""],
-            false,
-        );
+        check("9110 8.8.3 unquoted both", &["etag: a"], &["if-none-match: a"], true);
+        check("9110 8.8.3 one unreadable member", A, &["if-none-match: \"x, \"a\""], false);
         check("9110 8.8.3 empty", A, &["if-none-match:"], false);
     }
 
     #[test]
     fn if_modified_since_compares_dates() {
         const MODIFIED: &[&str] = &["last-modified: {-600}", "date: {-60}"];
-        check(
-            "9110 13.1.3 equal",
-            MODIFIED,
-            &["if-modified-since: {-600}"],
-            true,
-        );
-        check(
-            "9110 13.1.3 later",
-            MODIFIED,
-            &["if-modified-since: {-599}"],
-            true,
-        );
-        check(
-            "9110 13.1.3 earlier",
-            MODIFIED,
-            &["if-modified-since: {-601}"],
-            false,
-        );
-        check(
-            "9110 13.1.3 unreadable",
-            MODIFIED,
-            &["if-modified-since: x"],
-            false,
-        );
-        check(
-            "9110 13.1.3 two",
-            MODIFIED,
-            &["if-modified-since: {0}", "if-modified-since: {0}"],
-            false,
-        );
-        check(
-            "9111 4.3.2 Date instead",
-            &["date: {-60}"],
-            &["if-modified-since: {-60}"],
-            true,
-        );
-        check(
-            "9111 4.3.2 Date instead",
-            &["date: {-60}"],
-            &["if-modified-since: {-61}"],
-            false,
-        );
-        check(
-            "9111 4.3.2 receipt instead",
-            &[],
-            &["if-modified-since: {0}"],
-            true,
-        );
-        check(
-            "9111 4.3.2 receipt instead",
-            &[],
-            &["if-modified-since: {-1}"],
-            false,
-        );
+        check("9110 13.1.3 equal", MODIFIED, &["if-modified-since: {-600}"], true);
+        check("9110 13.1.3 later", MODIFIED, &["if-modified-since: {-599}"], true);
+        check("9110 13.1.3 earlier", MODIFIED, &["if-modified-since: {-601}"], false);
+        check("9110 13.1.3 unreadable", MODIFIED, &["if-modified-since: x"], false);
+        check("9110 13.1.3 two", MODIFIED, &["if-modified-since: {0}", "if-modified-since: {0}"], false);
+        check("9111 4.3.2 Date instead", &["date: {-60}"], &["if-modified-since: {-60}"], true);
+        check("9111 4.3.2 Date instead", &["date: {-60}"], &["if-modified-since: {-61}"], false);
+        check("9111 4.3.2 receipt instead", &[], &["if-modified-since: {0}"], true);
+        check("9111 4.3.2 receipt instead", &[], &["if-modified-since: {-1}"], false);
         check("9110 13.1.3 no condition", MODIFIED, &[], false);
+    }
+
+    #[test]
+    fn if_modified_since_is_for_get_and_head() {
+        let request = ["if-modified-since: {0}"];
+        let answer = |method: &str| {
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            answered(200, &["last-modified: {-600}"], &method, &request)
+        };
+        assert_eq!(answer("HEAD"), ConditionalAnswer::NotModified, "RFC 9110 13.1.3");
+        assert_eq!(answer("QUERY"), ConditionalAnswer::Full, "RFC 9110 13.1.3");
     }
 
     #[test]
     fn if_none_match_goes_before_if_modified_since() {
         const BOTH: &[&str] = &["etag: \"a\"", "last-modified: {-600}"];
-        check(
-            "9110 13.2.2",
-            BOTH,
-            &["if-none-match: \"b\"", "if-modified-since: {0}"],
-            false,
-        );
-        check(
-            "9110 13.2.2",
-            BOTH,
-            &["if-none-match: \"a\"", "if-modified-since: {-900}"],
-            true,
-        );
+        check("9110 13.2.2", BOTH, &["if-none-match: \"b\"", "if-modified-since: {0}"], false);
+        check("9110 13.2.2", BOTH, &["if-none-match: \"a\"", "if-modified-since: {-900}"], true);
         check(
             "9110 13.2.2",
             &["last-modified: {-600}"],
@@ -363,29 +282,17 @@ mod tests {
         let stored = stored_with(&HttpCachePolicy::rfc9111(), &[], 200, &lines);
         let mut expected = lines[..7].to_vec();
         expected.push("age: 10");
-        assert_eq!(
-            not_modified_headers(&stored, at(NOW + 9)),
-            headers(&expected),
-            "RFC 9110 15.4.5"
-        );
+        assert_eq!(not_modified_headers(&stored, at(NOW + 9)), headers(&expected), "RFC 9110 15.4.5");
         let lines = ["cache-control: max-age=60", "date: {0}", "last-modified: {-600}"];
         let stored = stored_with(&HttpCachePolicy::rfc9111(), &[], 200, &lines);
         let expected = [lines[0], lines[1], lines[2], "age: 9"];
-        assert_eq!(
-            not_modified_headers(&stored, at(NOW + 9)),
-            headers(&expected),
-            "RFC 9110 15.4.5"
-        );
+        assert_eq!(not_modified_headers(&stored, at(NOW + 9)), headers(&expected), "RFC 9110 15.4.5");
     }
 
     #[test]
     fn conditions_are_taken_out_before_a_miss_goes_forward() {
-        let mut fields = headers(&[
-            "if-none-match: \"a\"",
-            "if-modified-since: x",
-            "if-match: \"b\"",
-            "x: 1",
-        ]);
+        let mut fields =
+            headers(&["if-none-match: \"a\"", "if-modified-since: x", "if-match: \"b\"", "x: 1"]);
         assert!(is_conditional(&fields));
         remove_conditions(&mut fields);
         assert_eq!(fields, headers(&["if-match: \"b\"", "x: 1"]), "RFC 9111 4.3.2");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderName, StatusCode, header, uri::Scheme};
 
-use super::key_uri::FieldSet;
+use super::untrusted::FieldSet;
 
 /// What the cache is allowed to do. Every field is a choice that RFC 9111 leaves to the cache; what it demands is not
 /// configurable.
@@ -184,6 +184,8 @@ pub enum AssignedLifetime {
     Always(Duration),
 }
 
+// Tables: one case a line.
+#[rustfmt::skip]
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,6 +194,7 @@ mod tests {
     fn the_profiles_differ_only_where_the_table_says() {
         let (safe, mut wide) = (HttpCachePolicy::safe(), HttpCachePolicy::rfc9111());
         assert_eq!(HttpCachePolicy::default(), safe);
+        assert!(safe.limit_forced_validation && !wide.limit_forced_validation);
         wide.statuses = safe.statuses;
         wide.cookie_is_credential = safe.cookie_is_credential;
         wide.serve_credentialed_requests = safe.serve_credentialed_requests;
@@ -201,6 +204,14 @@ mod tests {
         wide.limit_forced_validation = safe.limit_forced_validation;
         wide.stale_when_unreachable = safe.stale_when_unreachable;
         assert_eq!(wide, safe);
+    }
+
+    #[test]
+    fn nothing_that_needs_asking_for_is_on() {
+        let safe = HttpCachePolicy::safe();
+        assert!(!safe.no_vary_search && !safe.cache_query_method && safe.store_parts);
+        assert!(safe.extra_statuses.is_empty() && safe.vary_always.is_empty());
+        assert!(safe.lifetime.is_none() && safe.max_lifetime.is_none());
     }
 
     #[test]

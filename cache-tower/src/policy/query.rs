@@ -52,6 +52,8 @@ fn name(parameter: &str) -> &str {
     parameter.split('=').next().unwrap_or_default()
 }
 
+// Tables: one case a line.
+#[rustfmt::skip]
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -60,63 +62,22 @@ mod tests {
 
     #[track_caller]
     fn check(ignored: &[&str], sorted: bool, query: &str, handler: Option<&str>, key: Option<&str>) {
-        let rules = QueryRules {
-            ignored: ignored.iter().map(ToString::to_string).collect(),
-            sorted,
-        };
-        assert_eq!(
-            rules.for_handler(query).as_deref(),
-            handler,
-            "{ignored:?}: {query}"
-        );
-        assert_eq!(
-            rules.for_key(query).as_deref(),
-            key,
-            "{ignored:?} {sorted}: {query}"
-        );
+        let rules = QueryRules { ignored: ignored.iter().map(ToString::to_string).collect(), sorted };
+        assert_eq!(rules.for_handler(query).as_deref(), handler, "{ignored:?}: {query}");
+        assert_eq!(rules.for_key(query).as_deref(), key, "{ignored:?} {sorted}: {query}");
     }
 
     #[test]
     fn ignored_parameters_reach_neither_key_nor_handler() {
         check(&[], false, "b=1&a=2", Some("b=1&a=2"), Some("b=1&a=2"));
-        check(
-            &["utm_*"],
-            false,
-            "a=1&utm_source=x&b=2",
-            Some("a=1&b=2"),
-            Some("a=1&b=2"),
-        );
+        check(&["utm_*"], false, "a=1&utm_source=x&b=2", Some("a=1&b=2"), Some("a=1&b=2"));
         check(&["utm_source"], false, "utm_source=x", None, None);
         check(&["utm_source"], false, "utm_source", None, None);
-        check(
-            &["utm_source"],
-            false,
-            "utm_source2=x",
-            Some("utm_source2=x"),
-            Some("utm_source2=x"),
-        );
-        check(
-            &["utm_source"],
-            false,
-            "UTM_SOURCE=x",
-            Some("UTM_SOURCE=x"),
-            Some("UTM_SOURCE=x"),
-        );
+        check(&["utm_source"], false, "utm_source2=x", Some("utm_source2=x"), Some("utm_source2=x"));
+        check(&["utm_source"], false, "UTM_SOURCE=x", Some("UTM_SOURCE=x"), Some("UTM_SOURCE=x"));
         // What hides behind a semicolon goes with it: the handler does not see it either.
-        check(
-            &["utm_a"],
-            false,
-            "utm_a=1;callback=evil&b=2",
-            Some("b=2"),
-            Some("b=2"),
-        );
-        check(
-            &["utm_a"],
-            false,
-            "utm%5Fa=1",
-            Some("utm%5Fa=1"),
-            Some("utm%5Fa=1"),
-        );
+        check(&["utm_a"], false, "utm_a=1;callback=evil&b=2", Some("b=2"), Some("b=2"));
+        check(&["utm_a"], false, "utm%5Fa=1", Some("utm%5Fa=1"), Some("utm%5Fa=1"));
         check(&["x"], false, "&&", Some("&&"), Some("&&"));
     }
 

@@ -1,16 +1,14 @@
-//! Range requests from the store (RFC 9110 §14), and parts: storing and combining them (RFC 9111 §3.3, §3.4).
+//! Range requests from the store (RFC 9110 §14).
 //!
 //! One range of octets is answered; anything else, several ranges included, gets the complete response, which every
-//! server may do (RFC 9110 §14.2). A part is kept only with a strong validator, since nothing else proves that two
-//! parts belong together.
+//! server may do (RFC 9110 §14.2). What is stored may itself be a part, see [`parts`](super::parts).
 
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use super::fields::{self, EntityTag, trim};
-use super::freshness::Timed;
-use super::profile::HttpCachePolicy;
+use super::http_date;
 use super::request::RequestView;
 use super::stored_head::StoredHead;
 
@@ -39,7 +37,7 @@ impl ContentRange {
         Self::new(number(first)?, number(last)?, complete)
     }
 
-    fn new(first: u64, last: u64, complete: Option<u64>) -> Option<Self> {
+    pub(crate) fn new(first: u64, last: u64, complete: Option<u64>) -> Option<Self> {
         // A length beyond `u64` cannot be counted, and the last octet lies within the representation.
         let is_possible = first <= last && last < u64::MAX && complete.is_none_or(|complete| last < complete);
         is_possible.then_some(Self {
@@ -78,11 +76,11 @@ impl ContentRange {
         HeaderValue::try_from(text).expect("a range has only printable ASCII characters")
     }
 
-    fn contains(&self, other: Self) -> bool {
+    pub(crate) fn contains(&self, other: Self) -> bool {
         self.first <= other.first && other.last <= self.last
     }
 
-    fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.first == 0 && self.complete == Some(self.length())
     }
 }
@@ -196,78 +194,6 @@ pub(crate) fn part_answers(request: &RequestView<'_>, stored: &StoredHead, part:
     applicable_range(request, stored).is_some_and(|range| within_part(range, part).is_some())
 }
 
-/// Whether a received 206 may be stored: one readable range, and a strong validator to combine it by (RFC 9111 §3.4).
-pub(crate) fn is_combinable(response: &Timed<'_>) -> bool {
-    let has_range = ContentRange::of(response.headers).is_some();
-    has_range && has_strong_validator(response.headers, response.received)
-}
-
-/// The request that completes a stored part: the range that is missing, when it is one piece at an end. The response, a
-/// 206, is then [`combine`]d; `If-Range` makes the origin send everything if the representation has changed.
-pub fn completing_request(request: &HeaderMap, stored: &StoredHead) -> Option<HeaderMap> {
-    let part = stored.part()?;
-    let missing = match part.complete {
-        _ if part.first > 0 && part.complete == Some(part.last + 1) => format!("bytes=0-{}", part.first - 1),
-        _ if part.first == 0 && !part.is_whole() => format!("bytes={}-", part.last + 1),
-        _ => return None,
-    };
-    let validator = strong_validator(stored.headers(), stored.received())?;
-    let mut headers = request.clone();
-    super::precondition::remove_conditions(&mut headers);
-    headers.insert(header::RANGE, HeaderValue::try_from(missing).ok()?);
-    headers.insert(header::IF_RANGE, validator);
-    Some(headers)
-}
-
-/// Two parts of one representation put together.
-#[derive(Debug, Clone)]
-pub struct Combined {
-    /// The head to store: a 200 when nothing is missing, else a 206 with the larger range.
-    pub head: StoredHead,
-    /// From where in the old body to take octets.
-    pub from_old: std::ops::Range<u64>,
-    /// Whether the new body comes first.
-    pub new_comes_first: bool,
-}
-
-/// Combines a stored part with a newly received one (RFC 9111 §3.4, RFC 9110 §15.3.7.3): "if they all share the same strong
-/// validator", and when they touch or overlap. Where they overlap the new octets count.
-pub fn combine(old: &StoredHead, new: &StoredHead, policy: &HttpCachePolicy) -> Option<Combined> {
-    let (a, b) = (old.part()?, new.part()?);
-    let shared = strong_validator(old.headers(), old.received())?;
-    if strong_validator(new.headers(), new.received()) != Some(shared) {
-        return None;
-    }
-    let complete = match (a.complete, b.complete) {
-        (Some(a), Some(b)) if a != b => return None,
-        (a, b) => b.or(a),
-    };
-    let touches = a.first <= b.last.saturating_add(1) && b.first <= a.last.saturating_add(1);
-    let new_covers_old = b.contains(a);
-    if !touches || new_covers_old || (a.first < b.first && a.last > b.last) {
-        // Far apart, or one inside the other: the larger one alone is what is known.
-        return None;
-    }
-    let union = ContentRange::new(a.first.min(b.first), a.last.max(b.last), complete)?;
-    let new_comes_first = b.first < a.first;
-    let from_old = if new_comes_first {
-        (b.last + 1 - a.first)..a.length()
-    } else {
-        0..(b.first - a.first)
-    };
-    // "A header field of the new response replaces those of the stored ones" (RFC 9110 §15.3.7.3).
-    let head = if union.is_whole() {
-        new.completed(union.length(), policy)
-    } else {
-        new.with_part(union)
-    };
-    Some(Combined {
-        head,
-        from_old,
-        new_comes_first,
-    })
-}
-
 /// The range of the request, unless `If-Range` says that the client's part is of another representation (RFC 9110 §13.1.5).
 fn applicable_range(request: &RequestView<'_>, stored: &StoredHead) -> Option<ByteRange> {
     let range = ByteRange::of(request)?;
@@ -285,7 +211,7 @@ fn if_range_holds(request: &HeaderMap, stored: &StoredHead) -> bool {
         return false;
     }
     let line = trim(line.as_bytes());
-    if let Some(date) = fields::parse_http_date(line, stored.received()) {
+    if let Some(date) = http_date::parse_http_date(line, stored.received()) {
         return stored.last_modified() == Some(date) && is_strong_date(stored.headers(), stored.received());
     }
     match (EntityTag::parse(line), stored.etag()) {
@@ -304,22 +230,8 @@ fn within_part(range: ByteRange, part: ContentRange) -> Option<ContentRange> {
     part.contains(wanted).then_some(wanted)
 }
 
-fn has_strong_validator(headers: &HeaderMap, received: std::time::SystemTime) -> bool {
-    strong_validator(headers, received).is_some()
-}
-
-/// The strong entity tag, else a `Last-Modified` that is strong.
-fn strong_validator(headers: &HeaderMap, received: std::time::SystemTime) -> Option<HeaderValue> {
-    match EntityTag::of(headers) {
-        Some(tag) if !tag.is_weak() => headers.get(header::ETAG).cloned(),
-        Some(_) => None,
-        None if is_strong_date(headers, received) => headers.get(header::LAST_MODIFIED).cloned(),
-        None => None,
-    }
-}
-
 /// A modification date is strong when `Date` is at least one second later (RFC 9110 §8.8.2.2).
-fn is_strong_date(headers: &HeaderMap, received: std::time::SystemTime) -> bool {
+pub(crate) fn is_strong_date(headers: &HeaderMap, received: std::time::SystemTime) -> bool {
     let dates = (
         fields::date(headers, received),
         fields::last_modified(headers, received),
@@ -349,10 +261,13 @@ fn number(text: &str) -> Option<u64> {
     is_number.then(|| text.parse().ok()).flatten()
 }
 
+// Tables: one case a line.
+#[rustfmt::skip]
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::HttpCachePolicy;
     use super::super::tests::*;
     use super::*;
 
@@ -367,10 +282,7 @@ mod tests {
         match slice(&RequestView::new(method, &fields), &stored, length) {
             Slice::Full => "full".into(),
             Slice::Part { range, offset } => {
-                assert_eq!(
-                    offset,
-                    range.first() - stored.part().map_or(0, |part| part.first())
-                );
+                assert_eq!(offset, range.first() - stored.part().map_or(0, |part| part.first()));
                 range.header_value().to_str().unwrap().replace("bytes ", "")
             }
             Slice::NotSatisfiable(length) => format!("416 of {length}"),
@@ -380,11 +292,7 @@ mod tests {
     #[track_caller]
     fn check(section: &str, range: &str, expected: &str) {
         let line = format!("range: {range}");
-        assert_eq!(
-            sliced(200, &[], &Method::GET, &[&line], 10),
-            expected,
-            "RFC 9110 {section}: {range}"
-        );
+        assert_eq!(sliced(200, &[], &Method::GET, &[&line], 10), expected, "RFC 9110 {section}: {range}");
     }
 
     #[test]
@@ -406,11 +314,7 @@ mod tests {
             ("15.5.17 empty suffix", "bytes=-0", "416 of 10"),
             ("14.2 several", "bytes=0-1,4-5", "full"),
             ("14.2 several", "bytes=0-0, -1", "full"),
-            (
-                "14.2 thousands",
-                &format!("bytes={}0-", "0-,".repeat(2_000)),
-                "full",
-            ),
+            ("14.2 thousands", &format!("bytes={}0-", "0-,".repeat(2_000)), "full"),
             ("14.1.1 reversed", "bytes=4-0", "full"),
             ("14.1 other unit", "lines=0-4", "full"),
             ("14.1.2 no unit", "0-4", "full"),
@@ -432,41 +336,12 @@ mod tests {
     #[test]
     fn ranges_are_for_get_and_a_stored_200() {
         let request = ["range: bytes=0-4"];
-        assert_eq!(
-            sliced(200, &[], &Method::HEAD, &request, 10),
-            "full",
-            "RFC 9110 14.2"
-        );
-        assert_eq!(
-            sliced(203, &[], &Method::GET, &request, 10),
-            "full",
-            "RFC 9110 15.3.7"
-        );
-        assert_eq!(
-            sliced(404, &[], &Method::GET, &request, 10),
-            "full",
-            "RFC 9110 15.3.7"
-        );
-        assert_eq!(
-            sliced(
-                200,
-                &[],
-                &Method::GET,
-                &["range: bytes=0-4", "range: bytes=0-4"],
-                10
-            ),
-            "full"
-        );
-        assert_eq!(
-            sliced(200, &[], &Method::GET, &request, 0),
-            "416 of 0",
-            "RFC 9110 15.5.17"
-        );
-        assert_eq!(
-            sliced(200, &[], &Method::GET, &["range: bytes=-1"], 0),
-            "416 of 0",
-            "RFC 9110 15.5.17"
-        );
+        assert_eq!(sliced(200, &[], &Method::HEAD, &request, 10), "full", "RFC 9110 14.2");
+        assert_eq!(sliced(203, &[], &Method::GET, &request, 10), "full", "RFC 9110 15.3.7");
+        assert_eq!(sliced(404, &[], &Method::GET, &request, 10), "full", "RFC 9110 15.3.7");
+        assert_eq!(sliced(200, &[], &Method::GET, &["range: bytes=0-4", "range: bytes=0-4"], 10), "full");
+        assert_eq!(sliced(200, &[], &Method::GET, &request, 0), "416 of 0", "RFC 9110 15.5.17");
+        assert_eq!(sliced(200, &[], &Method::GET, &["range: bytes=-1"], 0), "416 of 0", "RFC 9110 15.5.17");
     }
 
     #[track_caller]
@@ -490,12 +365,7 @@ mod tests {
         check_if_range("13.1.5 no tag", &[], "\"a\"", false);
         check_if_range("13.1.5 date", DATED, "Sun, 06 Nov 1994 08:39:37 GMT", true);
         check_if_range("13.1.5 later date", DATED, "Sun, 06 Nov 1994 08:39:38 GMT", false);
-        check_if_range(
-            "13.1.5 earlier date",
-            DATED,
-            "Sun, 06 Nov 1994 08:39:36 GMT",
-            false,
-        );
+        check_if_range("13.1.5 earlier date", DATED, "Sun, 06 Nov 1994 08:39:36 GMT", false);
         check_if_range(
             "13.1.5 weak date",
             &["last-modified: {0}", "date: {0}"],
@@ -527,10 +397,7 @@ mod tests {
         check_content_range("14.4 text", "bytes a-b/c", None);
         check_content_range("14.4 no length", "bytes 0-4", None);
         assert_eq!(
-            ContentRange::of(&headers(&[
-                "content-range: bytes 0-1/5",
-                "content-range: bytes 0-1/5"
-            ])),
+            ContentRange::of(&headers(&["content-range: bytes 0-1/5", "content-range: bytes 0-1/5"])),
             None
         );
     }
@@ -564,31 +431,16 @@ mod tests {
 
     #[test]
     fn a_stored_part_answers_what_it_covers() {
-        check_part(
-            "3.3 the same",
-            "4-9/10",
-            &["range: bytes=4-9"],
-            Some(("4-9/10", 0)),
-        );
+        check_part("3.3 the same", "4-9/10", &["range: bytes=4-9"], Some(("4-9/10", 0)));
         check_part("3.3 within", "4-9/10", &["range: bytes=6-7"], Some(("6-7/10", 2)));
         check_part("3.3 open", "4-9/10", &["range: bytes=6-"], Some(("6-9/10", 2)));
         check_part("3.3 suffix", "4-9/10", &["range: bytes=-3"], Some(("7-9/10", 3)));
-        check_part(
-            "3.3 beyond the end",
-            "4-9/10",
-            &["range: bytes=6-99"],
-            Some(("6-9/10", 2)),
-        );
+        check_part("3.3 beyond the end", "4-9/10", &["range: bytes=6-99"], Some(("6-9/10", 2)));
         check_part("3.3 before", "4-9/10", &["range: bytes=3-7"], None);
         check_part("3.3 after", "0-4/10", &["range: bytes=2-7"], None);
         check_part("3.3 open, not at the end", "0-4/10", &["range: bytes=2-"], None);
         check_part("3.3 suffix, not at the end", "0-4/10", &["range: bytes=-3"], None);
-        check_part(
-            "3.3 unknown length",
-            "0-4/*",
-            &["range: bytes=2-3"],
-            Some(("2-3/*", 2)),
-        );
+        check_part("3.3 unknown length", "0-4/*", &["range: bytes=2-3"], Some(("2-3/*", 2)));
         check_part("3.3 unknown length, open", "0-4/*", &["range: bytes=2-"], None);
         check_part("3.3 no range", "0-4/10", &[], None);
         check_part("3.3 several ranges", "0-4/10", &["range: bytes=0-1,2-3"], None);
@@ -598,128 +450,7 @@ mod tests {
             &["range: bytes=0-1", "if-range: \"a\""],
             Some(("0-1/10", 0)),
         );
-        check_part(
-            "13.1.5 If-Range",
-            "0-4/10",
-            &["range: bytes=0-1", "if-range: \"b\""],
-            None,
-        );
-    }
-
-    #[track_caller]
-    fn check_completing(stored: &str, lines: &[&str], expected: Option<&[&str]>) {
-        let request = headers(&[
-            "accept: a",
-            "range: bytes=0-1",
-            "if-none-match: \"x\"",
-            "if-range: \"x\"",
-        ]);
-        let found = completing_request(&request, &part(stored, lines));
-        assert_eq!(found, expected.map(headers), "RFC 9111 3.3: {stored}");
-    }
-
-    #[test]
-    fn the_missing_end_is_asked_for() {
-        check_completing(
-            "0-4/10",
-            TAG,
-            Some(&["accept: a", "range: bytes=5-", "if-range: \"a\""]),
-        );
-        check_completing(
-            "0-4/*",
-            TAG,
-            Some(&["accept: a", "range: bytes=5-", "if-range: \"a\""]),
-        );
-        check_completing(
-            "4-9/10",
-            TAG,
-            Some(&["accept: a", "range: bytes=0-3", "if-range: \"a\""]),
-        );
-        check_completing("4-6/10", TAG, None);
-        check_completing("0-9/10", TAG, None);
-        let dated = ["last-modified: {-600}", "date: {0}"];
-        let date = "if-range: Sun, 06 Nov 1994 08:39:37 GMT";
-        check_completing("0-4/10", &dated, Some(&["accept: a", "range: bytes=5-", date]));
-    }
-
-    /// The combination as (status, range or length, octets of the old body, whether the new ones come first).
-    fn combined(
-        old: (&str, &[&str]),
-        new: (&str, &[&str]),
-    ) -> Option<(u16, String, std::ops::Range<u64>, bool)> {
-        let combined = combine(
-            &part(old.0, old.1),
-            &part(new.0, new.1),
-            &HttpCachePolicy::rfc9111(),
-        )?;
-        let head = &combined.head;
-        let extent = head
-            .headers()
-            .get("content-range")
-            .or(head.headers().get("content-length"))
-            .unwrap();
-        let extent = extent.to_str().unwrap().replace("bytes ", "");
-        Some((
-            head.status().as_u16(),
-            extent,
-            combined.from_old,
-            combined.new_comes_first,
-        ))
-    }
-
-    #[track_caller]
-    fn check_combined(old: &str, new: &str, expected: Option<(u16, &str, std::ops::Range<u64>, bool)>) {
-        let expected = expected.map(|(status, extent, old, first)| (status, extent.to_owned(), old, first));
-        assert_eq!(
-            combined((old, TAG), (new, TAG)),
-            expected,
-            "RFC 9111 3.4: {old} and {new}"
-        );
-    }
-
-    #[test]
-    fn parts_that_touch_are_combined() {
-        check_combined("0-4/10", "5-9/10", Some((200, "10", 0..5, false)));
-        check_combined("5-9/10", "0-4/10", Some((200, "10", 0..5, true)));
-        check_combined("0-4/10", "3-9/10", Some((200, "10", 0..3, false)));
-        check_combined("5-9/10", "0-6/10", Some((200, "10", 2..5, true)));
-        check_combined("0-2/10", "3-5/10", Some((206, "0-5/10", 0..3, false)));
-        check_combined("3-5/10", "1-3/10", Some((206, "1-5/10", 1..3, true)));
-        check_combined("0-4/*", "5-9/10", Some((200, "10", 0..5, false)));
-        check_combined("0-2/10", "4-5/10", None);
-        check_combined("0-9/10", "2-3/10", None);
-        check_combined("2-3/10", "0-9/10", None);
-        check_combined("0-4/10", "5-9/11", None);
-    }
-
-    #[test]
-    fn parts_are_combined_only_with_the_same_strong_validator() {
-        const DATED: &[&str] = &["last-modified: {-600}", "date: {0}"];
-        const LATER: &[&str] = &["last-modified: {-500}", "date: {0}"];
-        let (first, second) = ("0-4/10", "5-9/10");
-        assert!(
-            combined((first, TAG), (second, &["etag: \"b\""])).is_none(),
-            "RFC 9111 3.4"
-        );
-        assert!(combined((first, TAG), (second, DATED)).is_none(), "RFC 9111 3.4");
-        assert!(
-            combined((first, DATED), (second, LATER)).is_none(),
-            "RFC 9111 3.4"
-        );
-        assert!(
-            combined((first, DATED), (second, DATED)).is_some(),
-            "RFC 9111 3.4"
-        );
-    }
-
-    #[test]
-    fn a_completed_response_takes_the_newer_fields() {
-        let old = part("0-4/10", &["etag: \"a\"", "x: old"]);
-        let new = part("5-9/10", &["etag: \"a\"", "x: new"]);
-        let head = combine(&old, &new, &HttpCachePolicy::rfc9111()).unwrap().head;
-        assert_eq!(head.headers().get("x").unwrap(), "new", "RFC 9110 15.3.7.3");
-        assert!(head.part().is_none() && !head.headers().contains_key("content-range"));
-        assert_eq!(head.freshness().lifetime.as_secs(), 60);
+        check_part("13.1.5 If-Range", "0-4/10", &["range: bytes=0-1", "if-range: \"b\""], None);
     }
 
     #[test]

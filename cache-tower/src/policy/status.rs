@@ -232,6 +232,8 @@ fn write_parameter(out: &mut String, name: &str, value: &str) {
     }
 }
 
+// Tables: one case a line.
+#[rustfmt::skip]
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -253,31 +255,11 @@ mod tests {
         let forwarded = CacheStatus::forwarded;
         check("2.1", &CacheStatus::hit(), "c", Some("c; hit"));
         check("2.4", &CacheStatus::hit().ttl(376), "c", Some("c; hit; ttl=376"));
-        check(
-            "2.4 stale",
-            &CacheStatus::hit().ttl(-412),
-            "c",
-            Some("c; hit; ttl=-412"),
-        );
-        check(
-            "2.4 limit",
-            &CacheStatus::hit().ttl(i64::MAX),
-            "c",
-            Some("c; hit; ttl=999999999999999"),
-        );
+        check("2.4 stale", &CacheStatus::hit().ttl(-412), "c", Some("c; hit; ttl=-412"));
+        check("2.4 limit", &CacheStatus::hit().ttl(i64::MAX), "c", Some("c; hit; ttl=999999999999999"));
         check("2.2", &forwarded(UriMiss), "c", Some("c; fwd=uri-miss"));
-        check(
-            "2.2",
-            &forwarded(VaryMiss).stored(),
-            "c",
-            Some("c; fwd=vary-miss; stored"),
-        );
-        check(
-            "2.2",
-            &forwarded(Miss).collapsed(),
-            "c",
-            Some("c; fwd=miss; collapsed"),
-        );
+        check("2.2", &forwarded(VaryMiss).stored(), "c", Some("c; fwd=vary-miss; stored"));
+        check("2.2", &forwarded(Miss).collapsed(), "c", Some("c; fwd=miss; collapsed"));
         check(
             "2.2",
             &forwarded(Bypass).detail("host-missing"),
@@ -287,70 +269,22 @@ mod tests {
         check("2.2", &forwarded(Method), "c", Some("c; fwd=method"));
         check("2.2", &forwarded(Request), "c", Some("c; fwd=request"));
         check("2.2", &forwarded(Partial), "c", Some("c; fwd=partial"));
-        check(
-            "2.3",
-            &forwarded(Stale).forward_status(304),
-            "c",
-            Some("c; fwd=stale; fwd-status=304"),
-        );
-        check(
-            "2.3 only when forwarded",
-            &CacheStatus::hit().forward_status(304),
-            "c",
-            Some("c; hit"),
-        );
-        check(
-            "2.6 only when forwarded",
-            &CacheStatus::hit().collapsed().stored(),
-            "c",
-            Some("c; hit"),
-        );
-        check(
-            "2.7",
-            &CacheStatus::hit().key("a\"b"),
-            "c",
-            Some("c; hit; key=\"a\\\"b\""),
-        );
-        check(
-            "2.7 not a string",
-            &CacheStatus::hit().key("a\r\nset-cookie: x"),
-            "c",
-            Some("c; hit"),
-        );
+        check("2.3", &forwarded(Stale).forward_status(304), "c", Some("c; fwd=stale; fwd-status=304"));
+        check("2.3 only when forwarded", &CacheStatus::hit().forward_status(304), "c", Some("c; hit"));
+        check("2.6 only when forwarded", &CacheStatus::hit().collapsed().stored(), "c", Some("c; hit"));
+        check("2.7", &CacheStatus::hit().key("a\"b"), "c", Some("c; hit; key=\"a\\\"b\""));
+        check("2.7 not a string", &CacheStatus::hit().key("a\r\nset-cookie: x"), "c", Some("c; hit"));
         check("2.7 not ASCII", &CacheStatus::hit().key("ü"), "c", Some("c; hit"));
-        check(
-            "2.8 text",
-            &CacheStatus::hit().detail("a b"),
-            "c",
-            Some("c; hit; detail=\"a b\""),
-        );
-        check(
-            "2 name as a string",
-            &CacheStatus::hit(),
-            "my cache",
-            Some("\"my cache\"; hit"),
-        );
-        check(
-            "2 name as a string",
-            &CacheStatus::hit(),
-            "1cache",
-            Some("\"1cache\"; hit"),
-        );
-        check(
-            "2 name that cannot be written",
-            &CacheStatus::hit(),
-            "a\r\nb",
-            None,
-        );
+        check("2.8 text", &CacheStatus::hit().detail("a b"), "c", Some("c; hit; detail=\"a b\""));
+        check("2 name as a string", &CacheStatus::hit(), "my cache", Some("\"my cache\"; hit"));
+        check("2 name as a string", &CacheStatus::hit(), "1cache", Some("\"1cache\"; hit"));
+        check("2 name that cannot be written", &CacheStatus::hit(), "a\r\nb", None);
     }
 
     #[test]
     fn a_member_goes_to_the_end_of_the_list() {
         let mut headers = HeaderMap::new();
-        headers.insert(
-            CACHE_STATUS,
-            HeaderValue::from_static("origin; hit, mid; fwd=miss"),
-        );
+        headers.insert(CACHE_STATUS, HeaderValue::from_static("origin; hit, mid; fwd=miss"));
         CacheStatus::hit().append_to(&mut headers, "edge");
         let token = |text: &str| Member::Item(BareItem::Token(text.into()));
         let list = parse_list(&headers, &CACHE_STATUS).unwrap();
@@ -368,12 +302,7 @@ mod tests {
             (ForwardReason::Credentials, "miss"),
             (ForwardReason::Part, "partial"),
         ] {
-            assert_eq!(
-                ForwardCause::from(reason).as_str(),
-                cause,
-                "RFC 9211 2.2: {}",
-                reason.as_str()
-            );
+            assert_eq!(ForwardCause::from(reason).as_str(), cause, "RFC 9211 2.2: {}", reason.as_str());
         }
         for (reason, cause) in [
             (RevalidateReason::Stale, "stale"),
@@ -383,12 +312,7 @@ mod tests {
             (RevalidateReason::RequestMaxAge, "request"),
             (RevalidateReason::RequestMinFresh, "request"),
         ] {
-            assert_eq!(
-                ForwardCause::from(reason).as_str(),
-                cause,
-                "RFC 9211 2.2: {}",
-                reason.as_str()
-            );
+            assert_eq!(ForwardCause::from(reason).as_str(), cause, "RFC 9211 2.2: {}", reason.as_str());
         }
     }
 

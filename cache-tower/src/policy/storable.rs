@@ -5,8 +5,8 @@ use http::{HeaderMap, Method, StatusCode, header};
 use super::cache_control::Seconds;
 use super::fields::{self, EntityTag};
 use super::freshness::{Freshness, LifetimeSource, Timed};
+use super::parts;
 use super::profile::HttpCachePolicy;
-use super::range;
 use super::request::RequestView;
 use super::targeted::Governing;
 use super::vary::{Nominated, VaryProblem};
@@ -167,7 +167,7 @@ fn check_status(
         return Err(NotStored::StatusNotUnderstood);
     }
     if status == StatusCode::PARTIAL_CONTENT {
-        return if policy.store_parts && range::is_combinable(response) {
+        return if policy.store_parts && parts::is_combinable(response) {
             Ok(())
         } else {
             Err(NotStored::Part)
@@ -283,6 +283,8 @@ const DECISIVE_FIELDS: [http::HeaderName; 6] = [
     header::VARY,
 ];
 
+// Tables: one case a line.
+#[rustfmt::skip]
 #[cfg(test)]
 mod tests {
     use super::super::AssignedLifetime;
@@ -314,22 +316,8 @@ mod tests {
         response: &[&str],
         expected: Result<(), NotStored>,
     ) {
-        check(
-            section,
-            &HttpCachePolicy::safe(),
-            request,
-            status,
-            response,
-            expected,
-        );
-        check(
-            section,
-            &HttpCachePolicy::rfc9111(),
-            request,
-            status,
-            response,
-            expected,
-        );
+        check(section, &HttpCachePolicy::safe(), request, status, response, expected);
+        check(section, &HttpCachePolicy::rfc9111(), request, status, response, expected);
     }
 
     #[test]
@@ -340,25 +328,12 @@ mod tests {
             405, 410, 412, 414, 416, 418, 429, 451, 499, 500, 501, 502, 503, 504, 599, 999,
         ] {
             check("9111 3", &wide, &[], status, &[FRESH], Ok(()));
-            check(
-                "9111 3",
-                &wide,
-                &[],
-                status,
-                &["expires: {60}", "date: {0}"],
-                Ok(()),
-            );
+            check("9111 3", &wide, &[], status, &["expires: {60}", "date: {0}"], Ok(()));
         }
         for status in [100, 101, 103] {
             check_both("9111 3 not final", &[], status, &[FRESH], Err(Status));
         }
-        check_both(
-            "9111 3.2 a 304 is no representation",
-            &[],
-            304,
-            &[FRESH],
-            Err(AnswerToCondition),
-        );
+        check_both("9111 3.2 a 304 is no representation", &[], 304, &[FRESH], Err(AnswerToCondition));
     }
 
     #[test]
@@ -367,18 +342,9 @@ mod tests {
         for status in [200, 203, 204, 299, 300, 301, 302, 307, 308, 404, 410] {
             check("profile", &safe, &[], status, &[FRESH], Ok(()));
         }
-        for status in [
-            400, 401, 402, 403, 405, 407, 414, 429, 499, 500, 501, 502, 503, 504, 599,
-        ] {
+        for status in [400, 401, 402, 403, 405, 407, 414, 429, 499, 500, 501, 502, 503, 504, 599] {
             check("profile", &safe, &[], status, &[FRESH], Err(Status));
-            check(
-                "profile",
-                &safe,
-                &[],
-                status,
-                &["cache-control: public, max-age=60"],
-                Err(Status),
-            );
+            check("profile", &safe, &[], status, &["cache-control: public, max-age=60"], Err(Status));
         }
         let mut route = HttpCachePolicy::safe();
         route.extra_statuses.push(StatusCode::SERVICE_UNAVAILABLE);
@@ -395,22 +361,8 @@ mod tests {
             check("9111 5.2.2.3", &wide, &[], status, &[ALONE], Ok(()));
         }
         for status in [299, 399, 418, 499, 599] {
-            check(
-                "9111 5.2.2.3 unknown",
-                &wide,
-                &[],
-                status,
-                &[BOTH],
-                Err(StatusNotUnderstood),
-            );
-            check(
-                "9111 5.2.2.3 unknown",
-                &wide,
-                &[],
-                status,
-                &[ALONE],
-                Err(StatusNotUnderstood),
-            );
+            check("9111 5.2.2.3 unknown", &wide, &[], status, &[BOTH], Err(StatusNotUnderstood));
+            check("9111 5.2.2.3 unknown", &wide, &[], status, &[ALONE], Err(StatusNotUnderstood));
         }
         const PRIVATE: &str = "cache-control: private, max-age=60, must-understand";
         check("9111 5.2.2.7", &wide, &[], 200, &[PRIVATE], Err(Private));
@@ -421,108 +373,36 @@ mod tests {
         for (section, lines, expected) in [
             ("5.2.2.5", &["cache-control: no-store"][..], Err(NoStore)),
             ("5.2.2.5", &["cache-control: no-store, max-age=60"], Err(NoStore)),
-            (
-                "5.2.2.5 second line",
-                &[FRESH, "cache-control: no-store"],
-                Err(NoStore),
-            ),
-            (
-                "5.2.2.5 case",
-                &["cache-control: No-Store, max-age=60"],
-                Err(NoStore),
-            ),
-            (
-                "5.2.2.5 public does not help",
-                &["cache-control: public, no-store, max-age=60"],
-                Err(NoStore),
-            ),
+            ("5.2.2.5 second line", &[FRESH, "cache-control: no-store"], Err(NoStore)),
+            ("5.2.2.5 case", &["cache-control: No-Store, max-age=60"], Err(NoStore)),
+            ("5.2.2.5 public does not help", &["cache-control: public, no-store, max-age=60"], Err(NoStore)),
             ("5.2.2.7", &["cache-control: private, max-age=60"], Err(Private)),
-            (
-                "5.2.2.7 with no-store",
-                &["cache-control: no-store, private"],
-                Err(Private),
-            ),
-            (
-                "5.2.2.7 public does not help",
-                &["cache-control: public, private, max-age=60"],
-                Err(Private),
-            ),
-            (
-                "5.2.2.7 qualified",
-                &["cache-control: private=\"x\", max-age=60"],
-                Ok(()),
-            ),
-            (
-                "5.2.2.4 with a validator",
-                &["cache-control: no-cache, max-age=60", "etag: \"a\""],
-                Ok(()),
-            ),
-            (
-                "5.2.2.4 date validator",
-                &["cache-control: no-cache", "last-modified: {-60}"],
-                Ok(()),
-            ),
-            (
-                "5.2.2.4 no validator",
-                &["cache-control: no-cache, max-age=60"],
-                Err(NeverReusable),
-            ),
-            (
-                "4.2.1 malformed",
-                &["cache-control: max-age=abc"],
-                Err(MalformedCacheControl),
-            ),
-            (
-                "4.2.1 malformed",
-                &["cache-control: max-age=-1", "etag: \"a\""],
-                Err(MalformedCacheControl),
-            ),
+            ("5.2.2.7 with no-store", &["cache-control: no-store, private"], Err(Private)),
+            ("5.2.2.7 public does not help", &["cache-control: public, private, max-age=60"], Err(Private)),
+            ("5.2.2.7 qualified", &["cache-control: private=\"x\", max-age=60"], Ok(())),
+            ("5.2.2.4 with a validator", &["cache-control: no-cache, max-age=60", "etag: \"a\""], Ok(())),
+            ("5.2.2.4 date validator", &["cache-control: no-cache", "last-modified: {-60}"], Ok(())),
+            ("5.2.2.4 no validator", &["cache-control: no-cache, max-age=60"], Err(NeverReusable)),
+            ("4.2.1 malformed", &["cache-control: max-age=abc"], Err(MalformedCacheControl)),
+            ("4.2.1 malformed", &["cache-control: max-age=-1", "etag: \"a\""], Err(MalformedCacheControl)),
             (
                 "4.2.1 malformed, Expires",
                 &["cache-control: max-age=x", "expires: {60}"],
                 Err(MalformedCacheControl),
             ),
-            (
-                "4.2.1 s-maxage decides",
-                &["cache-control: max-age=x, s-maxage=60"],
-                Ok(()),
-            ),
-            (
-                "4.2.1 open quote",
-                &["cache-control: max-age=60, x=\"y"],
-                Err(MalformedCacheControl),
-            ),
+            ("4.2.1 s-maxage decides", &["cache-control: max-age=x, s-maxage=60"], Ok(())),
+            ("4.2.1 open quote", &["cache-control: max-age=60, x=\"y"], Err(MalformedCacheControl)),
             (
                 "3.1 hides itself",
                 &["cache-control: max-age=60, private=\"vary\""],
                 Err(MalformedCacheControl),
             ),
-            (
-                "5.2.3 unknown directive",
-                &["cache-control: no_store, max-age=60"],
-                Ok(()),
-            ),
+            ("5.2.3 unknown directive", &["cache-control: no_store, max-age=60"], Ok(())),
             ("4.1 Vary any", &[FRESH, "vary: *"], Err(Vary(VaryProblem::Any))),
-            (
-                "4.1 Vary any, last",
-                &[FRESH, "vary: a, *"],
-                Err(Vary(VaryProblem::Any)),
-            ),
-            (
-                "4.1 Vary any, second line",
-                &[FRESH, "vary: a", "vary: *"],
-                Err(Vary(VaryProblem::Any)),
-            ),
-            (
-                "4.1 Vary any, empty members",
-                &[FRESH, "vary: ,*,"],
-                Err(Vary(VaryProblem::Any)),
-            ),
-            (
-                "4.1 Vary unreadable",
-                &[FRESH, "vary: a b"],
-                Err(Vary(VaryProblem::Unreadable)),
-            ),
+            ("4.1 Vary any, last", &[FRESH, "vary: a, *"], Err(Vary(VaryProblem::Any))),
+            ("4.1 Vary any, second line", &[FRESH, "vary: a", "vary: *"], Err(Vary(VaryProblem::Any))),
+            ("4.1 Vary any, empty members", &[FRESH, "vary: ,*,"], Err(Vary(VaryProblem::Any))),
+            ("4.1 Vary unreadable", &[FRESH, "vary: a b"], Err(Vary(VaryProblem::Unreadable))),
         ] {
             check_both(section, &[], 200, lines, expected);
         }
@@ -538,30 +418,15 @@ mod tests {
             (&["etag: \"a\""], Err(NeverReusable), Ok(())),
             (&["cache-control: max-age=0"], Err(NeverReusable), Ok(())),
             (&["cache-control: max-age=0", "etag: \"a\""], Ok(()), Ok(())),
-            (
-                &["cache-control: max-age=0, must-revalidate"],
-                Err(NeverReusable),
-                Err(NeverReusable),
-            ),
-            (
-                &["cache-control: max-age=0, stale-while-revalidate=9"],
-                Ok(()),
-                Ok(()),
-            ),
+            (&["cache-control: max-age=0, must-revalidate"], Err(NeverReusable), Err(NeverReusable)),
+            (&["cache-control: max-age=0, stale-while-revalidate=9"], Ok(()), Ok(())),
             (&["cache-control: max-age=0, stale-if-error=9"], Ok(()), Ok(())),
+            (&["cache-control: max-age=0, stale-while-revalidate=0"], Err(NeverReusable), Ok(())),
             (&["expires: 0"], Err(NeverReusable), Ok(())),
             (&["expires: 0", "etag: \"a\""], Ok(()), Ok(())),
-            (
-                &["pragma: no-cache", "expires: {60}"],
-                Err(NeverReusable),
-                Err(NeverReusable),
-            ),
+            (&["pragma: no-cache", "expires: {60}"], Err(NeverReusable), Err(NeverReusable)),
             (&["pragma: no-cache", FRESH], Ok(()), Ok(())),
-            (
-                &["surrogate-control: max-age=60"],
-                Err(NeverReusable),
-                Err(NeverReusable),
-            ),
+            (&["surrogate-control: max-age=60"], Err(NeverReusable), Err(NeverReusable)),
         ] {
             check("9111 3", &safe, &[], 200, lines, in_safe);
             check("9111 3", &wide, &[], 200, lines, in_wide);
@@ -569,22 +434,8 @@ mod tests {
         let mut route = HttpCachePolicy::safe();
         route.lifetime = Some(AssignedLifetime::WhenAbsent(std::time::Duration::from_secs(5)));
         check("route", &route, &[], 200, &[], Ok(()));
-        check(
-            "route",
-            &route,
-            &[],
-            200,
-            &["cache-control: no-store"],
-            Err(NoStore),
-        );
-        check(
-            "route",
-            &route,
-            &[],
-            200,
-            &["cache-control: private"],
-            Err(Private),
-        );
+        check("route", &route, &[], 200, &["cache-control: no-store"], Err(NoStore));
+        check("route", &route, &[], 200, &["cache-control: private"], Err(Private));
     }
 
     #[test]
@@ -604,51 +455,24 @@ mod tests {
             let expected = if permitted { Ok(()) } else { Err(Credentials) };
             check_both("9111 3.5", AUTHORIZED, 200, &[lines], expected);
             check("profile", &safe, COOKIE, 200, &[lines], expected);
-            check(
-                "9111 3.5 only Authorization",
-                &wide,
-                COOKIE,
-                200,
-                &[lines],
-                Ok(()),
-            );
+            check("9111 3.5 only Authorization", &wide, COOKIE, 200, &[lines], Ok(()));
         }
     }
 
     #[test]
     fn set_cookie_is_stored_verbatim_or_never() {
         let (safe, wide) = (HttpCachePolicy::safe(), HttpCachePolicy::rfc9111());
-        for control in [
-            FRESH,
-            "cache-control: public, max-age=60",
-            "cache-control: s-maxage=60, must-revalidate",
-        ] {
-            check(
-                "profile",
-                &safe,
-                &[],
-                200,
-                &[control, "set-cookie: a=b"],
-                Err(SetCookie),
-            );
-            check(
-                "9111 7.3",
-                &wide,
-                &[],
-                200,
-                &[control, "set-cookie: a=b", "set-cookie: c=d"],
-                Ok(()),
-            );
+        for control in
+            [FRESH, "cache-control: public, max-age=60", "cache-control: s-maxage=60, must-revalidate"]
+        {
+            check("profile", &safe, &[], 200, &[control, "set-cookie: a=b"], Err(SetCookie));
+            check("9111 7.3", &wide, &[], 200, &[control, "set-cookie: a=b", "set-cookie: c=d"], Ok(()));
         }
     }
 
     #[test]
     fn streams_without_an_end_are_not_stored() {
-        for media_type in [
-            "text/event-stream",
-            "Text/Event-Stream; charset=utf-8",
-            " text/event-stream ;x",
-        ] {
+        for media_type in ["text/event-stream", "Text/Event-Stream; charset=utf-8", " text/event-stream ;x"] {
             check_both(
                 "event stream",
                 &[],
@@ -657,31 +481,13 @@ mod tests {
                 Err(EventStream),
             );
         }
-        check_both(
-            "event stream",
-            &[],
-            200,
-            &[FRESH, "content-type: text/event-stream2"],
-            Ok(()),
-        );
+        check_both("event stream", &[], 200, &[FRESH, "content-type: text/event-stream2"], Ok(()));
     }
 
     #[test]
     fn a_request_may_forbid_storing() {
-        check_both(
-            "9111 5.2.1.5",
-            &["cache-control: no-store"],
-            200,
-            &[FRESH],
-            Err(RequestNoStore),
-        );
-        check_both(
-            "9111 5.2.1.4",
-            &["cache-control: no-cache"],
-            200,
-            &[FRESH],
-            Ok(()),
-        );
+        check_both("9111 5.2.1.5", &["cache-control: no-store"], 200, &[FRESH], Err(RequestNoStore));
+        check_both("9111 5.2.1.4", &["cache-control: no-cache"], 200, &[FRESH], Ok(()));
         check_both(
             "9111 5.2.1.5 private evicts",
             &["cache-control: no-store"],
@@ -694,38 +500,10 @@ mod tests {
     #[test]
     fn answers_to_conditions_and_ranges_are_not_stored() {
         let wide = HttpCachePolicy::rfc9111();
-        check(
-            "9110 13.1",
-            &wide,
-            &["if-match: \"a\""],
-            412,
-            &[FRESH],
-            Err(AnswerToCondition),
-        );
-        check(
-            "9110 13.1",
-            &wide,
-            &["if-unmodified-since: x"],
-            412,
-            &[FRESH],
-            Err(AnswerToCondition),
-        );
-        check(
-            "9110 14.2",
-            &wide,
-            &["range: bytes=9-"],
-            416,
-            &[FRESH],
-            Err(AnswerToCondition),
-        );
-        check(
-            "9110 13.1 other status",
-            &wide,
-            &["if-match: \"a\""],
-            200,
-            &[FRESH],
-            Ok(()),
-        );
+        check("9110 13.1", &wide, &["if-match: \"a\""], 412, &[FRESH], Err(AnswerToCondition));
+        check("9110 13.1", &wide, &["if-unmodified-since: x"], 412, &[FRESH], Err(AnswerToCondition));
+        check("9110 14.2", &wide, &["range: bytes=9-"], 416, &[FRESH], Err(AnswerToCondition));
+        check("9110 13.1 other status", &wide, &["if-match: \"a\""], 200, &[FRESH], Ok(()));
     }
 
     #[test]
@@ -733,42 +511,19 @@ mod tests {
         const RANGE: &str = "content-range: bytes 0-4/10";
         for (section, lines, expected) in [
             ("3.4 strong tag", &[FRESH, RANGE, "etag: \"a\""][..], Ok(())),
-            (
-                "3.4 strong date",
-                &[FRESH, RANGE, "last-modified: {-1}", "date: {0}"],
-                Ok(()),
-            ),
+            ("3.4 strong date", &[FRESH, RANGE, "last-modified: {-1}", "date: {0}"], Ok(())),
             ("3.4 weak tag", &[FRESH, RANGE, "etag: W/\"a\""], Err(Part)),
-            (
-                "3.4 weak date",
-                &[FRESH, RANGE, "last-modified: {0}", "date: {0}"],
-                Err(Part),
-            ),
+            ("3.4 weak date", &[FRESH, RANGE, "last-modified: {0}", "date: {0}"], Err(Part)),
             ("3.4 no validator", &[FRESH, RANGE], Err(Part)),
             ("3.4 no range", &[FRESH, "etag: \"a\""], Err(Part)),
-            (
-                "3.4 multipart",
-                &[FRESH, "etag: \"a\"", "content-type: multipart/byteranges"],
-                Err(Part),
-            ),
-            (
-                "9110 14.4 other unit",
-                &[FRESH, "etag: \"a\"", "content-range: lines 0-4/10"],
-                Err(Part),
-            ),
+            ("3.4 multipart", &[FRESH, "etag: \"a\"", "content-type: multipart/byteranges"], Err(Part)),
+            ("9110 14.4 other unit", &[FRESH, "etag: \"a\"", "content-range: lines 0-4/10"], Err(Part)),
         ] {
             check_both(section, &["range: bytes=0-4"], 206, lines, expected);
         }
         let mut without = HttpCachePolicy::rfc9111();
         without.store_parts = false;
-        check(
-            "profile",
-            &without,
-            &["range: bytes=0-4"],
-            206,
-            &[FRESH, RANGE, "etag: \"a\""],
-            Err(Part),
-        );
+        check("profile", &without, &["range: bytes=0-4"], 206, &[FRESH, RANGE, "etag: \"a\""], Err(Part));
     }
 
     #[test]
@@ -778,69 +533,30 @@ mod tests {
             let found = try_store(&policy, method, &[], 200, lines).map(|_| ());
             assert_eq!(found, expected, "RFC 9110 9: {method} {lines:?}");
         };
-        for method in [
-            "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PATCH", "QUERY", "FOO", "get",
-        ] {
+        for method in ["HEAD", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PATCH", "QUERY", "FOO", "get"]
+        {
             check(method, &[FRESH, "content-location: /a"], Err(Method));
         }
         check("POST", &[FRESH], Err(PostWithoutOwnLocation));
-        check(
-            "POST",
-            &[FRESH, "content-location: /b"],
-            Err(PostWithoutOwnLocation),
-        );
-        check(
-            "POST",
-            &[FRESH, "content-location: http://other/a"],
-            Err(PostWithoutOwnLocation),
-        );
-        check(
-            "POST",
-            &[FRESH, "content-location: /a", "content-location: /a"],
-            Err(PostWithoutOwnLocation),
-        );
-        check(
-            "POST",
-            &["last-modified: {-9000}", "content-location: /a"],
-            Err(PostWithoutOwnLocation),
-        );
-        check(
-            "POST",
-            &["cache-control: max-age=0", "content-location: /a"],
-            Err(PostWithoutOwnLocation),
-        );
+        check("POST", &[FRESH, "content-location: /b"], Err(PostWithoutOwnLocation));
+        check("POST", &[FRESH, "content-location: http://other/a"], Err(PostWithoutOwnLocation));
+        check("POST", &[FRESH, "content-location: /a", "content-location: /a"], Err(PostWithoutOwnLocation));
+        check("POST", &["last-modified: {-9000}", "content-location: /a"], Err(PostWithoutOwnLocation));
+        check("POST", &["cache-control: max-age=0", "content-location: /a"], Err(PostWithoutOwnLocation));
         check("POST", &[FRESH, "content-location: /a"], Ok(()));
-        check(
-            "POST",
-            &["expires: {60}", "content-location: http://EXAMPLE.com:80/a"],
-            Ok(()),
-        );
+        check("POST", &["expires: {60}", "content-location: http://EXAMPLE.com:80/a"], Ok(()));
         policy.cache_query_method = true;
-        assert!(
-            try_store(&policy, "QUERY", &[], 200, &[FRESH]).is_ok(),
-            "RFC 9110 9.2.3"
-        );
+        assert!(try_store(&policy, "QUERY", &[], 200, &[FRESH]).is_ok(), "RFC 9110 9.2.3");
         policy.lifetime = Some(AssignedLifetime::WhenAbsent(std::time::Duration::from_secs(5)));
         let assigned = try_store(&policy, "POST", &[], 200, &["content-location: /a"]).map(|_| ());
-        assert_eq!(
-            assigned,
-            Err(PostWithoutOwnLocation),
-            "RFC 9110 9.3.3: the origin must say so"
-        );
+        assert_eq!(assigned, Err(PostWithoutOwnLocation), "RFC 9110 9.3.3: the origin must say so");
     }
 
     #[test]
     fn only_a_response_that_became_private_removes_an_older_one() {
-        for reason in [
-            Method,
-            RequestNoStore,
-            Status,
-            NoStore,
-            MalformedCacheControl,
-            Credentials,
-            SetCookie,
-            Part,
-        ] {
+        for reason in
+            [Method, RequestNoStore, Status, NoStore, MalformedCacheControl, Credentials, SetCookie, Part]
+        {
             assert!(!reason.evicts_older(), "{}", reason.as_str());
         }
         assert!(Private.evicts_older());

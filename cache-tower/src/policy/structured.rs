@@ -344,6 +344,8 @@ fn is_token_rest(byte: u8) -> bool {
 
 const TRUE: Member = Member::Item(BareItem::Boolean(true));
 
+// Tables: one case a line.
+#[rustfmt::skip]
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
@@ -363,14 +365,8 @@ mod tests {
     #[track_caller]
     fn check_item(section: &str, text: &str, expected: Option<BareItem>) {
         let (headers, name) = field(&[text]);
-        let expected = expected
-            .map(|item| vec![Member::Item(item)])
-            .ok_or(InvalidStructuredField);
-        assert_eq!(
-            parse_list(&headers, &name),
-            expected,
-            "RFC 9651 {section}: {text}"
-        );
+        let expected = expected.map(|item| vec![Member::Item(item)]).ok_or(InvalidStructuredField);
+        assert_eq!(parse_list(&headers, &name), expected, "RFC 9651 {section}: {text}");
     }
 
     #[test]
@@ -437,20 +433,14 @@ mod tests {
         let (headers, name) = field(&["a=1, b;x, c=(1 2)", "a=2, d=?0"]);
         let expected = vec![
             ("b".to_owned(), TRUE),
-            (
-                "c".to_owned(),
-                Member::InnerList(vec![BareItem::Integer(1), BareItem::Integer(2)]),
-            ),
+            ("c".to_owned(), Member::InnerList(vec![BareItem::Integer(1), BareItem::Integer(2)])),
             ("a".to_owned(), Member::Item(BareItem::Integer(2))),
             ("d".to_owned(), Member::Item(BareItem::Boolean(false))),
         ];
         assert_eq!(parse_dictionary(&headers, &name), Ok(expected), "RFC 9651 4.2.2");
         for bad in ["A=1", "a=", "a =1", "a= 1", "a=1,", "a=1 b=2", "=1", "a=&", "1=a"] {
             let (headers, name) = field(&[bad]);
-            assert!(
-                parse_dictionary(&headers, &name).is_err(),
-                "RFC 9651 4.2.2: {bad}"
-            );
+            assert!(parse_dictionary(&headers, &name).is_err(), "RFC 9651 4.2.2: {bad}");
         }
     }
 

@@ -23,7 +23,7 @@ pub(super) fn headers(lines: &[&str]) -> HeaderMap {
         let value = value.trim();
         let offset = value.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
         let value = match offset.map(|offset| offset.parse::<i64>().unwrap()) {
-            Some(offset) => fields::format_http_date(at(NOW.checked_add_signed(offset).unwrap())),
+            Some(offset) => http_date::format_http_date(at(NOW.checked_add_signed(offset).unwrap())),
             None => HeaderValue::from_str(value).unwrap(),
         };
         map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value);

@@ -212,6 +212,8 @@ const UNCHANGED: [HeaderName; 3] = [
     header::CONTENT_RANGE,
 ];
 
+// Tables: one case a line.
+#[rustfmt::skip]
 #[cfg(test)]
 mod tests {
     use super::super::tests::*;
@@ -232,12 +234,7 @@ mod tests {
     #[test]
     fn both_validators_are_sent_and_the_rest_of_the_request_stays() {
         check_conditional("9111 4.3.1", &["etag: \"a\""], &[], &["if-none-match: \"a\""]);
-        check_conditional(
-            "9111 4.3.1 weak",
-            &["etag: W/\"a\""],
-            &[],
-            &["if-none-match: W/\"a\""],
-        );
+        check_conditional("9111 4.3.1 weak", &["etag: W/\"a\""], &[], &["if-none-match: W/\"a\""]);
         check_conditional("9111 4.3.1 unquoted", &["etag: a"], &[], &["if-none-match: a"]);
         check_conditional("9111 4.3.1 date", &[MODIFIED], &[], &[SINCE]);
         check_conditional(
@@ -257,12 +254,7 @@ mod tests {
         check_conditional(
             "9111 4.3.1 the client's conditions are replaced",
             &["etag: \"a\""],
-            &[
-                "if-none-match: \"b\"",
-                "if-modified-since: x",
-                "range: bytes=0-1",
-                "if-range: \"b\"",
-            ],
+            &["if-none-match: \"b\"", "if-modified-since: x", "range: bytes=0-1", "if-range: \"b\""],
             &["if-none-match: \"a\""],
         );
     }
@@ -285,54 +277,20 @@ mod tests {
             ("4.3.4 bare, no validator", &[], &[], true),
             ("4.3.4 strong", &["etag: \"a\""], &["etag: \"a\""], true),
             ("4.3.4 strong, other", &["etag: \"a\""], &["etag: \"b\""], false),
-            (
-                "4.3.4 strong, stored is weak",
-                &["etag: W/\"a\""],
-                &["etag: \"a\""],
-                false,
-            ),
-            (
-                "4.3.4 strong, stored has none",
-                &[MODIFIED],
-                &["etag: \"a\""],
-                false,
-            ),
+            ("4.3.4 strong, stored is weak", &["etag: W/\"a\""], &["etag: \"a\""], false),
+            ("4.3.4 strong, stored has none", &[MODIFIED], &["etag: \"a\""], false),
             ("4.3.4 weak", &["etag: W/\"a\""], &["etag: W/\"a\""], true),
-            (
-                "4.3.4 weak, stored is strong",
-                &["etag: \"a\""],
-                &["etag: W/\"a\""],
-                true,
-            ),
+            ("4.3.4 weak, stored is strong", &["etag: \"a\""], &["etag: W/\"a\""], true),
             ("4.3.4 weak, other", &["etag: W/\"a\""], &["etag: W/\"b\""], false),
             ("4.3.4 date", &[MODIFIED], &[MODIFIED], true),
-            (
-                "4.3.4 date beside a tag",
-                &["etag: \"a\"", MODIFIED],
-                &[MODIFIED],
-                true,
-            ),
-            (
-                "4.3.4 other date",
-                &[MODIFIED],
-                &["last-modified: Sun, 06 Nov 1994 08:00:01 GMT"],
-                false,
-            ),
-            (
-                "4.3.4 tag decides",
-                &["etag: \"a\"", MODIFIED],
-                &["etag: \"a\"", "last-modified: x"],
-                true,
-            ),
+            ("4.3.4 date beside a tag", &["etag: \"a\"", MODIFIED], &[MODIFIED], true),
+            ("4.3.4 other date", &[MODIFIED], &["last-modified: Sun, 06 Nov 1994 08:00:01 GMT"], false),
+            ("4.3.4 tag decides", &["etag: \"a\"", MODIFIED], &["etag: \"a\"", "last-modified: x"], true),
         ] {
             let mut lines = vec!["cache-control: max-age=1"];
             lines.extend(stored);
             let stored = stored_with(&HttpCachePolicy::rfc9111(), &[], 200, &lines);
-            assert_eq!(
-                identifies(&headers(not_modified), &stored),
-                expected,
-                "RFC 9111 {section}"
-            );
+            assert_eq!(identifies(&headers(not_modified), &stored), expected, "RFC 9111 {section}");
         }
     }
 
@@ -359,13 +317,7 @@ mod tests {
         check_update("9111 3.2", &["x: 1"], &["x: 2"], "x", &["2"]);
         check_update("9111 3.2 added", &[], &["x: 2"], "x", &["2"]);
         check_update("9111 3.2 omitted", &["x: 1"], &[], "x", &["1"]);
-        check_update(
-            "9111 3.2 several lines",
-            &["x: 1", "x: 2"],
-            &["x: 3", "x: 4"],
-            "x",
-            &["3", "4"],
-        );
+        check_update("9111 3.2 several lines", &["x: 1", "x: 2"], &["x: 3", "x: 4"], "x", &["3", "4"]);
         check_update("9111 3.2 fewer lines", &["x: 1", "x: 2"], &["x: 3"], "x", &["3"]);
         check_update(
             "9111 3.2 type",
@@ -381,13 +333,7 @@ mod tests {
             "content-length",
             &["5"],
         );
-        check_update(
-            "9111 3.2 length, absent",
-            &[],
-            &["content-length: 0"],
-            "content-length",
-            &[],
-        );
+        check_update("9111 3.2 length, absent", &[], &["content-length: 0"], "content-length", &[]);
         check_update(
             "9111 3.2 coding",
             &["content-encoding: br"],
@@ -395,57 +341,15 @@ mod tests {
             "content-encoding",
             &["br"],
         );
-        check_update(
-            "9111 3.2 range",
-            &[],
-            &["content-range: bytes 0-1/2"],
-            "content-range",
-            &[],
-        );
+        check_update("9111 3.2 range", &[], &["content-range: bytes 0-1/2"], "content-range", &[]);
         check_update("9110 7.6.1", &[], &["connection: x", "x: 1"], "x", &[]);
-        check_update(
-            "9110 7.6.1",
-            &[],
-            &["transfer-encoding: chunked"],
-            "transfer-encoding",
-            &[],
-        );
-        check_update(
-            "9111 3.1",
-            &[],
-            &["proxy-authenticate: x"],
-            "proxy-authenticate",
-            &[],
-        );
-        check_update(
-            "9111 5.2.2.4",
-            &["x: 1"],
-            &["cache-control: no-cache=\"x\"", "x: 2"],
-            "x",
-            &[],
-        );
+        check_update("9110 7.6.1", &[], &["transfer-encoding: chunked"], "transfer-encoding", &[]);
+        check_update("9111 3.1", &[], &["proxy-authenticate: x"], "proxy-authenticate", &[]);
+        check_update("9111 5.2.2.4", &["x: 1"], &["cache-control: no-cache=\"x\"", "x: 2"], "x", &[]);
         check_update("9111 4.2.3 the older Age goes", &["age: 7000"], &[], "age", &[]);
-        check_update(
-            "9111 4.2.3 the new Age counts",
-            &["age: 7000"],
-            &["age: 5"],
-            "age",
-            &["5"],
-        );
-        check_update(
-            "9110 6.6.1",
-            &["date: {0}"],
-            &[],
-            "date",
-            &["Sun, 06 Nov 1994 08:51:17 GMT"],
-        );
-        check_update(
-            "3.2 cookies, rfc9111()",
-            &[],
-            &["set-cookie: a=b"],
-            "set-cookie",
-            &["a=b"],
-        );
+        check_update("9111 4.2.3 the new Age counts", &["age: 7000"], &["age: 5"], "age", &["5"]);
+        check_update("9110 6.6.1", &["date: {0}"], &[], "date", &["Sun, 06 Nov 1994 08:51:17 GMT"]);
+        check_update("3.2 cookies, rfc9111()", &[], &["set-cookie: a=b"], "set-cookie", &["a=b"]);
     }
 
     #[test]
@@ -463,15 +367,21 @@ mod tests {
     #[test]
     fn freshening_starts_a_new_age_and_lifetime() {
         let stored = ["cache-control: max-age=50", "etag: \"a\"", "age: 10"];
-        let freshened = freshened(
-            &HttpCachePolicy::safe(),
-            &[],
-            &stored,
-            &["cache-control: max-age=60"],
-        );
+        let freshened = freshened(&HttpCachePolicy::safe(), &[], &stored, &["cache-control: max-age=60"]);
         let freshness = freshened.head.freshness();
         assert_eq!(freshness.age(at(NOW + 100)).as_secs(), 0, "RFC 9111 4.3.4");
         assert_eq!(freshness.remaining(at(NOW + 110)).as_secs(), 50, "RFC 9111 4.3.4");
+    }
+
+    #[test]
+    fn a_validation_removes_the_doubt() {
+        let policy = HttpCachePolicy::safe();
+        let mut stored = stored_with(&policy, &[], 200, &["cache-control: max-age=1", "etag: \"a\""]);
+        stored.mark_suspect();
+        let none = HeaderMap::new();
+        let request = RequestView::new(&http::Method::GET, &none);
+        let freshened = on_not_modified(&request, &stored, &timed_at(304, &none, NOW), &policy).unwrap();
+        assert!(stored.is_suspect() && !freshened.head.is_suspect(), "RFC 9111 4.3.4, 4.3.5");
     }
 
     #[test]
@@ -482,17 +392,9 @@ mod tests {
             (&[][..], &[][..], Keep::Replace),
             (&[], &["cache-control: private"], Keep::Evict(NotStored::Private)),
             (&[], &["cache-control: no-store"], Keep::Evict(NotStored::NoStore)),
-            (
-                &[],
-                &["vary: *"],
-                Keep::Evict(NotStored::Vary(super::super::VaryProblem::Any)),
-            ),
+            (&[], &["vary: *"], Keep::Evict(NotStored::Vary(super::super::VaryProblem::Any))),
             (&["authorization: x"], &[], Keep::Leave(NotStored::Credentials)),
-            (
-                &["cache-control: no-store"],
-                &[],
-                Keep::Leave(NotStored::RequestNoStore),
-            ),
+            (&["cache-control: no-store"], &[], Keep::Leave(NotStored::RequestNoStore)),
         ] {
             let stored = stored_with(&policy, &[], 200, &stored);
             let (request, new) = (headers(request), headers(new));
@@ -506,20 +408,9 @@ mod tests {
     #[test]
     fn a_304_may_change_which_fields_are_nominated() {
         let stored = ["cache-control: max-age=1", "etag: \"a\"", "vary: a"];
-        let freshened = freshened(
-            &HttpCachePolicy::safe(),
-            &["a: 1", "b: 2"],
-            &stored,
-            &["vary: a, b"],
-        );
-        assert!(
-            freshened.head.nominated().matches(&headers(&["a: 1", "b: 2"])),
-            "RFC 9111 4.1"
-        );
-        assert!(
-            !freshened.head.nominated().matches(&headers(&["a: 1", "b: 3"])),
-            "RFC 9111 4.1"
-        );
+        let freshened = freshened(&HttpCachePolicy::safe(), &["a: 1", "b: 2"], &stored, &["vary: a, b"]);
+        assert!(freshened.head.nominated().matches(&headers(&["a: 1", "b: 2"])), "RFC 9111 4.1");
+        assert!(!freshened.head.nominated().matches(&headers(&["a: 1", "b: 3"])), "RFC 9111 4.1");
     }
 
     #[track_caller]
@@ -544,51 +435,15 @@ mod tests {
 
     #[test]
     fn a_head_response_freshens_or_casts_doubt() {
-        check_head(
-            "4.3.5",
-            200,
-            &["etag: \"a\""],
-            &["etag: \"a\"", "x: 1"],
-            "freshened",
-        );
-        check_head(
-            "4.3.5 no validators",
-            200,
-            &["etag: \"a\""],
-            &["x: 1"],
-            "freshened",
-        );
+        check_head("4.3.5", 200, &["etag: \"a\""], &["etag: \"a\"", "x: 1"], "freshened");
+        check_head("4.3.5 no validators", 200, &["etag: \"a\""], &["x: 1"], "freshened");
         check_head("4.3.5 length", 200, &[], &["content-length: 5"], "freshened");
-        check_head(
-            "4.3.5 other tag",
-            200,
-            &["etag: \"a\""],
-            &["etag: \"b\""],
-            "contradicted",
-        );
+        check_head("4.3.5 other tag", 200, &["etag: \"a\""], &["etag: \"b\""], "contradicted");
         check_head("4.3.5 tag is new", 200, &[], &["etag: \"b\""], "contradicted");
         check_head("4.3.5 date", 200, &[MODIFIED], &[MODIFIED], "freshened");
-        check_head(
-            "4.3.5 other date",
-            200,
-            &[MODIFIED],
-            &["last-modified: x"],
-            "contradicted",
-        );
-        check_head(
-            "4.3.5 other length",
-            200,
-            &[],
-            &["content-length: 6"],
-            "contradicted",
-        );
-        check_head(
-            "4.3.5 unreadable length",
-            200,
-            &[],
-            &["content-length: x"],
-            "contradicted",
-        );
+        check_head("4.3.5 other date", 200, &[MODIFIED], &["last-modified: x"], "contradicted");
+        check_head("4.3.5 other length", 200, &[], &["content-length: 6"], "contradicted");
+        check_head("4.3.5 unreadable length", 200, &[], &["content-length: x"], "contradicted");
         check_head(
             "4.3.5 same tag, other length",
             200,
@@ -596,13 +451,7 @@ mod tests {
             &["etag: \"a\"", "content-length: 6"],
             "contradicted",
         );
-        check_head(
-            "4.3.5 not a 200",
-            404,
-            &["etag: \"a\""],
-            &["etag: \"b\""],
-            "nothing",
-        );
+        check_head("4.3.5 not a 200", 404, &["etag: \"a\""], &["etag: \"b\""], "nothing");
         check_head("4.3.5 not a 200", 500, &[], &[], "nothing");
     }
 }

@@ -5,9 +5,11 @@
 //! accepted (§5.2). What cannot be read never makes a response more reusable: a malformed number is
 //! [`Seconds::Malformed`], an unfinished quoted string makes the whole field [`unreadable`](ResponseControl::unreadable).
 
+mod members;
+
 use http::{HeaderMap, HeaderName, header};
 
-use super::fields::{delta_seconds, is_token_byte, trim};
+use self::members::{Argument, Member, Members};
 
 /// The argument of a directive that counts seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -248,120 +250,8 @@ fn has_pragma_no_cache(headers: &HeaderMap) -> bool {
         .any(|line| Members::new(line.as_bytes()).any(is_no_cache))
 }
 
-/// One member of a directive list.
-struct Member<'a> {
-    name: &'a [u8],
-    argument: Argument<'a>,
-}
-
-#[derive(PartialEq)]
-enum Argument<'a> {
-    None,
-    Token(&'a [u8]),
-    /// The text between the quotes, quoted pairs still escaped.
-    Quoted(&'a [u8]),
-    Malformed,
-    /// A quoted string that has no end.
-    Unfinished,
-}
-
-impl Argument<'_> {
-    fn seconds(&self) -> Seconds {
-        match self {
-            Self::Token(text) | Self::Quoted(text) => {
-                delta_seconds(text).map_or(Seconds::Malformed, Seconds::Valid)
-            }
-            Self::None | Self::Malformed | Self::Unfinished => Seconds::Malformed,
-        }
-    }
-
-    /// The list of field names, when there is one and each of its members is a name (§5.2.2.4).
-    fn field_names(&self) -> Option<Vec<HeaderName>> {
-        let (Self::Token(text) | Self::Quoted(text)) = self else {
-            return None;
-        };
-        let names: Option<Vec<_>> = text
-            .split(|&byte| byte == b',')
-            .map(trim)
-            .filter(|name| !name.is_empty())
-            .map(|name| HeaderName::from_bytes(name).ok())
-            .collect();
-        names.filter(|names| !names.is_empty())
-    }
-}
-
-/// The members of one field line. Commas inside quoted strings do not separate.
-struct Members<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Members<'a> {
-    fn new(line: &'a [u8]) -> Self {
-        Self { rest: line }
-    }
-}
-
-impl<'a> Iterator for Members<'a> {
-    type Item = Member<'a>;
-
-    fn next(&mut self) -> Option<Member<'a>> {
-        while !self.rest.is_empty() {
-            let (text, finished) = take_member(&mut self.rest);
-            let text = trim(text);
-            // Empty list members are to be ignored (RFC 9110 §5.6.1.2).
-            if !text.is_empty() {
-                return Some(member(text, finished));
-            }
-        }
-        None
-    }
-}
-
-/// Cuts the text up to the next separating comma off `rest`; the flag tells whether all quoted strings in it end.
-fn take_member<'a>(rest: &mut &'a [u8]) -> (&'a [u8], bool) {
-    let (mut quoted, mut escaped) = (false, false);
-    let line = *rest;
-    for (index, &byte) in line.iter().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b',' if !quoted => {
-                *rest = &line[index + 1..];
-                return (&line[..index], true);
-            }
-            _ => {}
-        }
-    }
-    *rest = &[];
-    (line, !quoted)
-}
-
-fn member(text: &[u8], finished: bool) -> Member<'_> {
-    let name_end = text
-        .iter()
-        .position(|&byte| !is_token_byte(byte))
-        .unwrap_or(text.len());
-    let (name, rest) = text.split_at(name_end);
-    let argument = match rest {
-        _ if !finished => Argument::Unfinished,
-        [] => Argument::None,
-        // White space around "=" is not in the grammar (§5.2), so `max-age =1` has no readable argument.
-        [b'=', value @ ..] => argument(value),
-        _ => Argument::Malformed,
-    };
-    Member { name, argument }
-}
-
-fn argument(value: &[u8]) -> Argument<'_> {
-    match value {
-        [b'"', inner @ .., b'"'] if !inner.contains(&b'"') => Argument::Quoted(inner),
-        [] => Argument::Malformed,
-        token if token.iter().all(|&byte| is_token_byte(byte)) => Argument::Token(token),
-        _ => Argument::Malformed,
-    }
-}
-
+// Tables: one case a line.
+#[rustfmt::skip]
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
@@ -400,11 +290,7 @@ mod tests {
             ("1.2.2 leading zeros", &["max-age=003600"], Valid(3600)),
             ("1.2.2 saturation", &["max-age=2147483648"], Valid(2_147_483_648)),
             ("1.2.2 saturation", &["max-age=2147483649"], Valid(2_147_483_648)),
-            (
-                "1.2.2 saturation",
-                &["max-age=99999999999999999999999999"],
-                Valid(2_147_483_648),
-            ),
+            ("1.2.2 saturation", &["max-age=99999999999999999999999999"], Valid(2_147_483_648)),
             ("5.2 quoted form", &["max-age=\"3600\""], Valid(3600)),
             ("5.2 single quotes", &["max-age='3600'"], Malformed),
             ("4.2.1 negative", &["max-age=-3600"], Malformed),
@@ -423,51 +309,19 @@ mod tests {
             ("5.2 missing comma", &["max-age=3600 public"], Malformed),
             ("5.2 quote left open", &["max-age=\"3600"], Malformed),
             ("5.6.1.2 empty members", &[",, max-age=3600 ,"], Valid(3600)),
-            (
-                "5.3 of 9110: several lines",
-                &["public", "max-age=3600"],
-                Valid(3600),
-            ),
+            ("5.3 of 9110: several lines", &["public", "max-age=3600"], Valid(3600)),
             ("4.2.1 duplicates", &["max-age=3600, max-age=1"], Valid(1)),
             ("4.2.1 duplicates", &["max-age=1, max-age=3600"], Valid(1)),
-            (
-                "4.2.1 duplicates in lines",
-                &["max-age=1", "max-age=3600"],
-                Valid(1),
-            ),
-            (
-                "4.2.1 duplicates, one malformed",
-                &["max-age=3600, max-age=x"],
-                Malformed,
-            ),
-            (
-                "4.2.1 duplicates, one malformed",
-                &["max-age=x, max-age=3600"],
-                Malformed,
-            ),
+            ("4.2.1 duplicates in lines", &["max-age=1", "max-age=3600"], Valid(1)),
+            ("4.2.1 duplicates, one malformed", &["max-age=3600, max-age=x"], Malformed),
+            ("4.2.1 duplicates, one malformed", &["max-age=x, max-age=3600"], Malformed),
             ("5.2.3 in a quoted string", &["ext=\"max-age=3600\""], Absent),
             ("5.2.3 in a quoted list", &["ext=\"a, max-age=3600, b\""], Absent),
-            (
-                "5.2.3 after a quoted string",
-                &["ext=\"max-age=1, x\", max-age=3600"],
-                Valid(3600),
-            ),
-            (
-                "5.2.3 before a quoted string",
-                &["max-age=3600, ext=\"max-age=1\""],
-                Valid(3600),
-            ),
-            (
-                "5.2.3 escaped quote",
-                &["ext=\"a\\\", max-age=1\", max-age=3600"],
-                Valid(3600),
-            ),
+            ("5.2.3 after a quoted string", &["ext=\"max-age=1, x\", max-age=3600"], Valid(3600)),
+            ("5.2.3 before a quoted string", &["max-age=3600, ext=\"max-age=1\""], Valid(3600)),
+            ("5.2.3 escaped quote", &["ext=\"a\\\", max-age=1\", max-age=3600"], Valid(3600)),
             ("5.2.3 unknown directive", &["foobar, max-age=3600"], Valid(3600)),
-            (
-                "5.2.3 unknown with argument",
-                &["max-age=3600, foobar=1"],
-                Valid(3600),
-            ),
+            ("5.2.3 unknown with argument", &["max-age=3600, foobar=1"], Valid(3600)),
             ("5.2 no underscore", &["max_age=3600"], Absent),
             ("5.2 longer name", &["max-age-x=3600"], Absent),
             ("5.2 prefix of the name", &["x-max-age=3600"], Absent),
@@ -490,44 +344,19 @@ mod tests {
         check("5.2.2.5 inside quotes", "x=\"no-store\"", |c| c.no_store, false);
         check("5.2.2.4", "no-cache", |c| c.no_cache, true);
         check("5.2.2.4 qualified", "no-cache=\"a\"", |c| c.no_cache, false);
-        check(
-            "5.2.2.4 qualified by a token",
-            "no-cache=a",
-            |c| c.no_cache,
-            false,
-        );
+        check("5.2.2.4 qualified by a token", "no-cache=a", |c| c.no_cache, false);
         check("5.2.2.4 empty list", "no-cache=\"\"", |c| c.no_cache, true);
         check("5.2.2.4 list of commas", "no-cache=\" , \"", |c| c.no_cache, true);
-        check(
-            "5.2.2.4 unreadable list",
-            "no-cache=\"a b\"",
-            |c| c.no_cache,
-            true,
-        );
-        check(
-            "5.2.2.4 both forms",
-            "no-cache=\"a\", no-cache",
-            |c| c.no_cache,
-            true,
-        );
+        check("5.2.2.4 unreadable list", "no-cache=\"a b\"", |c| c.no_cache, true);
+        check("5.2.2.4 both forms", "no-cache=\"a\", no-cache", |c| c.no_cache, true);
         check("5.2.2.7", "private", |c| c.private, true);
         check("5.2.2.7 qualified", "private=\"a\"", |c| c.private, false);
-        check(
-            "5.2.2.7 both forms",
-            "private, private=\"a\"",
-            |c| c.private,
-            true,
-        );
+        check("5.2.2.7 both forms", "private, private=\"a\"", |c| c.private, true);
         check("5.2.2.7 unreadable list", "private=\"(\"", |c| c.private, true);
         check("5.2.2.2", "must-revalidate", |c| c.must_revalidate, true);
         check("5.2.2.8", "proxy-revalidate", |c| c.proxy_revalidate, true);
         check("5.2.2.3", "must-understand", |c| c.must_understand, true);
-        check(
-            "5.2.2.3 with an argument",
-            "must-understand=0",
-            |c| c.must_understand,
-            false,
-        );
+        check("5.2.2.3 with an argument", "must-understand=0", |c| c.must_understand, false);
         check("5.2.2.9", "public", |c| c.public, true);
         check("5.2.2.9 with an argument", "public=false", |c| c.public, false);
         check("unfinished quote", "x=\"y, no-store", |c| c.unreadable, true);
@@ -561,11 +390,7 @@ mod tests {
             ("max-age=1, no-cache", true),
             ("max-age=1, no-cache=\"a\"", false),
         ] {
-            assert_eq!(
-                response(&[line]).forbids_stale(),
-                expected,
-                "RFC 9111 4.2.4: {line}"
-            );
+            assert_eq!(response(&[line]).forbids_stale(), expected, "RFC 9111 4.2.4: {line}");
         }
     }
 
@@ -579,11 +404,7 @@ mod tests {
             ("s-maxage=x", false),
             ("proxy-revalidate", false),
         ] {
-            assert_eq!(
-                response(&[line]).permits_shared_credentials(),
-                expected,
-                "RFC 9111 3.5: {line}"
-            );
+            assert_eq!(response(&[line]).permits_shared_credentials(), expected, "RFC 9111 3.5: {line}");
         }
     }
 
@@ -605,102 +426,26 @@ mod tests {
         let none = RequestControl::default();
         check("5.2.1", &[], none);
         check("5.2.3 unknown", &["foo, bar=1"], none);
-        check(
-            "5.2.1.1",
-            &["max-age=5"],
-            RequestControl {
-                max_age: Some(5),
-                ..none
-            },
-        );
-        check(
-            "5.2.1.1 twice",
-            &["max-age=5, max-age=3"],
-            RequestControl {
-                max_age: Some(3),
-                ..none
-            },
-        );
-        check(
-            "5.2.1.1 malformed",
-            &["max-age=x"],
-            RequestControl {
-                max_age: Some(0),
-                ..none
-            },
-        );
-        check(
-            "5.2.1.2",
-            &["max-stale"],
-            RequestControl {
-                max_stale: Some(MaxStale::Any),
-                ..none
-            },
-        );
-        check(
-            "5.2.1.2",
-            &["max-stale=9"],
-            RequestControl {
-                max_stale: Some(MaxStale::Seconds(9)),
-                ..none
-            },
-        );
+        check("5.2.1.1", &["max-age=5"], RequestControl { max_age: Some(5), ..none });
+        check("5.2.1.1 twice", &["max-age=5, max-age=3"], RequestControl { max_age: Some(3), ..none });
+        check("5.2.1.1 malformed", &["max-age=x"], RequestControl { max_age: Some(0), ..none });
+        check("5.2.1.2", &["max-stale"], RequestControl { max_stale: Some(MaxStale::Any), ..none });
+        check("5.2.1.2", &["max-stale=9"], RequestControl { max_stale: Some(MaxStale::Seconds(9)), ..none });
         check("5.2.1.2 malformed", &["max-stale=x"], none);
         check(
             "5.2.1.2 twice",
             &["max-stale=9, max-stale"],
-            RequestControl {
-                max_stale: Some(MaxStale::Seconds(9)),
-                ..none
-            },
+            RequestControl { max_stale: Some(MaxStale::Seconds(9)), ..none },
         );
-        check(
-            "5.2.1.3",
-            &["min-fresh=7"],
-            RequestControl {
-                min_fresh: Some(7),
-                ..none
-            },
-        );
-        check(
-            "5.2.1.3 malformed",
-            &["min-fresh"],
-            RequestControl {
-                min_fresh: Some(u32::MAX),
-                ..none
-            },
-        );
-        check(
-            "5.2.1.4",
-            &["NO-CACHE"],
-            RequestControl {
-                no_cache: true,
-                ..none
-            },
-        );
-        check(
-            "5.2.1.5",
-            &["no-store"],
-            RequestControl {
-                no_store: true,
-                ..none
-            },
-        );
-        check(
-            "5.2.1.7",
-            &["only-if-cached"],
-            RequestControl {
-                only_if_cached: true,
-                ..none
-            },
-        );
+        check("5.2.1.3", &["min-fresh=7"], RequestControl { min_fresh: Some(7), ..none });
+        check("5.2.1.3 malformed", &["min-fresh"], RequestControl { min_fresh: Some(u32::MAX), ..none });
+        check("5.2.1.4", &["NO-CACHE"], RequestControl { no_cache: true, ..none });
+        check("5.2.1.5", &["no-store"], RequestControl { no_store: true, ..none });
+        check("5.2.1.7", &["only-if-cached"], RequestControl { only_if_cached: true, ..none });
         check(
             "5861 4",
             &["stale-if-error=60", "stale-if-error=5"],
-            RequestControl {
-                stale_if_error: Some(5),
-                ..none
-            },
+            RequestControl { stale_if_error: Some(5), ..none },
         );
     }
 

@@ -1,11 +1,16 @@
 //! Which stored response fits a request: `Vary` and the nominated fields (RFC 9111 §4.1).
 
+mod normal;
+
 use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, header};
 
-use super::fields::{is_token_byte, trim};
-use super::stored_head::StoredHead;
+use self::normal::normal_form;
+use crate::policy::fields::trim;
+use crate::policy::range::part_answers;
+use crate::policy::request::RequestView;
+use crate::policy::stored_head::StoredHead;
 
 /// The request fields that `Vary` nominates, with the values of the request that led to a stored response.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -137,20 +142,23 @@ pub enum Selection<'a> {
     Nothing,
 }
 
-/// Selects among the responses stored for one primary key (§4.1): those whose nominated fields match, preferably with a
-/// `Vary` field ("some resources mistakenly omit the Vary header field from their default response"), then the most
-/// recent by `Date` (§4).
-pub fn select<'a>(stored: impl IntoIterator<Item = &'a StoredHead>, request: &HeaderMap) -> Selection<'a> {
+/// Selects among the responses stored for one primary key (§4.1): those whose nominated fields match; among them a part
+/// only when it covers what is asked for, preferably one with a `Vary` field ("some resources mistakenly omit the Vary
+/// header field from their default response"), then the most recent by `Date` (§4).
+pub fn select<'a>(
+    stored: impl IntoIterator<Item = &'a StoredHead>,
+    request: &RequestView<'_>,
+) -> Selection<'a> {
     let mut selection = Selection::Nothing;
     for candidate in stored {
-        if !candidate.nominated().matches(request) {
+        if !candidate.nominated().matches(request.headers) {
             if let Selection::Nothing = selection {
                 selection = Selection::NoVariant;
             }
             continue;
         }
         match selection {
-            Selection::Found(best) if rank(best) >= rank(candidate) => {}
+            Selection::Found(best) if rank(best, request) >= rank(candidate, request) => {}
             _ => selection = Selection::Found(candidate),
         }
     }
@@ -167,12 +175,11 @@ pub fn secondary_key<'n>(names: impl IntoIterator<Item = &'n HeaderName>, reques
     key
 }
 
-fn rank(stored: &StoredHead) -> (bool, SystemTime, bool) {
-    (
-        !stored.nominated().is_empty(),
-        stored.date(),
-        stored.part().is_none(),
-    )
+fn rank(stored: &StoredHead, request: &RequestView<'_>) -> (bool, bool, SystemTime) {
+    let suffices = stored
+        .part()
+        .is_none_or(|part| part_answers(request, stored, part));
+    (suffices, !stored.nominated().is_empty(), stored.date())
 }
 
 impl NominatedField {
@@ -257,136 +264,20 @@ fn normal_unless_same(name: &HeaderName, value: &[u8]) -> Option<Box<[u8]>> {
     (normal != value).then(|| normal.into_boxed_slice())
 }
 
-/// "Normalizing [...] in a way that is known to have identical semantics" (§4.1).
-fn normal_form(name: &HeaderName, value: &[u8]) -> Vec<u8> {
-    if WEIGHTED_LISTS.contains(name)
-        && let Some(normal) = normal_weighted_list(value)
-    {
-        return normal;
-    }
-    if TEXT_FIELDS.contains(name) {
-        value.to_vec()
-    } else {
-        without_space_at_commas(value)
-    }
-}
-
-/// A list of names with weights (RFC 9110 §12.4.2, §12.5.2–4): neither case nor order nor spelling of the weight matters.
-fn normal_weighted_list(value: &[u8]) -> Option<Vec<u8>> {
-    let mut members = Vec::new();
-    for member in value
-        .split(|&byte| byte == b',')
-        .map(trim)
-        .filter(|member| !member.is_empty())
-    {
-        members.push(weighted_member(member)?);
-    }
-    members.sort_unstable();
-    members.dedup();
-    let texts: Vec<_> = members
-        .into_iter()
-        .map(|(demerit, mut name)| {
-            if demerit > 0 {
-                name.extend_from_slice(format!(";q={}", 1_000 - demerit).as_bytes());
-            }
-            name
-        })
-        .collect();
-    Some(texts.join(&b',' as &u8))
-}
-
-/// A member as (1,000 minus its weight in thousandths, lower-case name).
-fn weighted_member(member: &[u8]) -> Option<(u16, Vec<u8>)> {
-    let mut parts = member.split(|&byte| byte == b';').map(trim);
-    let name = parts.next()?;
-    if name.is_empty() || !name.iter().all(|&byte| is_token_byte(byte)) {
-        return None;
-    }
-    let weight = match (parts.next(), parts.next()) {
-        (None, _) => 1_000,
-        (Some([b'q' | b'Q', b'=', weight @ ..]), None) => thousandths(weight)?,
-        _ => return None,
-    };
-    Some((1_000 - weight, name.to_ascii_lowercase()))
-}
-
-/// A qvalue (RFC 9110 §12.4.2) in thousandths.
-fn thousandths(weight: &[u8]) -> Option<u16> {
-    let (whole, fraction) = match weight {
-        [whole] | [whole, b'.'] => (*whole, &b""[..]),
-        [whole, b'.', fraction @ ..] if fraction.len() <= 3 => (*whole, fraction),
-        _ => return None,
-    };
-    if !fraction.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let fraction = (0..3).fold(0, |sum, index| {
-        sum * 10 + u16::from(fraction.get(index).map_or(0, |d| d - b'0'))
-    });
-    match whole {
-        b'0' => Some(fraction),
-        b'1' if fraction == 0 => Some(1_000),
-        _ => None,
-    }
-}
-
-/// Removes white space around commas that are not inside a quoted string.
-fn without_space_at_commas(value: &[u8]) -> Vec<u8> {
-    let mut normal: Vec<u8> = Vec::with_capacity(value.len());
-    let (mut quoted, mut escaped, mut after_comma) = (false, false, false);
-    for &byte in value {
-        let is_space = matches!(byte, b' ' | b'\t');
-        if after_comma && is_space {
-            continue;
-        }
-        after_comma = false;
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b',' if !quoted => {
-                while normal.last().is_some_and(|last| matches!(last, b' ' | b'\t')) {
-                    normal.pop();
-                }
-                after_comma = true;
-            }
-            _ => {}
-        }
-        normal.push(byte);
-    }
-    normal
-}
-
-/// Lists whose members have a weight and whose order means nothing.
-const WEIGHTED_LISTS: [HeaderName; 3] = [
-    header::ACCEPT_LANGUAGE,
-    header::ACCEPT_ENCODING,
-    header::ACCEPT_CHARSET,
-];
-
-/// Fields in which a comma is just a character, so that white space beside it is part of the value.
-const TEXT_FIELDS: [HeaderName; 9] = [
-    header::AUTHORIZATION,
-    header::COOKIE,
-    header::DATE,
-    header::FROM,
-    header::HOST,
-    header::IF_MODIFIED_SINCE,
-    header::ORIGIN,
-    header::REFERER,
-    header::USER_AGENT,
-];
-
 /// More nominated fields than this select nothing twice.
 const NAMES_LIMIT: usize = 32;
 const NAME_LIMIT: usize = 128;
 const VALUE_LIMIT: usize = 8 * 1024;
 
+// Tables: one case a line.
+#[rustfmt::skip]
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
     use proptest::prelude::*;
 
+    use crate::policy::HttpCachePolicy;
+    use crate::policy::tests::{headers as shared_headers, stored_with};
     use super::*;
 
     fn headers(lines: &[(&str, &str)]) -> HeaderMap {
@@ -404,17 +295,9 @@ mod tests {
     fn check(section: &str, vary: &str, stored: Lines, presented: Lines, expected: bool) {
         let nominated = Nominated::of(&headers(&[("vary", vary)]), &headers(stored), &[]).unwrap();
         let presented = headers(presented);
-        assert_eq!(
-            nominated.matches(&presented),
-            expected,
-            "{section}: {vary}: {stored:?} {presented:?}"
-        );
+        assert_eq!(nominated.matches(&presented), expected, "{section}: {vary}: {stored:?} {presented:?}");
         let keys = [&headers(stored), &presented].map(|request| secondary_key(nominated.names(), request));
-        assert_eq!(
-            keys[0] == keys[1],
-            expected,
-            "{section}: the collapse key disagrees"
-        );
+        assert_eq!(keys[0] == keys[1], expected, "{section}: the collapse key disagrees");
     }
 
     #[test]
@@ -442,13 +325,7 @@ mod tests {
             &[("foo", "1"), ("bar", "3")],
             false,
         );
-        check(
-            "4.1 others do not",
-            "foo",
-            &[("foo", "1"), ("x", "1")],
-            &[("foo", "1"), ("x", "2")],
-            true,
-        );
+        check("4.1 others do not", "foo", &[("foo", "1"), ("x", "1")], &[("foo", "1"), ("x", "2")], true);
         check(
             "4.1 order of fields",
             "bar, foo",
@@ -456,32 +333,14 @@ mod tests {
             &[("bar", "2"), ("foo", "1")],
             true,
         );
-        check(
-            "4.1 empty members",
-            ", foo,, ",
-            &[("foo", "1")],
-            &[("foo", "1")],
-            true,
-        );
+        check("4.1 empty members", ", foo,, ", &[("foo", "1")], &[("foo", "1")], true);
         check("4.1 no vary", "", &[("foo", "1")], &[("foo", "2")], true);
     }
 
     #[test]
     fn white_space_and_lines_are_normalised() {
-        check(
-            "4.1 combined lines",
-            "foo",
-            &[("foo", "1, 2")],
-            &[("foo", "1"), ("foo", "2")],
-            true,
-        );
-        check(
-            "4.1 combined lines",
-            "foo",
-            &[("foo", "1"), ("foo", "2")],
-            &[("foo", "1,2")],
-            true,
-        );
+        check("4.1 combined lines", "foo", &[("foo", "1, 2")], &[("foo", "1"), ("foo", "2")], true);
+        check("4.1 combined lines", "foo", &[("foo", "1"), ("foo", "2")], &[("foo", "1,2")], true);
         check(
             "4.1 order of lines",
             "foo",
@@ -489,55 +348,14 @@ mod tests {
             &[("foo", "2"), ("foo", "1")],
             false,
         );
-        check(
-            "4.1 space at commas",
-            "foo",
-            &[("foo", "1,2")],
-            &[("foo", "1 ,\t2")],
-            true,
-        );
-        check(
-            "4.1 space at the ends",
-            "foo",
-            &[("foo", "1")],
-            &[("foo", "  1 ")],
-            true,
-        );
-        check(
-            "4.1 space inside",
-            "foo",
-            &[("foo", "a b")],
-            &[("foo", "a  b")],
-            false,
-        );
-        check(
-            "4.1 space in quotes",
-            "foo",
-            &[("foo", "\"a,b\"")],
-            &[("foo", "\"a, b\"")],
-            false,
-        );
-        check(
-            "4.1 escaped quote",
-            "foo",
-            &[("foo", r#""a\",b""#)],
-            &[("foo", r#""a\", b""#)],
-            false,
-        );
-        check(
-            "4.1 text fields",
-            "user-agent",
-            &[("user-agent", "a,b")],
-            &[("user-agent", "a, b")],
-            false,
-        );
-        check(
-            "4.1 text fields",
-            "cookie",
-            &[("cookie", "a=b,c")],
-            &[("cookie", "a=b, c")],
-            false,
-        );
+        check("4.1 space at commas", "foo", &[("foo", "1,2")], &[("foo", "1 ,\t2")], true);
+        check("4.1 space at the ends", "foo", &[("foo", "1")], &[("foo", "  1 ")], true);
+        check("4.1 space inside", "foo", &[("foo", "a b")], &[("foo", "a  b")], false);
+        check("4.1 space in quotes", "foo", &[("foo", "\"a,b\"")], &[("foo", "\"a, b\"")], false);
+        check("4.1 escaped quote", "foo", &[("foo", r#""a\",b""#)], &[("foo", r#""a\", b""#)], false);
+        check("4.1 after an escape", "foo", &[("foo", r#""a\b","c""#)], &[("foo", r#""a\b" , "c""#)], true);
+        check("4.1 text fields", "user-agent", &[("user-agent", "a,b")], &[("user-agent", "a, b")], false);
+        check("4.1 text fields", "cookie", &[("cookie", "a=b,c")], &[("cookie", "a=b, c")], false);
     }
 
     #[test]
@@ -549,88 +367,24 @@ mod tests {
         language("12.5.4 order", &[(NAME, "en, de")], &[(NAME, "de, en")], true);
         language("12.5.4 case", &[(NAME, "en-GB")], &[(NAME, "EN-gb")], true);
         language("12.5.4 space", &[(NAME, "en,de")], &[(NAME, "en ,  de")], true);
-        language(
-            "12.5.4 space at weights",
-            &[(NAME, "en;q=0.5")],
-            &[(NAME, "en ; q=0.5")],
-            true,
-        );
-        language(
-            "12.4.2 weight",
-            &[(NAME, "en;q=0.5")],
-            &[(NAME, "en;Q=0.50")],
-            true,
-        );
-        language(
-            "12.4.2 weight of one",
-            &[(NAME, "en")],
-            &[(NAME, "en;q=1.000")],
-            true,
-        );
-        language(
-            "12.4.2 other weight",
-            &[(NAME, "en;q=0.5")],
-            &[(NAME, "en;q=0.6")],
-            false,
-        );
-        language(
-            "12.4.2 weight of zero",
-            &[(NAME, "en;q=0")],
-            &[(NAME, "en")],
-            false,
-        );
-        language(
-            "12.4.2 swapped weights",
-            &[(NAME, "en;q=0.5, de")],
-            &[(NAME, "de;q=0.5, en")],
-            false,
-        );
-        language(
-            "12.5.4 order with weights",
-            &[(NAME, "de;q=0.5, en")],
-            &[(NAME, "en;q=1, de;q=0.5")],
-            true,
-        );
-        language(
-            "12.5.4 lines",
-            &[(NAME, "en, de")],
-            &[(NAME, "de"), (NAME, "en")],
-            true,
-        );
-        language(
-            "12.5.4 other language",
-            &[(NAME, "en, de")],
-            &[(NAME, "en, fr")],
-            false,
-        );
+        language("12.5.4 space at weights", &[(NAME, "en;q=0.5")], &[(NAME, "en ; q=0.5")], true);
+        language("12.4.2 weight", &[(NAME, "en;q=0.5")], &[(NAME, "en;Q=0.50")], true);
+        language("12.4.2 weight of one", &[(NAME, "en")], &[(NAME, "en;q=1.000")], true);
+        language("12.4.2 other weight", &[(NAME, "en;q=0.5")], &[(NAME, "en;q=0.6")], false);
+        language("12.4.2 weight of zero", &[(NAME, "en;q=0")], &[(NAME, "en")], false);
+        language("12.4.2 swapped weights", &[(NAME, "en;q=0.5, de")], &[(NAME, "de;q=0.5, en")], false);
+        language("12.5.4 order with weights", &[(NAME, "de;q=0.5, en")], &[(NAME, "en;q=1, de;q=0.5")], true);
+        language("12.5.4 lines", &[(NAME, "en, de")], &[(NAME, "de"), (NAME, "en")], true);
+        language("12.5.4 other language", &[(NAME, "en, de")], &[(NAME, "en, fr")], false);
         language("12.5.4 subset", &[(NAME, "en, de")], &[(NAME, "en")], false);
         language("12.5.4 absent is not empty", &[], &[(NAME, "")], false);
-        language(
-            "12.4.2 weight above one",
-            &[(NAME, "a;q=2, b")],
-            &[(NAME, "b, a;q=2")],
-            false,
-        );
-        language(
-            "12.4.2 too many digits",
-            &[(NAME, "a;q=0.1234, b")],
-            &[(NAME, "b, a;q=0.1234")],
-            false,
-        );
-        language(
-            "12.5.4 unknown parameter",
-            &[(NAME, "a;x=1, b")],
-            &[(NAME, "b, a;x=1")],
-            false,
-        );
+        language("12.4.2 weight above one", &[(NAME, "a;q=2, b")], &[(NAME, "b, a;q=2")], false);
+        language("12.4.2 too many digits", &[(NAME, "a;q=0.1234, b")], &[(NAME, "b, a;q=0.1234")], false);
+        language("12.5.4 not a name", &[(NAME, "e(, b")], &[(NAME, "b, e(")], false);
+        language("12.5.4 no name", &[(NAME, ";q=1, b")], &[(NAME, "b, ;q=1")], false);
+        language("12.5.4 unknown parameter", &[(NAME, "a;x=1, b")], &[(NAME, "b, a;x=1")], false);
         const CODING: &str = "accept-encoding";
-        check(
-            "12.5.3",
-            CODING,
-            &[(CODING, "gzip, br")],
-            &[(CODING, "br,GZIP;q=1")],
-            true,
-        );
+        check("12.5.3", CODING, &[(CODING, "gzip, br")], &[(CODING, "br,GZIP;q=1")], true);
         check(
             "12.5.1 Accept keeps its order",
             "accept",
@@ -641,12 +395,16 @@ mod tests {
     }
 
     #[test]
+    fn a_normal_form_is_short() {
+        let normal = |value: &str| normal_form(&header::ACCEPT_LANGUAGE, value.as_bytes());
+        assert_eq!(normal("DE;q=0.50 , en;q=1, fr;q=0.125, de;q=0.5"), b"en,de;q=500,fr;q=125");
+    }
+
+    #[test]
     fn some_vary_fields_match_nothing() {
+        assert!(Nominated::of(&headers(&[("vary", &"x".repeat(128))]), &HeaderMap::new(), &[]).is_ok());
         let long = "x".repeat(200);
-        let many = (0..40)
-            .map(|index| format!("x{index}"))
-            .collect::<Vec<_>>()
-            .join(",");
+        let many = (0..40).map(|index| format!("x{index}")).collect::<Vec<_>>().join(",");
         let huge = "y, ".repeat(30_000);
         for (lines, problem) in [
             (&["*"][..], VaryProblem::Any),
@@ -662,18 +420,13 @@ mod tests {
             (&[&huge], VaryProblem::TooLarge),
         ] {
             let response = headers(&lines.iter().map(|line| ("vary", *line)).collect::<Vec<_>>());
-            assert_eq!(
-                Nominated::of(&response, &HeaderMap::new(), &[]),
-                Err(problem),
-                "{lines:.40?}"
-            );
+            assert_eq!(Nominated::of(&response, &HeaderMap::new(), &[]), Err(problem), "{lines:.40?}");
         }
+        let request = headers(&[("foo", &"v".repeat(8 * 1024))]);
+        assert!(Nominated::of(&headers(&[("vary", "foo")]), &request, &[]).is_ok());
         let request = headers(&[("foo", &"v".repeat(64 * 1024))]);
         let response = headers(&[("vary", "foo")]);
-        assert_eq!(
-            Nominated::of(&response, &request, &[]),
-            Err(VaryProblem::TooLarge)
-        );
+        assert_eq!(Nominated::of(&response, &request, &[]), Err(VaryProblem::TooLarge));
     }
 
     #[test]
@@ -690,10 +443,48 @@ mod tests {
         let request = headers(&[("foo", "b , a"), ("accept-language", "de,en;q=0.5")]);
         let nominated =
             Nominated::of(&headers(&[("vary", "foo, accept-language, x")]), &request, &[]).unwrap();
-        let pairs = nominated
-            .pairs()
-            .map(|(name, value)| (name.clone(), value.map(<[u8]>::to_vec)));
+        let pairs = nominated.pairs().map(|(name, value)| (name.clone(), value.map(<[u8]>::to_vec)));
         assert_eq!(Nominated::from_pairs(pairs).unwrap(), nominated);
+    }
+
+    /// Stores responses with these lines and says which of them a request with these lines gets.
+    #[track_caller]
+    fn check_selected(section: &str, stored: &[&[&str]], request: &[&str], expected: Option<usize>) {
+        let policy = HttpCachePolicy::rfc9111();
+        let heads: Vec<_> = stored
+            .iter()
+            .map(|lines| {
+                let status = if lines.iter().any(|line| line.starts_with("content-range")) { 206 } else { 200 };
+                let mut all = vec!["cache-control: max-age=60", "etag: \"a\""];
+                all.extend(*lines);
+                // The values nominated at the time stand in the response's own "x-was" line.
+                let was: Vec<_> = lines.iter().filter_map(|line| line.strip_prefix("x-was: ")).collect();
+                stored_with(&policy, &was, status, &all)
+            })
+            .collect();
+        let fields = shared_headers(request);
+        let found = match select(&heads, &RequestView::new(&http::Method::GET, &fields)) {
+            Selection::Found(found) => heads.iter().position(|head| std::ptr::eq(head, found)),
+            Selection::NoVariant | Selection::Nothing => None,
+        };
+        assert_eq!(found, expected, "RFC 9111 {section}: {request:?}");
+    }
+
+    #[test]
+    fn the_most_recent_matching_response_is_selected() {
+        const VARIES: &[&str] = &["vary: foo", "x-was: foo: 1", "date: {-9}"];
+        check_selected("4.1 nothing", &[], &[], None);
+        check_selected("4.1 one", &[&["date: {0}"]], &[], Some(0));
+        check_selected("4.1 no match", &[VARIES], &["foo: 2"], None);
+        check_selected("4.1 match", &[&["vary: foo", "x-was: foo: 2"], VARIES], &["foo: 1"], Some(1));
+        check_selected("4 most recent", &[&["date: {-9}"], &["date: {-1}"], &["date: {-5}"]], &[], Some(1));
+        check_selected("4.1 with Vary first", &[&["date: {0}"], VARIES], &["foo: 1"], Some(1));
+        check_selected("4.1 without Vary at last", &[&["date: {0}"], VARIES], &["foo: 2"], Some(0));
+        const PART: &[&str] = &["content-range: bytes 0-4/10", "date: {0}"];
+        check_selected("3.3 a part does not hide the whole", &[&["date: {-9}"], PART], &[], Some(0));
+        check_selected("3.3 a part that covers the range", &[&["date: {-9}"], PART], &["range: bytes=0-1"], Some(1));
+        check_selected("3.3 a part that does not", &[&["date: {-9}"], PART], &["range: bytes=0-9"], Some(0));
+        check_selected("3.3 only a part", &[PART], &[], Some(0));
     }
 
     proptest! {
