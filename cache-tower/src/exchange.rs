@@ -30,7 +30,7 @@ use crate::outcome::{CacheOutcome, OutcomeKind};
 use crate::policy::status::ForwardCause;
 use crate::policy::{
     Decision, ForwardReason, HttpCachePolicy, RequestView, Selection, Serve, decide, invalidation, key_uri,
-    precondition, serve_on_failure, validation,
+    parts, precondition, serve_on_failure, validation,
 };
 use crate::receive;
 use crate::store::{Found, Store};
@@ -67,6 +67,8 @@ pub(crate) struct Inquiry {
     pub(crate) detail: Option<&'static str>,
     /// The stored response that is being validated.
     pub(crate) stored: Option<Loaded<StoredResponse>>,
+    /// The stored part that is being completed.
+    pub(crate) part: Option<Loaded<StoredResponse>>,
     /// What else is stored for the target, for HEAD.
     pub(crate) found: Found,
     /// The client's conditions were not forwarded: the cache evaluates them.
@@ -218,6 +220,7 @@ where
     let now = cache.wall();
     let view = RequestView::new(request.method(), request.headers());
     let (selection, chosen) = found.select(&view, &cache.store.config);
+    let mut part = None;
     let (cause, detail, stored) = match cache.decide(&view, selection, now) {
         Decision::Serve(serve) => {
             // The policy serves only what was found.
@@ -236,7 +239,12 @@ where
             return Ok(cache.finish(answer::gateway_timeout(), CacheOutcome::gateway_timeout(), None));
         }
         Decision::Revalidate(reason) => (reason.into(), Some(reason.as_str()), chosen.cloned()),
-        Decision::Forward(reason) => (reason.into(), detail_of(reason), None),
+        Decision::Forward(reason) => {
+            if reason == ForwardReason::Part && !request.headers().contains_key(header::RANGE) {
+                part = chosen.cloned();
+            }
+            (reason.into(), detail_of(reason), None)
+        }
     };
     let inquiry = Inquiry {
         target,
@@ -246,6 +254,7 @@ where
         cause,
         detail,
         stored,
+        part,
         found,
         owns_conditions: false,
     };
@@ -286,6 +295,7 @@ fn revalidate<S, Q, B>(
         cause: ForwardCause::Stale,
         detail: None,
         stored: Some(stored),
+        part: None,
         found,
         owns_conditions: true,
     };
@@ -409,10 +419,18 @@ fn prepared<Q>(cache: &HttpCache, mut request: Request<Q>, inquiry: &Inquiry) ->
         .and_then(|stored| stored.head(cache.policy()))
     {
         *request.headers_mut() = validation::conditional_request(&inquiry.fields, head);
+    } else if let Some(headers) = completing(cache, inquiry) {
+        *request.headers_mut() = headers;
     } else if inquiry.owns_conditions {
         precondition::remove_conditions(request.headers_mut());
     }
     request
+}
+
+/// The fields that ask for what is missing of a stored part.
+fn completing(cache: &HttpCache, inquiry: &Inquiry) -> Option<HeaderMap> {
+    let head = inquiry.part.as_ref()?.head(cache.policy())?;
+    parts::completing_request(&inquiry.fields, head)
 }
 
 /// The response to another request, if it answers this one as it would from the store.
@@ -504,7 +522,8 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    let again = inquiry.stored.as_ref().map(|_| repeatable(&request));
+    let is_special = inquiry.stored.is_some() || inquiry.part.is_some();
+    let again = is_special.then(|| repeatable(&request, &inquiry));
     let requested = cache.wall();
     let response = match inner.call(request).await {
         Ok(response) => response,
@@ -525,8 +544,9 @@ where
         receive::Verdict::Answer(answer) => Ok(answer),
         receive::Verdict::AskAgain(leader) => {
             inquiry.stored = None;
-            let mut request = again.unwrap_or_default();
-            precondition::remove_conditions(request.headers_mut());
+            inquiry.part = None;
+            inquiry.owns_conditions = true;
+            let request = again.unwrap_or_default();
             std::future::poll_fn(|context| inner.poll_ready(context)).await?;
             let requested = cache.wall();
             let response = inner.call(request).await?;
@@ -544,13 +564,14 @@ where
     }
 }
 
-/// The same request with a body of its own: only requests without content come here.
-fn repeatable<Q: Default>(request: &Request<Q>) -> Request<Q> {
+/// The client's request without conditions, with a body of its own: only requests without content come here.
+fn repeatable<Q: Default>(request: &Request<Q>, inquiry: &Inquiry) -> Request<Q> {
     let mut again = Request::new(Q::default());
     *again.method_mut() = request.method().clone();
     *again.uri_mut() = request.uri().clone();
     *again.version_mut() = request.version();
-    *again.headers_mut() = request.headers().clone();
+    *again.headers_mut() = inquiry.fields.clone();
+    precondition::remove_conditions(again.headers_mut());
     *again.extensions_mut() = request.extensions().clone();
     again
 }
@@ -579,6 +600,7 @@ where
         cause: ForwardCause::Method,
         detail: None,
         stored: None,
+        part: None,
         found: Found::default(),
         owns_conditions: false,
     };

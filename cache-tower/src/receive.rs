@@ -16,11 +16,13 @@ use crate::body::CacheBody;
 use crate::collapse::{Arrival, Leader};
 use crate::exchange::{HttpCache, Inquiry, arrived};
 use crate::outcome::{CacheOutcome, OutcomeKind};
+use crate::policy::parts::combine;
 use crate::policy::precondition::{ConditionalAnswer, evaluate};
 use crate::policy::uri_reference::origin;
 use crate::policy::validation::{Freshened, HeadUpdate, Keep, on_head_response, on_not_modified};
 use crate::policy::{NotStored, OriginFailure, StoredHead, Timed, groups, invalidation};
 use crate::route::CachePolicy;
+use crate::store::joined;
 use crate::stored::StoredResponse;
 use crate::tags;
 use crate::transfer::{End, Pump, Transfer};
@@ -72,6 +74,11 @@ where
             }
             return Verdict::Answer(answer);
         }
+    }
+    if let Some(part) = &inquiry.part
+        && arriving.parts.status == StatusCode::PARTIAL_CONTENT
+    {
+        return arriving.completed(part, body).await;
     }
     if inquiry.method == http::Method::HEAD {
         arriving.update_from_head().await;
@@ -143,6 +150,45 @@ impl Arriving<'_> {
         outcome.stored = kept;
         let response = StoredResponse::new(head.clone(), stored.body().clone(), TagSet::EMPTY);
         let answer = answer::from_stored(&inquiry.view(), &response, &head, now);
+        Verdict::Answer(cache.finish(answer, outcome, Some(&inquiry.target)))
+    }
+
+    /// 206 for what was missing of a stored part: together they are the whole (RFC 9111 §3.4).
+    async fn completed<B>(mut self, part: &StoredResponse, body: B) -> Verdict<B>
+    where
+        B: Body,
+        B::Error: Into<BoxError>,
+    {
+        let (cache, inquiry) = (self.cache, self.inquiry);
+        let policy = cache.policy();
+        let view = inquiry.view();
+        let combined = part.head(policy).and_then(|old| {
+            let new = StoredHead::store(&view, &inquiry.target.uri, &self.timed(), policy).ok()?;
+            combine(old, &new, policy).filter(|combined| combined.head.part().is_none())
+        });
+        let Some(combined) = combined else {
+            return Verdict::AskAgain(self.leader.take());
+        };
+        let transfer = Arc::new(Transfer::new(announced_length(&self.parts.headers)));
+        let mut pump = Pump::new(body, transfer.clone(), cache.store.config.body_limit);
+        drop(tokio::time::timeout(cache.store.config.load_timeout, pump.run()).await);
+        let (Some(missing), Ok(tags)) = (transfer.body(), self.tags_of(&combined.head, Some(part.tags())))
+        else {
+            return Verdict::AskAgain(self.leader.take());
+        };
+        let (now, body) = (cache.wall(), joined(&combined, part.body(), &missing));
+        if let Some(leader) = self.leader.take() {
+            leader.share(arrived(combined.head.clone(), body.clone()));
+        }
+        let mut outcome = CacheOutcome::forwarded(OutcomeKind::Miss, inquiry.cause, inquiry.detail);
+        outcome.forward_status = Some(self.parts.status.as_u16());
+        outcome.ttl = Some(combined.head.freshness().ttl_seconds(now));
+        let response = StoredResponse::new(combined.head.clone(), body, tags);
+        let answer = answer::from_stored(&view, &response, &combined.head, now);
+        outcome.stored = cache
+            .store
+            .insert(&inquiry.target, &inquiry.permit, response, now)
+            .await;
         Verdict::Answer(cache.finish(answer, outcome, Some(&inquiry.target)))
     }
 

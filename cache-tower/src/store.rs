@@ -7,15 +7,17 @@
 //! Responses are stored with the permit that was taken before the origin was asked, so that what was invalidated
 //! meanwhile is not stored. The index needs no such care: it only says where to look.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use bytes::{Bytes, BytesMut};
 use cache_core::key::CacheKey;
 use cache_core::{Cache, EntryOptions, Loaded, StorePermit};
 use http::{HeaderMap, HeaderName};
 
 use crate::config::CacheConfig;
 use crate::key::{Keys, Target};
-use crate::policy::{RequestView, Selection, StoredHead, select, vary};
+use crate::policy::parts::Combined;
+use crate::policy::{RequestView, Selection, StoredHead, parts, select, vary};
 use crate::stored::{StoredResponse, VariantIndex};
 
 /// The responses of one layer in a [`Cache`].
@@ -104,6 +106,10 @@ impl Store {
         response: StoredResponse,
         now: SystemTime,
     ) -> bool {
+        let response = match self.with_parts(target, response, now).await {
+            Some(response) => response,
+            None => return false,
+        };
         let Some(head) = response.head(&self.config.policy) else {
             return false;
         };
@@ -117,6 +123,37 @@ impl Store {
             self.note_variant(target, &names, &key, ttl).await;
             stored(permit.store(&key, response, options).await)
         }
+    }
+
+    /// A part is joined with what is stored, and does not displace more than it is worth: `None` keeps what there is
+    /// (RFC 9111 §3.4).
+    async fn with_parts(
+        &self,
+        target: &Target,
+        response: StoredResponse,
+        now: SystemTime,
+    ) -> Option<StoredResponse> {
+        let policy = &self.config.policy;
+        let head = response.head(policy)?;
+        if head.part().is_none() {
+            return Some(response);
+        }
+        let Some(current) = self.get(&self.key_of(target, head)).await else {
+            return Some(response);
+        };
+        let old = current.head(policy)?;
+        if let Some(combined) = parts::combine(old, head, policy) {
+            let body = joined(&combined, current.body(), response.body());
+            if body.len() as u64 > self.config.body_limit {
+                return None;
+            }
+            return Some(StoredResponse::new(combined.head, body, response.tags().clone()));
+        }
+        let is_worth_keeping = match old.part() {
+            None => old.freshness().is_fresh(now) || parts::share_validator(old, head),
+            Some(part) => parts::share_validator(old, head) && part.length() >= response.body().len() as u64,
+        };
+        (!is_worth_keeping).then_some(response)
     }
 
     /// A plain response is alone unless variants are known. It is stored before the index is looked at, and a variant
@@ -144,13 +181,7 @@ impl Store {
         true
     }
 
-    async fn note_variant(
-        &self,
-        target: &Target,
-        names: &[HeaderName],
-        key: &CacheKey,
-        ttl: std::time::Duration,
-    ) {
+    async fn note_variant(&self, target: &Target, names: &[HeaderName], key: &CacheKey, ttl: Duration) {
         let limit = self.config.policy.variants_limit;
         let mut excess = Vec::new();
         let noted = self
@@ -256,11 +287,28 @@ impl Found {
 }
 
 /// HTTP alone decides about freshness: the entry lives exactly as long as it can be of use.
-fn fixed(ttl: std::time::Duration) -> EntryOptions {
+fn fixed(ttl: Duration) -> EntryOptions {
     EntryOptions::ttl(ttl)
-        .stale_for(std::time::Duration::ZERO)
+        .stale_for(Duration::ZERO)
         .jitter(0.0)
         .eager(cache_core::Eager::Off)
+}
+
+/// The body of two parts put together.
+pub(crate) fn joined(combined: &Combined, old: &Bytes, new: &Bytes) -> Bytes {
+    let end = old.len() as u64;
+    let (first, last) = (combined.from_old.start.min(end), combined.from_old.end.min(end));
+    // Both are at most the body's length, which is a `usize`.
+    let old = &old[first.min(last) as usize..last as usize];
+    let (one, two) = if combined.new_comes_first {
+        (&**new, old)
+    } else {
+        (old, &**new)
+    };
+    let mut body = BytesMut::with_capacity(one.len() + two.len());
+    body.extend_from_slice(one);
+    body.extend_from_slice(two);
+    body.freeze()
 }
 
 fn stored(result: Result<cache_core::Stored, cache_core::Error>) -> bool {
@@ -274,4 +322,4 @@ fn stored(result: Result<cache_core::Stored, cache_core::Error>) -> bool {
 }
 
 /// An index outlives its variants: one that is missing only costs a miss.
-const INDEX_TTL: std::time::Duration = std::time::Duration::from_secs(86_400);
+const INDEX_TTL: Duration = Duration::from_secs(86_400);

@@ -188,7 +188,12 @@ pub(crate) fn request(method: &str, path: &str, fields: &[&str]) -> Request<Body
     *request.uri_mut() = path.parse().unwrap();
     *request.headers_mut() = header_map(fields.iter().copied());
     if !request.headers().contains_key("host") {
-        request.headers_mut().insert("host", "h".parse().unwrap());
+        let host = request
+            .uri()
+            .authority()
+            .map_or("h", |authority| authority.as_str())
+            .to_owned();
+        request.headers_mut().insert("host", host.parse().unwrap());
     }
     request
 }
