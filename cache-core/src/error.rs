@@ -96,7 +96,9 @@ impl Error {
         Self::new(ErrorKind::RecordedFailure, "the load failed a moment ago")
     }
 
-    pub(crate) fn invalid(context: impl Into<String>) -> Self {
+    /// An [`Invalid`](ErrorKind::Invalid) error, for crates that check a configuration of their own. The context names
+    /// the setting and the remedy.
+    pub fn invalid(context: impl Into<String>) -> Self {
         Self::new(ErrorKind::Invalid, context)
     }
 

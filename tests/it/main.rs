@@ -7,5 +7,6 @@
 
 mod cached_fn;
 mod harness;
+mod http;
 mod macro_ui;
 mod tidy;
