@@ -71,6 +71,8 @@
 // Documentation links to the macro also when it is switched off.
 #![cfg_attr(not(feature = "macros"), allow(rustdoc::broken_intra_doc_links))]
 
+#[doc(hidden)]
+pub mod __private;
 mod cache;
 mod entry;
 mod epochs;
@@ -91,9 +93,12 @@ pub mod testing;
 pub mod time;
 mod waits;
 
+#[cfg(feature = "macros")]
+pub use cache_macros::cached;
+
 pub use cache::{
     Cache, CacheBuilder, CacheValue, Claim, Invalidation, KeyPattern, LoadContext, LockGuard, MemoryCache,
-    MemoryCacheBuilder, Typed,
+    MemoryCacheBuilder, StorePermit, Typed,
 };
 pub use error::{Error, ErrorKind, LoadError};
 pub use key::CacheKey;

@@ -1,1 +1,12 @@
 //! Behaviour at the public boundary.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failed test is what a panic is for, also in helpers of tests"
+)]
+
+mod cached_fn;
+mod harness;
+mod http;
+mod macro_ui;
+mod tidy;

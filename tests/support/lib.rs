@@ -1,1 +1,50 @@
 //! Real servers and faults for the tests.
+//!
+//! Everything here is a black box towards the toolkit: nothing depends on its crates.
+//!
+//! | You need | Take |
+//! |---|---|
+//! | a Redis server, plain or with ACL, TLS, OOM, LOADING, … | [`RedisServer`] |
+//! | a failover | [`SentinelTrio`] |
+//! | slots, MOVED, resharding | [`RedisCluster`] |
+//! | a bad network between client and server | [`FaultProxy`] |
+//! | several processes of the same program | [`Children`] |
+//! | proof that nobody reads values older than permitted | [`Oracle`] |
+//! | to wait for something without sleeping | [`wait_until`] |
+//! | the log lines of this process, and proof that no secret is among them | [`LogCapture`], [`Canary`] |
+//!
+//! # Rules
+//!
+//! * Servers are real processes on 127.0.0.1 and ports of their own, so tests run in parallel.
+//! * A server lives as long as its value. It is killed by its process id on drop, hence also on panic; a
+//!   watchdog process kills what is left and removes the files when the test process itself was killed.
+//! * A missing server binary fails the test and names the command that installs it. Nothing is skipped.
+//! * The methods are synchronous and block for milliseconds (a failover: for seconds). Async tests which
+//!   need their own tasks to go on meanwhile use `#[tokio::test(flavor = "multi_thread")]`.
+//! * The proxy has a thread and runtime of its own, so it keeps running while a test blocks or pauses time.
+
+pub mod canary;
+pub mod children;
+pub mod logs;
+pub mod oracle;
+pub mod proxy;
+pub mod redis;
+pub mod resp;
+pub mod tls;
+pub mod wait;
+
+mod binary;
+mod clock;
+mod ports;
+mod process;
+mod scratch;
+
+pub use canary::Canary;
+pub use children::{Child, Children};
+pub use clock::Stopwatch;
+pub use logs::LogCapture;
+pub use oracle::Oracle;
+pub use proxy::{Accepting, Fault, FaultProxy};
+pub use redis::{RedisCluster, RedisServer, SentinelTrio};
+pub use tls::ServerCertificate;
+pub use wait::{wait_until, wait_until_blocking};

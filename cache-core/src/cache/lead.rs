@@ -429,7 +429,13 @@ impl Cache {
     }
 
     /// Stores what a load gave, unless something newer happened since it began.
-    fn fill(&self, id: &EntryId, entry: &AnyEntry, seen: u64, now: Timestamp) -> Result<(), Refusal> {
+    pub(crate) fn fill(
+        &self,
+        id: &EntryId,
+        entry: &AnyEntry,
+        seen: u64,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
         self.storable(entry, now)?;
         let stored = self.inner.epochs.store(id, seen, now, || self.insert(id, entry));
         self.count_store(stored)

@@ -82,6 +82,13 @@ pub(crate) enum Answer<T> {
 }
 
 impl<T> Answer<T> {
+    pub(crate) fn outcome(&self) -> Outcome {
+        match self {
+            Self::Value(loaded) => loaded.outcome(),
+            Self::Negative(outcome) => *outcome,
+        }
+    }
+
     pub(crate) fn optional(self) -> Option<Loaded<T>> {
         match self {
             Self::Value(loaded) => Some(loaded),
@@ -446,7 +453,16 @@ impl<T: Send + Sync + 'static> Call<T> {
             self.cache.freshness(&stale.meta, inner.clock.now()),
             Ok(Freshness::Fresh | Freshness::Stale)
         );
-        self.policy.fail_safe && alive && !inner.epochs.mutated_since(&self.id, stale.meta.key_seen())
+        // A mutation removes the entry, so one that is still in its place was not mutated; of one that was evicted
+        // meanwhile only the record of mutations can tell.
+        let in_place = || {
+            self.cache
+                .current(&self.id)
+                .is_some_and(|entry| entry.meta().version == stale.meta.version)
+        };
+        self.policy.fail_safe
+            && alive
+            && (in_place() || !inner.epochs.mutated_since(&self.id, stale.meta.key_seen()))
     }
 
     /// Whether the result is older than an invalidation that came before this caller did: of a tag that was not
@@ -569,6 +585,8 @@ fn failure(error: Error) -> Failure {
 /// Ends after `limit`; never without one, and never without a runtime to keep the time.
 pub(super) async fn sleep(limit: Option<Duration>) {
     match limit {
+        // Timers have the grain of a millisecond; stale-while-revalidate does not wait for it.
+        Some(Duration::ZERO) => {}
         Some(limit) if Handle::try_current().is_ok() => tokio::time::sleep(limit).await,
         _ => pending().await,
     }

@@ -32,6 +32,7 @@ mod load;
 mod lock;
 mod memory_cache;
 mod near;
+mod permit;
 mod refresh;
 mod tasks;
 mod typed;
@@ -46,6 +47,7 @@ pub use context::LoadContext;
 pub use invalidate::{Invalidation, KeyPattern};
 pub use lock::LockGuard;
 pub use memory_cache::{MemoryCache, MemoryCacheBuilder};
+pub use permit::StorePermit;
 pub use typed::Typed;
 
 use failures::Failures;
@@ -53,9 +55,9 @@ use lead::{FlightContext, Settled};
 use lock::Leases;
 use tasks::Tasks;
 use upkeep::Upkeep;
-use wire::Wire;
 
 pub(crate) use load::{Loader, Plan, Work};
+pub(crate) use wire::Wire;
 
 /// What a [`Cache`] can hold: values that can be written to and read from a shared tier.
 ///
@@ -298,6 +300,12 @@ impl Cache {
         self.hit_or_miss(key.as_key())
     }
 
+    /// The fresh value that the in-process tier has under `key`, without waiting for anything: the hit path for callers
+    /// that are not async. A miss is not counted, since it is expected to be followed by a [`get`](Self::get).
+    pub fn get_in_process<T: CacheValue>(&self, key: KeyRef<'_>) -> Option<Loaded<T>> {
+        self.hit(key)
+    }
+
     /// What the tiers know about `key`, stale values included, and why not if they know nothing.
     pub async fn lookup<T: CacheValue>(&self, key: &CacheKey) -> Lookup<T> {
         self.look(key.as_key())
@@ -366,6 +374,48 @@ impl Cache {
                 ),
             )),
         }
+    }
+
+    /// Runs `task` as one of this cache's own: in the caller's span, and waited for by [`close`](Self::close). It needs
+    /// a bound of its own.
+    ///
+    /// # Errors
+    ///
+    /// The task, unpolled, where no tokio runtime runs.
+    pub fn spawn<F>(&self, task: F) -> Result<(), F>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.inner.tasks.spawn(task)
+    }
+
+    /// Runs `task` like [`spawn`](Self::spawn), as work that nobody waits for: at most
+    /// [`max_background_loads`](CacheBuilder::max_background_loads) of it runs at once.
+    ///
+    /// # Errors
+    ///
+    /// The task, unpolled, if the bound is reached, the cache is closing, or no tokio runtime runs.
+    pub fn spawn_background<F>(&self, task: F) -> Result<(), F>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Some(permit) = self.inner.tasks.background_permit() else {
+            return Err(task);
+        };
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(task);
+        }
+        // A runtime is there, so the task is taken.
+        let _ = self.inner.tasks.spawn(async move {
+            let _permit = permit;
+            task.await;
+        });
+        Ok(())
+    }
+
+    /// The clock that the cache was built with.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.inner.clock
     }
 
     /// A reading of the counters and sizes.
