@@ -21,15 +21,22 @@ pub(crate) type Series = Arc<[Candle]>;
 
 /// Every recorded series by its symbol.
 pub(crate) fn recorded() -> Result<BTreeMap<&'static str, Series>, String> {
-    [("EURUSD", include_str!("../data/eurusd_1h.csv")), ("GOOG", include_str!("../data/goog_1d.csv"))]
-        .into_iter()
-        .map(|(symbol, csv)| Ok((symbol, parse(csv).map_err(|error| format!("{symbol}: {error}"))?)))
-        .collect()
+    [
+        ("EURUSD", include_str!("../data/eurusd_1h.csv")),
+        ("GOOG", include_str!("../data/goog_1d.csv")),
+    ]
+    .into_iter()
+    .map(|(symbol, csv)| Ok((symbol, parse(csv).map_err(|error| format!("{symbol}: {error}"))?)))
+    .collect()
 }
 
 /// The mean of the last `period` closes.
 pub(crate) fn moving_average(series: &[Candle], period: usize) -> Option<f64> {
-    let window = series.len().checked_sub(period).filter(|_| period > 0).and_then(|from| series.get(from..))?;
+    let window = series
+        .len()
+        .checked_sub(period)
+        .filter(|_| period > 0)
+        .and_then(|from| series.get(from..))?;
     Some(window.iter().map(|candle| candle.close).sum::<f64>() / period as f64)
 }
 
@@ -39,15 +46,23 @@ fn parse(csv: &str) -> Result<Series, String> {
         Some((_, "timestamp,open,high,low,close,volume")) => {}
         _ => return Err("the header is missing".into()),
     }
-    lines.map(|(number, line)| candle(line).ok_or_else(|| format!("line {} is no candle: {line}", number + 1))).collect()
+    lines
+        .map(|(number, line)| candle(line).ok_or_else(|| format!("line {} is no candle: {line}", number + 1)))
+        .collect()
 }
 
 fn candle(line: &str) -> Option<Candle> {
     let mut fields = line.split(',');
     let timestamp = fields.next()?.to_owned();
     let mut number = || fields.next()?.parse().ok();
-    let candle =
-        Candle { timestamp, open: number()?, high: number()?, low: number()?, close: number()?, volume: number()? };
+    let candle = Candle {
+        timestamp,
+        open: number()?,
+        high: number()?,
+        low: number()?,
+        close: number()?,
+        volume: number()?,
+    };
     fields.next().is_none().then_some(candle)
 }
 
@@ -61,7 +76,12 @@ mod tests {
         assert_eq!(series["EURUSD"].len(), 5_000);
         assert_eq!(series["GOOG"].len(), 2_148);
         assert_eq!(series["GOOG"][0].close, 100.34);
-        assert!(series.values().flat_map(|series| series.iter()).all(|candle| candle.low <= candle.high));
+        assert!(
+            series
+                .values()
+                .flat_map(|series| series.iter())
+                .all(|candle| candle.low <= candle.high)
+        );
     }
 
     #[test]
@@ -75,7 +95,10 @@ mod tests {
     fn the_moving_average_needs_a_full_window() {
         let series = recorded().unwrap();
         let goog = &series["GOOG"];
-        assert_eq!(moving_average(&goog[..3], 2), Some((goog[1].close + goog[2].close) / 2.0));
+        assert_eq!(
+            moving_average(&goog[..3], 2),
+            Some((goog[1].close + goog[2].close) / 2.0)
+        );
         assert_eq!(moving_average(&goog[..3], 4), None);
         assert_eq!(moving_average(&goog[..3], 0), None);
     }

@@ -23,9 +23,18 @@ type HttpClient = Client<HttpConnector, Body>;
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 /// Runs both halves and prints the comparison.
-pub(crate) async fn run(cached: Router, uncached: Router, exchange: &Exchange, seconds: u64) -> Result<(), Failed> {
+pub(crate) async fn run(
+    cached: Router,
+    uncached: Router,
+    exchange: &Exchange,
+    seconds: u64,
+) -> Result<(), Failed> {
     let paths: Arc<[String]> = popular_paths(exchange).into();
-    println!("{} visitors ask for {} resources, popular ones more often (Zipf), {seconds} s each:\n", VISITORS, paths.len());
+    println!(
+        "{} visitors ask for {} resources, popular ones more often (Zipf), {seconds} s each:\n",
+        VISITORS,
+        paths.len()
+    );
     let without = drive("without cache", uncached, exchange, &paths, seconds).await?;
     let with = drive("with cache", cached, exchange, &paths, seconds).await?;
     println!("{}", table(&[&without, &with]));
@@ -51,7 +60,15 @@ async fn drive(
     let progress = progress(name, seconds);
     let client: HttpClient = Client::builder(TokioExecutor::new()).build_http();
     let visitors: Vec<_> = (0..VISITORS)
-        .map(|seed| tokio::spawn(visit(client.clone(), address, paths.clone(), seed, Duration::from_secs(seconds))))
+        .map(|seed| {
+            tokio::spawn(visit(
+                client.clone(),
+                address,
+                paths.clone(),
+                seed,
+                Duration::from_secs(seconds),
+            ))
+        })
         .collect();
     for _ in 0..seconds * 10 {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -64,7 +81,11 @@ async fn drive(
     progress.finish();
     server.abort();
     latencies.sort_unstable();
-    Ok(Half { name, latencies, upstream_calls: exchange.calls() - before })
+    Ok(Half {
+        name,
+        latencies,
+        upstream_calls: exchange.calls() - before,
+    })
 }
 
 async fn serve(service: Router) -> Result<(SocketAddr, tokio::task::JoinHandle<()>), Failed> {
@@ -113,7 +134,13 @@ fn popular_paths(exchange: &Exchange) -> Vec<String> {
             paths.push(format!("/signal/{symbol}?short={short}&long={long}"));
         }
     }
-    paths.extend(exchange.months().into_iter().rev().map(|(symbol, month)| format!("/candles/{symbol}?period={month}")));
+    paths.extend(
+        exchange
+            .months()
+            .into_iter()
+            .rev()
+            .map(|(symbol, month)| format!("/candles/{symbol}?period={month}")),
+    );
     paths
 }
 
@@ -128,7 +155,11 @@ fn table(halves: &[&Half]) -> String {
     table += &row("upstream calls", &|half| half.upstream_calls.to_string());
     table += &row("answered by cache", &|half| {
         let answered = requests(half).saturating_sub(half.upstream_calls);
-        if requests(half) == 0 { "-".into() } else { format!("{:.1} %", 100.0 * answered as f64 / requests(half) as f64) }
+        if requests(half) == 0 {
+            "-".into()
+        } else {
+            format!("{:.1} %", 100.0 * answered as f64 / requests(half) as f64)
+        }
     });
     table += &row("p50", &|half| percentile(&half.latencies, 50));
     table += &row("p99", &|half| percentile(&half.latencies, 99));
@@ -137,16 +168,24 @@ fn table(halves: &[&Half]) -> String {
 
 fn percentile(sorted: &[Duration], percent: usize) -> String {
     let at = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
-    sorted.get(at).map_or_else(|| "-".to_owned(), |latency| format!("{:.2} ms", latency.as_secs_f64() * 1_000.0))
+    sorted.get(at).map_or_else(
+        || "-".to_owned(),
+        |latency| format!("{:.2} ms", latency.as_secs_f64() * 1_000.0),
+    )
 }
 
 fn progress(name: &'static str, seconds: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg:>14} {bar:40} {elapsed}")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(seconds * 10).with_style(style).with_message(name)
+    ProgressBar::new(seconds * 10)
+        .with_style(style)
+        .with_message(name)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the demo measures real requests; it is a visitor, not a part of the cache")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the demo measures real requests; it is a visitor, not a part of the cache"
+)]
 fn now() -> std::time::Instant {
     std::time::Instant::now()
 }

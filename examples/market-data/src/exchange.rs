@@ -34,14 +34,24 @@ pub(crate) enum ExchangeError {
 impl Exchange {
     /// An exchange that takes a random time within `latency` for each call.
     pub(crate) fn open(latency: std::ops::Range<Duration>) -> Result<Self, String> {
-        Ok(Self { shared: Arc::new(Shared { series: recorded()?, latency, calls: AtomicU64::new(0) }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                series: recorded()?,
+                latency,
+                calls: AtomicU64::new(0),
+            }),
+        })
     }
 
     /// All candles of a symbol whose timestamps begin with `period`: a day, a month, a year, or everything.
     pub(crate) async fn candles(&self, symbol: &str, period: &str) -> Result<Series, ExchangeError> {
         self.answer_slowly().await;
         let series = self.series(symbol)?;
-        Ok(series.iter().filter(|candle| candle.timestamp.starts_with(period)).cloned().collect())
+        Ok(series
+            .iter()
+            .filter(|candle| candle.timestamp.starts_with(period))
+            .cloned()
+            .collect())
     }
 
     /// How often it was asked.
@@ -57,16 +67,25 @@ impl Exchange {
     /// What there is to ask for: every month of every symbol.
     pub(crate) fn months(&self) -> Vec<(&'static str, String)> {
         let months = |(symbol, series): (&&'static str, &Series)| {
-            let mut months: Vec<String> =
-                series.iter().filter_map(|candle| candle.timestamp.get(..7)).map(str::to_owned).collect();
+            let mut months: Vec<String> = series
+                .iter()
+                .filter_map(|candle| candle.timestamp.get(..7))
+                .map(str::to_owned)
+                .collect();
             months.dedup();
-            months.into_iter().map(|month| (*symbol, month)).collect::<Vec<_>>()
+            months
+                .into_iter()
+                .map(|month| (*symbol, month))
+                .collect::<Vec<_>>()
         };
         self.shared.series.iter().flat_map(months).collect()
     }
 
     fn series(&self, symbol: &str) -> Result<&Series, ExchangeError> {
-        self.shared.series.get(symbol).ok_or_else(|| ExchangeError::UnknownSymbol(symbol.to_owned()))
+        self.shared
+            .series
+            .get(symbol)
+            .ok_or_else(|| ExchangeError::UnknownSymbol(symbol.to_owned()))
     }
 
     async fn answer_slowly(&self) {

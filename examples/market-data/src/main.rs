@@ -42,7 +42,10 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .init();
     match run(Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -54,11 +57,20 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let exchange = Exchange::open(Duration::from_millis(100)..Duration::from_millis(500))?;
-    let cache = Cache::builder("market").memory_bytes(64 << 20).defaults(EntryOptions::new().jitter(0.1)).build()?;
+    let cache = Cache::builder("market")
+        .memory_bytes(64 << 20)
+        .defaults(EntryOptions::new().jitter(0.1))
+        .build()?;
     Cache::install(cache.clone())?;
     let service = routes::cached(&cache, exchange.clone());
     if arguments.demo {
-        demo::run(service, routes::uncached(exchange.clone()), &exchange, arguments.seconds).await?;
+        demo::run(
+            service,
+            routes::uncached(exchange.clone()),
+            &exchange,
+            arguments.seconds,
+        )
+        .await?;
     } else {
         serve(service, arguments.port).await?;
     }
@@ -68,17 +80,28 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error + Sen
 
 async fn serve(service: axum::Router, port: u16) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let listener = TcpListener::bind(address).await.map_err(|error| match error.kind() {
-        ErrorKind::AddrInUse => format!("port {port} is taken; stop what listens there, or choose another with --port"),
-        _ => format!("cannot listen on {address}: {error}"),
-    })?;
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| match error.kind() {
+            ErrorKind::AddrInUse => {
+                format!("port {port} is taken; stop what listens there, or choose another with --port")
+            }
+            _ => format!("cannot listen on {address}: {error}"),
+        })?;
     let address = listener.local_addr()?;
     println!("serving market data on http://{address}; Ctrl-C ends it. Ask twice, and see the difference:\n");
-    for path in ["/price/GOOG", "/candles/EURUSD?period=2017-06-01", "/signal/EURUSD?short=50&long=200", "/stats"] {
+    for path in [
+        "/price/GOOG",
+        "/candles/EURUSD?period=2017-06-01",
+        "/signal/EURUSD?short=50&long=200",
+        "/stats",
+    ] {
         println!("  curl -i 'http://{address}{path}'");
     }
     println!("  curl -X POST 'http://{address}/invalidate/GOOG'");
-    axum::serve(listener, service).with_graceful_shutdown(interrupted()).await?;
+    axum::serve(listener, service)
+        .with_graceful_shutdown(interrupted())
+        .await?;
     Ok(())
 }
 

@@ -8,7 +8,11 @@ use crate::exchange::{Exchange, ExchangeError};
 
 /// The candles of a month, a day, or any other period: recorded history, which does not change.
 #[cached(ttl = "1h", stale = "1d", prefix = "candles", tags = ["symbol:{symbol}"], skip(exchange))]
-pub(crate) async fn candles(exchange: &Exchange, symbol: &str, period: &str) -> Result<Series, ExchangeError> {
+pub(crate) async fn candles(
+    exchange: &Exchange,
+    symbol: &str,
+    period: &str,
+) -> Result<Series, ExchangeError> {
     exchange.candles(symbol, period).await
 }
 
@@ -16,7 +20,9 @@ pub(crate) async fn candles(exchange: &Exchange, symbol: &str, period: &str) -> 
 #[cached(ttl = "10s", stale = "5m", prefix = "price", tags = ["symbol:{symbol}"], skip(exchange))]
 pub(crate) async fn price(exchange: &Exchange, symbol: &str) -> Result<Price, ExchangeError> {
     let series = exchange.candles(symbol, "").await?;
-    let last = series.last().ok_or_else(|| ExchangeError::UnknownSymbol(symbol.to_owned()))?;
+    let last = series
+        .last()
+        .ok_or_else(|| ExchangeError::UnknownSymbol(symbol.to_owned()))?;
     Ok(Price::of(symbol, last))
 }
 
@@ -30,6 +36,17 @@ pub(crate) async fn signal(
 ) -> Result<Option<Signal>, ExchangeError> {
     // A cached function may call another: the candles of a symbol are loaded once for all its signals.
     let series = candles(exchange, symbol, "").await?;
+    Ok(Signal::of(symbol, &series, short, long))
+}
+
+/// The signal with nothing cached on the way: `signal::uncached` would still use the cached candles.
+pub(crate) async fn signal_uncached(
+    exchange: &Exchange,
+    symbol: &str,
+    short: usize,
+    long: usize,
+) -> Result<Option<Signal>, ExchangeError> {
+    let series = exchange.candles(symbol, "").await?;
     Ok(Signal::of(symbol, &series, short, long))
 }
 
@@ -60,7 +77,11 @@ enum Advice {
 
 impl Price {
     fn of(symbol: &str, candle: &Candle) -> Self {
-        Self { symbol: symbol.to_owned(), price: candle.close, at: candle.timestamp.clone() }
+        Self {
+            symbol: symbol.to_owned(),
+            price: candle.close,
+            at: candle.timestamp.clone(),
+        }
     }
 }
 
@@ -69,6 +90,11 @@ impl Signal {
     fn of(symbol: &str, series: &[Candle], short: usize, long: usize) -> Option<Self> {
         let (short, long) = (moving_average(series, short)?, moving_average(series, long)?);
         let advice = if short > long { Advice::Buy } else { Advice::Sell };
-        Some(Self { symbol: symbol.to_owned(), short, long, advice })
+        Some(Self {
+            symbol: symbol.to_owned(),
+            short,
+            long,
+            advice,
+        })
     }
 }
