@@ -1,0 +1,13 @@
+//! The HTTP cache at its boundary: one file per theme, cases as data, each with its section.
+
+mod changes;
+mod collapse;
+mod placement;
+mod ranges;
+mod reuse;
+mod stale;
+mod storing;
+mod streaming;
+mod validation;
+mod vary;
+mod world;
