@@ -31,6 +31,6 @@ pub use error::{Error, ErrorKind, LoadError};
 pub use key::CacheKey;
 pub use loaded::{Loaded, Lookup, Stored};
 pub use options::{Eager, EntryOptions};
+pub use outcome::{MissReason, Outcome, OutcomeKind, StaleReason, Tier};
 #[cfg(feature = "redis")]
 pub use redis::Redis;
-pub use outcome::{MissReason, Outcome, OutcomeKind, StaleReason, Tier};

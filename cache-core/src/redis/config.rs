@@ -107,7 +107,9 @@ impl Redis {
         I::Item: AsRef<str>,
     {
         if service.is_empty() {
-            return Err(Error::invalid("`service`: the sentinels' name of the master is empty"));
+            return Err(Error::invalid(
+                "`service`: the sentinels' name of the master is empty",
+            ));
         }
         let (first, sentinels) = many("sentinel", urls)?;
         let login = first.login.clone();
@@ -257,7 +259,10 @@ where
         .into_iter()
         .next()
         .ok_or_else(|| Error::invalid(format!("`{field}`: no URL was given")))?;
-    if addresses.iter().any(|address| matches!(address, Address::Unix(_))) {
+    if addresses
+        .iter()
+        .any(|address| matches!(address, Address::Unix(_)))
+    {
         return Err(Error::invalid(format!("`{field}`: the URLs must name hosts")));
     }
     Ok((first, addresses))

@@ -155,7 +155,10 @@ pub(super) fn timeout(what: &str) -> Fault {
 
 /// An answer of a shape that the protocol does not have.
 pub(super) fn shape(what: &str) -> Fault {
-    Fault::new(FaultKind::Protocol, format!("{what} was answered in an unknown shape"))
+    Fault::new(
+        FaultKind::Protocol,
+        format!("{what} was answered in an unknown shape"),
+    )
 }
 
 fn short(text: &str) -> String {
@@ -181,7 +184,11 @@ mod tests {
         check("LOADING", "Redis is loading", FaultKind::Loading);
         check("OOM", "command not allowed", FaultKind::OutOfMemory);
         check("ERR", "max number of clients reached", FaultKind::MaxClients);
-        check("ERR", "user_script:3: OOM command not allowed when used", FaultKind::OutOfMemory);
+        check(
+            "ERR",
+            "user_script:3: OOM command not allowed when used",
+            FaultKind::OutOfMemory,
+        );
         check("ERR", "unknown command", FaultKind::Server);
         check("NOAUTH", "Authentication required.", FaultKind::Auth);
         assert_eq!(

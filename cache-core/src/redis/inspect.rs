@@ -19,7 +19,14 @@ pub(super) async fn inspect(route: &Route, layout: &Layout, within: Duration) ->
         let words: Vec<&str> = probe.iter().map(String::as_str).collect();
         calls.push((slot, command(&words).into()));
     }
-    calls.push((slot, ScriptCall::new(&scripts::RENEW).key(layout.probe()).arg("-").number(1).into()));
+    calls.push((
+        slot,
+        ScriptCall::new(&scripts::RENEW)
+            .key(layout.probe())
+            .arg("-")
+            .number(1)
+            .into(),
+    ));
     let mut answers = route.run(calls, true, within).await?.into_iter();
     let mut facts = match answers.next() {
         Some(Ok(info)) => parse(&text("INFO", info)?),

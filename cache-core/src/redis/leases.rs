@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::adapter::Adapter;
+use super::adapter::{Adapter, fresh_incarnation};
 use super::fault::{self, Answer};
 use super::layout::{self, error_of, held_of, lock_of, slot_of};
 use super::reply::{Items, number, stored};
@@ -48,17 +48,14 @@ impl Adapter {
             Refuse::Version(version) => version.as_bytes(),
             Refuse::Any => b"*",
         };
-        let take_over: &[u8] = request
-            .take_over
-            .as_ref()
-            .map_or(b"", |token| token.as_bytes());
+        let take_over: &[u8] = request.take_over.as_ref().map_or(b"", |token| token.as_bytes());
         self.keys_of(ScriptCall::new(&scripts::LEASE), request.key)
             .arg(refuse)
             .arg(request.token.as_bytes().as_slice())
             .number(px(request.ttl))
             .arg(if request.consult_errors { "1" } else { "0" })
             .arg(take_over)
-            .arg(self.fresh_incarnation())
+            .arg(fresh_incarnation())
     }
 
     /// `value lock error`, and where they share a server also `log generation`.
@@ -131,8 +128,9 @@ impl Adapter {
         let token: &[u8] = request.token.as_ref().map_or(b"", |token| token.as_bytes());
         let seen: &[u8] = request.seen.as_ref().map_or(b"", |seen| seen.as_bytes());
         let store = request.store.as_ref().filter(|_| !fence_moved);
-        let (bytes, physical): (&[u8], _) =
-            store.map_or((b"", Duration::ZERO), |payload| (&payload.bytes, payload.physical));
+        let (bytes, physical): (&[u8], _) = store.map_or((b"", Duration::ZERO), |payload| {
+            (&payload.bytes, payload.physical)
+        });
         let ending = match &request.ending {
             _ if fence_moved => "r".to_owned(),
             Ending::Done => "d".to_owned(),
@@ -174,9 +172,10 @@ impl Adapter {
         let answers = self.route.run(vec![(slot, call.into())], true, within).await;
         match answers {
             Ok(answers) => acquired(answers),
-            Err(fault) if fault.maybe_applied() => {
-                self.inquire(slot, &holder, &counter, request, within).await.ok_or(fault)
-            }
+            Err(fault) if fault.maybe_applied() => self
+                .inquire(slot, &holder, &counter, request, within)
+                .await
+                .ok_or(fault),
             Err(fault) => Err(fault),
         }
     }
@@ -197,7 +196,8 @@ impl Adapter {
         let answers = self.route.run(calls, true, within).await.ok();
         let mut answers = answers.into_iter().flatten().flatten();
         let (found, number_now) = (answers.next(), answers.next());
-        let is_ours = matches!(&found, Some(redis::Value::BulkString(bytes)) if bytes == request.token.as_bytes());
+        let is_ours =
+            matches!(&found, Some(redis::Value::BulkString(bytes)) if bytes == request.token.as_bytes());
         if !is_ours {
             let call = give_back_call(holder, request.token, request.name);
             self.afterwards(vec![(slot, call.into())]);

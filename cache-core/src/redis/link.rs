@@ -95,9 +95,17 @@ impl Link {
     }
 
     /// Sends a batch within a budget; see the module's rules. `asking` prefixes every call with `ASKING`.
-    pub(super) async fn run(&self, batch: &Batch, asking: bool, within: Duration) -> Result<Vec<Answer>, Fault> {
+    pub(super) async fn run(
+        &self,
+        batch: &Batch,
+        asking: bool,
+        within: Duration,
+    ) -> Result<Vec<Answer>, Fault> {
         let Ok(_permit) = self.core.in_flight.try_acquire() else {
-            return Err(Fault::new(FaultKind::Overload, "too many operations are under way"));
+            return Err(Fault::new(
+                FaultKind::Overload,
+                "too many operations are under way",
+            ));
         };
         let sent = AtomicBool::new(false);
         match timeout(within, self.attempt(batch, asking, &sent)).await {

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::adapter::{Adapter, Heard};
+use super::adapter::{self, Adapter, Heard};
 use super::config::Address;
 use super::connection::Connection;
 use super::fault::{self, Answer};
@@ -42,7 +42,6 @@ pub(super) fn follow(adapter: &Adapter, closed: CancellationToken) -> LogReader 
         log: adapter.layout.log(),
         slot: adapter.layout.slot(),
         heard: adapter.heard.clone(),
-        incarnation: adapter.fresh_incarnation(),
         outbox: Outbox {
             events: sender.clone(),
             overflown: false,
@@ -73,8 +72,6 @@ struct Follower {
     log: String,
     slot: u16,
     heard: Arc<Mutex<Heard>>,
-    /// Of the log, should this reader be the one that begins it.
-    incarnation: String,
     outbox: Outbox,
     liveness: Arc<Liveness>,
     position: Option<Position>,
@@ -169,7 +166,7 @@ impl Follower {
     async fn open_log(&self, connection: &Connection) -> Result<(), Fault> {
         let call = ScriptCall::new(&scripts::OPEN_LOG)
             .key(self.log.as_str())
-            .arg(self.incarnation.as_str());
+            .arg(adapter::fresh_incarnation());
         let answers = ask(connection, vec![call.into()], ANSWER).await?;
         for answer in answers {
             answer.map_err(Fault::from)?;
@@ -202,7 +199,10 @@ impl Follower {
     }
 
     async fn ask_for_heartbeat(&self, connection: &Connection) -> Result<Heartbeat, Fault> {
-        let here = self.position.as_ref().map_or_else(|| "+".to_owned(), |position| position.id().to_string());
+        let here = self
+            .position
+            .as_ref()
+            .map_or_else(|| "+".to_owned(), |position| position.id().to_string());
         let asked = self.liveness.clock.now();
         let calls: Vec<Call> = vec![
             command(&["XREVRANGE", &self.log, "+", "-", "COUNT", "1"]).into(),
@@ -238,7 +238,9 @@ impl Follower {
         };
         let after = position.id().to_string();
         let block = HEARTBEAT.as_millis().to_string();
-        let call = command(&["XREAD", "BLOCK", &block, "COUNT", "256", "STREAMS", &self.log, &after]);
+        let call = command(&[
+            "XREAD", "BLOCK", &block, "COUNT", "256", "STREAMS", &self.log, &after,
+        ]);
         let answers = ask(connection, vec![call.into()], HEARTBEAT + ANSWER).await?;
         let answer = answers.into_iter().next().ok_or_else(|| fault::shape("XREAD"))?;
         let entries = stream(answer)?;
@@ -253,7 +255,10 @@ impl Follower {
         let mut notices = Vec::with_capacity(entries.len());
         let mut outcome = Ok(());
         for entry in entries {
-            let fits = self.position.as_ref().map_or(Ok(()), |position| position.admits(entry.0));
+            let fits = self
+                .position
+                .as_ref()
+                .map_or(Ok(()), |position| position.admits(entry.0));
             let notice = Notice::parse(entry.0, &entry.1).ok_or(GapReason::Unknown);
             match fits.and(notice) {
                 Ok(notice) => {

@@ -40,11 +40,9 @@ impl Route {
                     Expect::Master,
                 ))
             }
-            Place::Cluster(seeds) => Self::Single(Link::new(
-                Target::Fixed(seeds[0].clone()),
-                settings,
-                Expect::Any,
-            )),
+            Place::Cluster(seeds) => {
+                Self::Single(Link::new(Target::Fixed(seeds[0].clone()), settings, Expect::Any))
+            }
         }
     }
 

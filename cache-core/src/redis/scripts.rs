@@ -375,7 +375,11 @@ mod tests {
 
     #[test]
     fn scripts_and_codecs_mean_the_same_magic() {
-        let line = format!("local MAGIC, TOMBSTONE = {}, {}\n", lua(MAGIC), lua(TOMBSTONE_MAGIC));
+        let line = format!(
+            "local MAGIC, TOMBSTONE = {}, {}\n",
+            lua(MAGIC),
+            lua(TOMBSTONE_MAGIC)
+        );
         assert!(PRELUDE.contains(&line), "{line}");
     }
 }

@@ -98,12 +98,17 @@ async fn ask(sentinel: &Address, service: &str, settings: &Settings) -> Result<A
     let question = command(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", service]);
     let asking = async {
         let connection = Connection::open(sentinel, settings, Expect::Any).await?;
-        connection.send(&Batch::repeatable(vec![question.into()]), false).await
+        connection
+            .send(&Batch::repeatable(vec![question.into()]), false)
+            .await
     };
     let answers = timeout(PATIENCE, asking)
         .await
         .map_err(|_| fault::timeout("the sentinel does not answer"))??;
-    let answer = answers.into_iter().next().ok_or_else(|| fault::shape("SENTINEL"))?;
+    let answer = answers
+        .into_iter()
+        .next()
+        .ok_or_else(|| fault::shape("SENTINEL"))?;
     match answer.map_err(Fault::from)? {
         Value::Nil => Err(Fault::new(
             FaultKind::NoMaster,

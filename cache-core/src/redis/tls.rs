@@ -167,7 +167,9 @@ mod rustls_side {
 impl Tls {
     fn checked(self, field: &str) -> Result<Self, Error> {
         let _ = self;
-        Err(Error::invalid(format!("`{field}`: TLS needs the feature `redis-tls`")))
+        Err(Error::invalid(format!(
+            "`{field}`: TLS needs the feature `redis-tls`"
+        )))
     }
 
     pub(super) async fn wrap(&self, host: &str, stream: TcpStream) -> Result<Pin<Box<dyn Duplex>>, Fault> {

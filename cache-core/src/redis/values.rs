@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::adapter::Adapter;
+use super::adapter::{Adapter, fresh_incarnation};
 use super::fault::{Answer, Refusal};
 use super::layout::{self, error_of, lock_of, slot_of};
 use super::reply::{Header, Items, header, log_id, millis, number};
@@ -132,7 +132,7 @@ impl Adapter {
     async fn announce(&self, op: Op, keys: &[(&str, Version)], within: Duration) -> Result<LogId, Fault> {
         let mut call = ScriptCall::new(&scripts::ANNOUNCE)
             .key(self.layout.log())
-            .arg(self.fresh_incarnation());
+            .arg(fresh_incarnation());
         for (name, value) in [
             ("f", "1".to_owned()),
             ("s", self.source.to_string()),
@@ -142,7 +142,11 @@ impl Adapter {
             call = call.arg(name).arg(value);
         }
         for (key, version) in keys {
-            call = call.arg("k").arg(*key).arg("v").arg(version.as_bytes().as_slice());
+            call = call
+                .arg("k")
+                .arg(*key)
+                .arg("v")
+                .arg(version.as_bytes().as_slice());
         }
         let slot = self.layout.slot();
         let answers = self.route.run(vec![(slot, call.into())], true, within).await?;
@@ -162,7 +166,7 @@ impl Adapter {
         }
         call = call
             .number(mutations.len() as u64)
-            .arg(self.fresh_incarnation())
+            .arg(fresh_incarnation())
             .arg(self.source.to_string())
             .arg(self.nonce())
             .arg(op.as_str());
@@ -278,7 +282,11 @@ fn changed(answer: Answer) -> Result<(Option<LogId>, Vec<Verdict>), Fault> {
     let what = "a change";
     let mut items = Items::of(what, answer)?;
     let id = items.text()?;
-    let notice = if id.is_empty() { None } else { Some(log_id(what, &id)?) };
+    let notice = if id.is_empty() {
+        None
+    } else {
+        Some(log_id(what, &id)?)
+    };
     let mut verdicts = Vec::with_capacity(items.len() / 2);
     while items.len() > 0 {
         let verdict = items.text()?;

@@ -143,14 +143,23 @@ impl Switchboard {
 
     async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Wish>) {
         while let Some(wish) = inbox.recv().await {
-            let Wish::Subscribe { channel, endings, ready } = wish else {
+            let Wish::Subscribe {
+                channel,
+                endings,
+                ready,
+            } = wish
+            else {
                 // Without a connection nobody is subscribed.
                 continue;
             };
             match self.route.subscriber().await {
                 Ok(connection) => {
                     let (sink, stream) = connection.split();
-                    let first = Wish::Subscribe { channel, endings, ready };
+                    let first = Wish::Subscribe {
+                        channel,
+                        endings,
+                        ready,
+                    };
                     self.serve(sink, stream, first, &mut inbox).await;
                     // All senders go: whoever waits falls back to polling.
                     self.waiting.clear();
@@ -199,7 +208,11 @@ impl Switchboard {
     /// `false` when the connection is of no use any more.
     async fn carry_out(&mut self, sink: &mut PubSubSink, wish: Wish) -> bool {
         match wish {
-            Wish::Subscribe { channel, endings, ready } => {
+            Wish::Subscribe {
+                channel,
+                endings,
+                ready,
+            } => {
                 if !self.waiting.contains_key(&channel) {
                     let subscribing = tokio::time::timeout(PATIENCE, sink.subscribe(&channel)).await;
                     if let Err(fault) = subscribed(subscribing) {
@@ -210,7 +223,10 @@ impl Switchboard {
                 }
                 self.issued += 1;
                 let number = self.issued;
-                self.waiting.entry(channel.clone()).or_default().push((number, endings));
+                self.waiting
+                    .entry(channel.clone())
+                    .or_default()
+                    .push((number, endings));
                 if ready.send(Ok(number)).is_err() {
                     return self.leave(sink, &channel, number).await;
                 }
@@ -249,9 +265,7 @@ async fn is_alive(sink: &mut PubSubSink) -> bool {
     matches!(tokio::time::timeout(PATIENCE, ping).await, Ok(Ok(_)))
 }
 
-fn subscribed(
-    outcome: Result<redis::RedisResult<()>, tokio::time::error::Elapsed>,
-) -> Result<(), Fault> {
+fn subscribed(outcome: Result<redis::RedisResult<()>, tokio::time::error::Elapsed>) -> Result<(), Fault> {
     match outcome {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(fault::of_driver(&error).into()),
