@@ -14,8 +14,9 @@ use std::time::Duration;
 use cache_core::Redis;
 use cache_core::notice::Op;
 use cache_core::shared::{
-    Change, CommitAnswer, CommitRequest, Condition, Ending, Found, Lease, LeaseAnswer, LeaseRequest, MAGIC,
-    Mutation, MutationAnswer, Payload, Refuse, Shared, StoredValue, Token, Verdict, Version,
+    Change, CommitAnswer, CommitRequest, Condition, Ending, Found, HEADER_BYTES, Lease, LeaseAnswer,
+    LeaseRequest, MAGIC, Mutation, MutationAnswer, Payload, Refuse, Shared, StoredValue, TOMBSTONE, Token,
+    Verdict, Version,
 };
 use cache_core::time::SystemClock;
 use support::RedisServer;
@@ -41,8 +42,8 @@ fn value(text: &str) -> (Version, Payload) {
 }
 
 fn payload(version: Version, text: &str) -> Payload {
-    let mut bytes = MAGIC.to_vec();
-    bytes.extend_from_slice(version.as_bytes());
+    // Stale in its last 20 seconds.
+    let mut bytes = header(version, b'v', Duration::from_secs(20));
     bytes.extend_from_slice(text.as_bytes());
     Payload {
         bytes,
@@ -50,8 +51,27 @@ fn payload(version: Version, text: &str) -> Payload {
     }
 }
 
+/// A tombstone that refuses stores for `hold`.
+fn tombstone(version: Version, hold: Duration) -> Payload {
+    Payload {
+        bytes: header(version, TOMBSTONE, PHYSICAL - hold),
+        physical: PHYSICAL,
+    }
+}
+
+fn header(version: Version, kind: u8, quiet_below: Duration) -> Vec<u8> {
+    let quiet_below = u64::try_from(quiet_below.as_millis()).unwrap();
+    [
+        MAGIC.as_slice(),
+        version.as_bytes(),
+        &[kind, 1],
+        &quiet_below.to_le_bytes(),
+    ]
+    .concat()
+}
+
 fn text_of(value: &StoredValue) -> &str {
-    std::str::from_utf8(&value.bytes[20..]).unwrap()
+    std::str::from_utf8(&value.bytes[HEADER_BYTES..]).unwrap()
 }
 
 async fn found(tier: &Arc<dyn Shared>, key: &str) -> Found {
@@ -88,8 +108,8 @@ async fn remove(tier: &Arc<dyn Shared>, key: &str) -> Version {
 
 async fn remove_and_hold(tier: &Arc<dyn Shared>, key: &str, hold: Duration) -> Version {
     let version = Version::random();
-    let physical = PHYSICAL;
-    let verdict = change(tier, key, version, Change::Remove { physical, hold }).await;
+    let tombstone = tombstone(version, hold);
+    let verdict = change(tier, key, version, Change::Remove { tombstone }).await;
     assert_eq!(verdict, Verdict::Applied);
     version
 }

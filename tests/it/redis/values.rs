@@ -6,9 +6,7 @@ use cache_core::notice::Op;
 use cache_core::shared::{Change, Condition, FaultKind, Found, Mutation, ScanRequest, Verdict, Version};
 use support::{RedisServer, wait_until};
 
-use super::{
-    BUDGET, PHYSICAL, change, found, mutate, open, payload, read, remove, remove_and_hold, set, value,
-};
+use super::{BUDGET, PHYSICAL, change, found, mutate, open, read, remove, remove_and_hold, set, value};
 
 #[tokio::test]
 async fn a_value_is_read_with_a_lower_bound_of_its_life() {
@@ -136,36 +134,94 @@ async fn a_hold_refuses_sets_until_it_ends_and_is_not_shortened() {
 async fn expire_leaves_the_value_stale_under_a_new_version() {
     let server = RedisServer::start();
     let tier = open(&server);
-    let seen = set(&tier, "m:a", "one").await;
-    let expire = async |seen: Option<Version>| {
-        let version = Version::random();
-        let stale = Some(payload(version, "one, stale"));
-        let physical = PHYSICAL;
-        let change_ = Change::Expire {
-            seen,
-            stale,
-            physical,
-        };
-        (version, change(&tier, "m:a", version, change_).await)
-    };
-    let (_, verdict) = expire(Some(Version::random())).await;
-    assert_eq!(verdict, Verdict::Superseded(Some(seen)));
-    let (version, verdict) = expire(Some(seen)).await;
-    assert_eq!(verdict, Verdict::Applied);
+    set(&tier, "m:a", "one").await;
+    let version = expire(&tier, "m:a").await;
     let Found::Value(stored) = found(&tier, "m:a").await else {
         panic!("the stale value stands")
     };
-    assert_eq!((stored.version, super::text_of(&stored)), (version, "one, stale"));
-
-    server.command(&["DEL", "m:a"]);
-    let version = Version::random();
-    let change_ = Change::Expire {
-        seen: None,
-        stale: None,
-        physical: PHYSICAL,
+    assert_eq!((stored.version, super::text_of(&stored)), (version, "one"));
+    assert!(
+        stored.remaining <= Duration::from_secs(20),
+        "{:?}",
+        stored.remaining
+    );
+    assert!(
+        stored.remaining > Duration::from_secs(18),
+        "{:?}",
+        stored.remaining
+    );
+    expire(&tier, "m:a").await;
+    let Found::Value(again) = found(&tier, "m:a").await else {
+        panic!("the stale value stands")
     };
-    assert_eq!(change(&tier, "m:a", version, change_).await, Verdict::Applied);
+    assert!(again.remaining <= stored.remaining, "an expiry extends no life");
+}
+
+#[tokio::test]
+async fn a_load_that_saw_absence_stores_nothing_over_an_expiry_even_when_the_value_has_gone() {
+    let server = RedisServer::start();
+    let tier = open(&server);
+    let doomed = super::lease(&tier, "m:a").await;
+    set(&tier, "m:a", "set").await;
+    let version = expire(&tier, "m:a").await;
+    // The stale value ends long before the longest load does.
+    server.command(&["DEL", "m:a"]);
+    let answer = super::commit(&tier, "m:a", &doomed, "old").await;
+    assert_eq!(answer.verdict, Verdict::Superseded(Some(version)));
+    let next = super::lease(&tier, "m:a").await;
+    assert_eq!(next.seen, Some(version));
+    assert_eq!(
+        super::commit(&tier, "m:a", &next, "new").await.verdict,
+        Verdict::Applied
+    );
+    assert_eq!(server.command(&["EXISTS", "{m:a}:g"]).integer(), Some(0));
+}
+
+#[tokio::test]
+async fn expiring_what_is_not_there_refuses_the_loads_that_run() {
+    let server = RedisServer::start();
+    let tier = open(&server);
+    let running = super::lease(&tier, "m:a").await;
+    let version = expire(&tier, "m:a").await;
+    assert_eq!(found(&tier, "m:a").await, Found::Absent);
+    let answer = super::commit(&tier, "m:a", &running, "old").await;
+    assert_eq!(answer.verdict, Verdict::Superseded(Some(version)));
+    assert_eq!(server.keys_without_ttl(), ["{m}:log"]);
+}
+
+#[tokio::test]
+async fn expiring_a_tombstone_keeps_its_hold() {
+    let server = RedisServer::start();
+    let tier = open(&server);
+    remove_and_hold(&tier, "m:a", Duration::from_secs(30)).await;
+    let version = expire(&tier, "m:a").await;
     assert_eq!(found(&tier, "m:a").await, Found::Tombstone(version));
+    let (version, payload) = value("early");
+    let condition = Condition::Always;
+    let early = change(&tier, "m:a", version, Change::Set { payload, condition }).await;
+    assert!(matches!(early, Verdict::HeldOff(left) if left > Duration::from_secs(20)));
+}
+
+async fn expire(tier: &std::sync::Arc<dyn cache_core::shared::Shared>, key: &str) -> Version {
+    let version = Version::random();
+    let verdict = change(tier, key, version, Change::Expire { window: PHYSICAL }).await;
+    assert_eq!(verdict, Verdict::Applied);
+    version
+}
+
+#[tokio::test]
+async fn bytes_without_the_header_of_the_change_are_refused() {
+    let server = RedisServer::start();
+    let tier = open(&server);
+    let (_, payload) = value("other version");
+    let (version, condition) = (Version::random(), Condition::Always);
+    let mutation = Mutation {
+        key: "m:a",
+        version,
+        change: Change::Set { payload, condition },
+    };
+    let fault = tier.mutate(Op::Set, vec![mutation], BUDGET).await.unwrap_err();
+    assert_eq!(fault.kind(), FaultKind::Invalid);
 }
 
 #[tokio::test]
@@ -174,13 +230,16 @@ async fn many_changes_are_one_notice_and_have_a_bound() {
     let tier = open(&server);
     let keys: Vec<String> = (0..101).map(|n| format!("m:k:{n}")).collect();
     let mutations = |count: usize| -> Vec<Mutation<'_>> {
-        let (physical, hold) = (PHYSICAL, Duration::ZERO);
+        let versions = std::iter::repeat_with(Version::random);
         keys.iter()
+            .zip(versions)
             .take(count)
-            .map(|key| Mutation {
+            .map(|(key, version)| Mutation {
                 key,
-                version: Version::random(),
-                change: Change::Remove { physical, hold },
+                version,
+                change: Change::Remove {
+                    tombstone: super::tombstone(version, Duration::ZERO),
+                },
             })
             .collect()
     };
