@@ -1,13 +1,16 @@
 //! [`Shared`]: the one port to the shared tier, with the contract that every adapter keeps.
 //!
 //! Value, lock, recorded error and notice change together in one step on the server, so they are one port. It knows
-//! nothing of types, codecs or options: a value is bytes, of which only the first [`HEADER_BYTES`] mean something
-//! here. They are the same in every format of a stored value:
+//! nothing of types, codecs or options: what is stored is bytes, of which only the first [`HEADER_BYTES`] mean something
+//! here. They are the same in every format:
 //!
 //! | offset | length | |
 //! |---|---|---|
 //! | 0 | 4 | [`MAGIC`]: ours, or it counts as absent |
-//! | 4 | 16 | [`Version`]: who wrote it, compared for equality only |
+//! | 4 | 16 | [`Version`]: who wrote it, compared for equality only; outside of every checksum, because scripts replace it |
+//! | 20 | 1 | what it is: [`TOMBSTONE`], or else a value |
+//! | 21 | 1 | its format |
+//! | 22 | 8 | little endian, milliseconds: while more than this is left to live, a value is fresh and a tombstone refuses stores |
 //!
 //! # Rules
 //!
@@ -27,6 +30,7 @@
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
+use std::ops::Range;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -38,15 +42,20 @@ use crate::time::Timestamp;
 /// What every method of the port returns.
 pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'a>>;
 
-/// The first bytes of every value of ours, whatever its format.
-pub const MAGIC: [u8; 4] = *b"\xc5CK\x01";
+/// The first bytes of everything of ours, whatever its format. No UTF-8 text begins with them.
+pub const MAGIC: [u8; 4] = *b"\xf5cce";
 
-/// The first bytes of a tombstone. Behind them stand its version and, in decimal, the server's time in milliseconds
-/// until which it refuses stores.
-pub const TOMBSTONE_MAGIC: [u8; 4] = *b"\xc5CT\x01";
+/// Where the version stands.
+pub const VERSION_AT: Range<usize> = 4..20;
 
-/// Magic and version.
-pub const HEADER_BYTES: usize = 20;
+/// Where it says what it is.
+pub const KIND_AT: usize = 20;
+
+/// What a tombstone says there.
+pub const TOMBSTONE: u8 = b't';
+
+/// What every format begins with.
+pub const HEADER_BYTES: usize = 30;
 
 /// Where the bytes behind a key came from: unique per write, compared for equality only.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -335,7 +344,7 @@ pub enum LeaseAnswer {
 pub struct Lease {
     /// Under which the lock is held.
     pub token: Token,
-    /// The version that stands under the key now; `None` for absence.
+    /// The version that stands under the key now, be it only that of an expiry; `None` for absence.
     pub seen: Option<Version>,
     /// The server's time when the lease was given, in microseconds.
     pub started: u64,
@@ -379,7 +388,7 @@ pub struct CommitRequest<'a> {
 /// Bytes to store.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Payload {
-    /// The value; starts with [`MAGIC`] and its version.
+    /// The value or tombstone; begins with the header that the module describes.
     pub bytes: Vec<u8>,
     /// Its whole life on the server, at least the longest load and ten seconds.
     pub physical: Duration,
@@ -501,25 +510,18 @@ pub enum Change {
         /// Under which condition.
         condition: Condition,
     },
-    /// The value, the lock and a recorded error go; a tombstone stays for `physical` and refuses stores for `hold`.
+    /// The value, the lock and a recorded error go; the tombstone stays. It refuses stores as its header says, and for
+    /// what is left of the hold of one that stood there.
     Remove {
-        /// At least the longest load and ten seconds, and at least `hold`.
-        physical: Duration,
-        /// How long nothing may be stored.
-        hold: Duration,
+        /// The tombstone, with this mutation's version in it; lives at least for the longest load and ten seconds.
+        tombstone: Payload,
     },
-    /// The value, if it still has version `seen`, is replaced by `stale`: the same value under the new version, written
-    /// so that its soft life is over. The lock goes too. Where no value stands, or without `stale`, a tombstone is left
-    /// for `physical`, so that a load under way stores nothing fresh. Another version than `seen`: read again.
-    ///
-    /// (Lowering the key's time to live instead would let it vanish while a load that saw absence before still runs.)
+    /// What stands there gets the new version, and a value no more life than makes it stale, as its header says. The
+    /// lock and a recorded error go. Where nothing stands, or nothing will before `window` is over, the version alone
+    /// is remembered for that long: so a load that runs now stores nothing, here as after any other mutation.
     Expire {
-        /// The version that the caller read and wrote `stale` from.
-        seen: Option<Version>,
-        /// The same value, stale; its life is at least the longest load and ten seconds, as always.
-        stale: Option<Payload>,
-        /// Of the tombstone.
-        physical: Duration,
+        /// The longest load and ten seconds.
+        window: Duration,
     },
 }
 

@@ -153,7 +153,7 @@ pub async fn set<T: Send + Sync + 'static>(
     value: Option<T>,
     options: Result<EntryOptions, Error>,
 ) -> Result<Stored, Error> {
-    cache.write(&key?, value, &options?, ops.wire)
+    cache.write(&key?, value, &options?, ops.wire).await
 }
 
 /// Removes what is stored for a call.

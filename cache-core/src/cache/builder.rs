@@ -50,7 +50,6 @@ pub struct CacheBuilder {
     codec: Codec,
     compression: Compression,
     schema: u32,
-    operation_budget: Duration,
     lock_ttl: Duration,
     disconnected_cap: Duration,
 }
@@ -72,7 +71,6 @@ impl CacheBuilder {
             codec: Codec::Json,
             compression: Compression::none(),
             schema: 0,
-            operation_budget: Duration::from_millis(250),
             lock_ttl: seconds(10),
             disconnected_cap: seconds(5),
         }
@@ -179,15 +177,6 @@ impl CacheBuilder {
         self
     }
 
-    /// How long all steps in the shared tier that precede a load may take together, and each later step by itself. Once
-    /// it is over, the call goes on without the shared tier.
-    ///
-    /// Default: 250 milliseconds.
-    pub fn operation_budget(mut self, budget: Duration) -> Self {
-        self.operation_budget = budget;
-        self
-    }
-
     /// How long the lock of a load lasts unless it is renewed, which happens three times as often: a node that dies
     /// while it loads delays the others by at most this.
     ///
@@ -255,13 +244,14 @@ impl CacheBuilder {
 
     #[cfg(feature = "redis")]
     fn shared_tier(&self) -> Option<Arc<Far>> {
-        let port = self.redis.as_ref()?.open(&self.name, self.clock.clone());
+        let redis = self.redis.as_ref()?;
+        let port = redis.open(&self.name, self.clock.clone());
         let framing = Framing {
             compression: self.compression,
             ..Framing::default()
         };
         let settings = FarSettings {
-            budget: self.operation_budget,
+            budget: redis.budget(),
             lock_ttl: self.lock_ttl,
             lease_window: self.max_load + LEASE_MARGIN,
             disconnected_cap: self.disconnected_cap,

@@ -107,6 +107,8 @@ pub(crate) struct Failure {
     pub(crate) no_stale: bool,
     /// What the loader wants to be answered instead.
     pub(crate) fallback: Option<AnyEntry>,
+    /// A stale value of the shared tier, for callers who had none.
+    pub(crate) stale: Option<AnyEntry>,
 }
 
 #[derive(Clone)]
@@ -263,8 +265,7 @@ impl<T: Send + Sync + 'static> Load<T> {
                 Err(Some(Settled::Failed(Failure {
                     cause,
                     no_stale: false,
-                    fallback: None,
-                })))
+                    fallback: None, stale: None })))
             }
             Departure::NotNeeded => Err(None),
             Departure::Load(leave) => {
@@ -277,7 +278,10 @@ impl<T: Send + Sync + 'static> Load<T> {
                     return Err(Some(Settled::Found(entry, Tier::Memory)));
                 }
                 if let Some(stale) = &leave.stale {
-                    self.previous = Some(stale.clone());
+                    // It stands in for a failing load, and further callers find it here.
+                    let stale: AnyEntry = stale.clone();
+                    self.cache.promote(&self.id, &stale, flight.seen, self.cache.inner.clock.now());
+                    self.previous = leave.stale.clone();
                 }
                 Ok(Some((far, leave)))
             }
@@ -438,6 +442,7 @@ impl<T: Send + Sync + 'static> Load<T> {
             cause,
             no_stale: said.no_stale,
             fallback,
+            stale: self.previous.clone().map(|previous| previous as AnyEntry),
         };
         if !failure.no_stale && self.kind != LoadKind::Eager {
             self.throttle(now);

@@ -538,6 +538,7 @@ impl<T: Send + Sync + 'static> Call<T> {
         reason: MissReason,
         stale: Option<Arc<Entry<T>>>,
     ) -> Result<Answer<T>, LoadError<E>> {
+        let stale = stale.or_else(|| typed(failure.stale.clone()?));
         let stale = stale.filter(|_| !failure.no_stale && !self.plan.forced);
         if let Some(stale) = self.still_usable(&stale) {
             return Ok(self.stale(stale, StaleReason::LoadFailed, reason));
@@ -578,8 +579,7 @@ fn failure(error: Error) -> Failure {
     Failure {
         cause: Cause::Cache(error),
         no_stale: false,
-        fallback: None,
-    }
+        fallback: None, stale: None }
 }
 
 /// Ends after `limit`; never without one, and never without a runtime to keep the time.

@@ -59,11 +59,6 @@ impl Adapter {
         }
     }
 
-    /// The identity of a log that has yet to begin: within what Lua's numbers hold exactly, and never zero.
-    pub(super) fn fresh_incarnation(&self) -> String {
-        rand::random_range(1..1_u64 << 53).to_string()
-    }
-
     /// Makes equal notices different, so that a log restored from a copy does not pass for its continuation.
     pub(super) fn nonce(&self) -> String {
         format!("{:016x}", rand::random::<u64>())
@@ -228,6 +223,12 @@ impl Drop for Adapter {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// The identity of a log that may be about to begin: another one each time, since one that begins twice must not pass
+/// for the same. Within what Lua's numbers hold exactly, and never zero.
+pub(super) fn fresh_incarnation() -> String {
+    rand::random_range(1..1_u64 << 53).to_string()
 }
 
 const MAX_AFTERMATH: usize = 64;

@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::config::{Address, Login, Settings};
 use super::fault::{self, Answer, Refusal};
 use super::request::{Batch, ScriptForm};
-use super::stream::{Activity, Stream};
+use super::stream::{Activity, Progress, Stream};
 use crate::shared::{Fault, FaultKind};
 use crate::sync::{Mutex, lock};
 use crate::time::{Clock, SystemClock};
@@ -55,23 +55,14 @@ pub(super) enum End {
 impl Connection {
     /// Connects and greets within the connect timeout.
     pub(super) async fn open(address: &Address, settings: &Settings, expect: Expect) -> Result<Self, Fault> {
-        let phase = AtomicU64::new(0);
+        let progress = Progress::new();
         let opening = async {
-            let stream = Stream::connect(address, settings).await?;
-            phase.store(1, Ordering::Relaxed);
+            let stream = Stream::connect(address, settings, &progress).await?;
             Self::greet(stream, settings, expect).await
         };
-        match timeout(settings.connect_timeout, opening).await {
-            Ok(opened) => opened,
-            Err(_) if phase.load(Ordering::Relaxed) == 0 => Err(Fault::new(
-                FaultKind::Connect,
-                format!("{address}: no connection within {:?}", settings.connect_timeout),
-            )),
-            Err(_) => Err(Fault::new(
-                FaultKind::Handshake,
-                format!("{address}: no greeting within {:?}", settings.connect_timeout),
-            )),
-        }
+        timeout(settings.connect_timeout, opening)
+            .await
+            .map_err(|_| progress.fault(address, settings.connect_timeout))?
     }
 
     async fn greet(stream: Stream, settings: &Settings, expect: Expect) -> Result<Self, Fault> {
@@ -83,7 +74,7 @@ impl Connection {
         let (mut multiplexed, driver) =
             MultiplexedConnection::new_with_config(&info(settings), stream, config)
                 .await
-                .map_err(|error| fault::greeting(&error))?;
+                .map_err(|error| activity.explain(fault::greeting(&error)))?;
         let ended = CancellationToken::new();
         let guard = ended.clone().drop_guard();
         let driver = AbortOnDropHandle::new(tokio::spawn(async move {
@@ -91,7 +82,7 @@ impl Connection {
             drop(guard);
         }));
         let role = multiplexed.send_packed_command(&redis::cmd("ROLE")).await;
-        check_role(role, expect)?;
+        check_role(role, expect).map_err(|fault| activity.explain(fault))?;
         Ok(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             multiplexed,
@@ -196,17 +187,20 @@ impl Connection {
 
     async fn fall_silent(&self) {
         loop {
-            tokio::time::sleep(QUIET).await;
-            let asked = SystemClock.coarse();
-            if asked.since(self.activity.last()) < QUIET {
+            let quiet = SystemClock.now().since(self.activity.last());
+            if quiet < QUIET {
+                tokio::time::sleep(QUIET - quiet).await;
                 continue;
             }
+            let asked = SystemClock.coarse();
             let mut multiplexed = self.multiplexed.clone();
             let ping = redis::cmd("PING");
             let answered = timeout(SILENCE, multiplexed.send_packed_command(&ping)).await;
             if answered.is_err() && self.activity.last() <= asked {
                 return;
             }
+            // The coarse clock may not have moved; neither does this loop run hot.
+            tokio::time::sleep(TICK).await;
         }
     }
 }
@@ -222,15 +216,16 @@ impl fmt::Debug for Connection {
 
 /// A connection that only listens.
 pub(super) async fn open_pubsub(address: &Address, settings: &Settings) -> Result<PubSub, Fault> {
+    let progress = Progress::new();
     let opening = async {
-        let stream = Stream::connect(address, settings).await?;
+        let stream = Stream::connect(address, settings, &progress).await?;
         PubSub::new(&info(settings), stream)
             .await
             .map_err(|error| fault::greeting(&error))
     };
     timeout(settings.connect_timeout, opening)
         .await
-        .map_err(|_| Fault::new(FaultKind::Handshake, format!("{address}: no greeting in time")))?
+        .map_err(|_| progress.fault(address, settings.connect_timeout))?
 }
 
 fn condemns(kind: FaultKind) -> bool {
@@ -292,5 +287,6 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 const QUEUE: usize = 1_024;
 /// After so long without a byte, ask for one.
 const QUIET: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(20);
 /// So long to answer that: with the second before, a dead connection is replaced within three.
 const SILENCE: Duration = Duration::from_secs(2);

@@ -3,7 +3,7 @@
 //! | key | holds |
 //! |---|---|
 //! | `K` = `namespace:prefix:part..` | a value or a tombstone |
-//! | `{K}:l` · `{K}:e` | the lock of its load · a recorded error |
+//! | `{K}:l` · `{K}:e` · `{K}:g` | the lock of its load · a recorded error · the version that an expiry left behind |
 //! | `{K}:x` `{K}:xf` · `{K}:c` `{K}:cf` | a named lock · a claim, each with its fencing counter |
 //! | `{root}:log` · `{root}:gen` | the invalidation log · the last pattern removal |
 //! | `{root}:m:n:namespace` · `..:m:p:namespace:prefix` · `..:m:t:namespace:tag` | marks |
@@ -58,6 +58,11 @@ pub(super) fn lock_of(key: &str) -> String {
 
 pub(super) fn error_of(key: &str) -> String {
     format!("{{{key}}}:e")
+}
+
+/// Stands in for the version of an expired entry once that is gone, for as long as a load may run.
+pub(super) fn guard_of(key: &str) -> String {
+    format!("{{{key}}}:g")
 }
 
 /// Where a named lock or claim is held, and where its fencing counter stands.
@@ -133,7 +138,7 @@ mod tests {
             prop_assert_eq!(slot, slot_of(key.as_bytes()));
             let (lock, counter) = held_of(LockKind::Lock, &key);
             let (claim, claims) = held_of(LockKind::Claim, &key);
-            for companion in [lock_of(&key), error_of(&key), lock, counter, claim, claims] {
+            for companion in [lock_of(&key), error_of(&key), guard_of(&key), lock, counter, claim, claims] {
                 prop_assert_eq!(slot_by_specification(&companion), slot);
             }
         }

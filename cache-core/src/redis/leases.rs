@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::adapter::Adapter;
+use super::adapter::{Adapter, fresh_incarnation};
 use super::fault::{self, Answer};
-use super::layout::{self, error_of, held_of, lock_of, slot_of};
+use super::layout::{self, error_of, guard_of, held_of, lock_of, slot_of};
 use super::reply::{Items, number, stored};
 use super::request::{Call, ScriptCall, command};
 use super::scripts;
@@ -55,12 +55,16 @@ impl Adapter {
             .number(px(request.ttl))
             .arg(if request.consult_errors { "1" } else { "0" })
             .arg(take_over)
-            .arg(self.fresh_incarnation())
+            .arg(fresh_incarnation())
     }
 
-    /// `value lock error`, and where they share a server also `log generation`.
+    /// `value lock error guard`, and where they share a server also `log generation`.
     fn keys_of(&self, call: ScriptCall, key: &str) -> ScriptCall {
-        let call = call.key(key).key(lock_of(key)).key(error_of(key));
+        let call = call
+            .key(key)
+            .key(lock_of(key))
+            .key(error_of(key))
+            .key(guard_of(key));
         if self.route.is_cluster() {
             return call;
         }

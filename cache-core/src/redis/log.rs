@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::adapter::{Adapter, Heard};
+use super::adapter::{self, Adapter, Heard};
 use super::config::Address;
 use super::connection::Connection;
 use super::fault::{self, Answer};
@@ -42,7 +42,6 @@ pub(super) fn follow(adapter: &Adapter, closed: CancellationToken) -> LogReader 
         log: adapter.layout.log(),
         slot: adapter.layout.slot(),
         heard: adapter.heard.clone(),
-        incarnation: adapter.fresh_incarnation(),
         outbox: Outbox {
             events: sender.clone(),
             overflown: false,
@@ -73,8 +72,6 @@ struct Follower {
     log: String,
     slot: u16,
     heard: Arc<Mutex<Heard>>,
-    /// Of the log, should this reader be the one that begins it.
-    incarnation: String,
     outbox: Outbox,
     liveness: Arc<Liveness>,
     position: Option<Position>,
@@ -169,7 +166,7 @@ impl Follower {
     async fn open_log(&self, connection: &Connection) -> Result<(), Fault> {
         let call = ScriptCall::new(&scripts::OPEN_LOG)
             .key(self.log.as_str())
-            .arg(self.incarnation.as_str());
+            .arg(adapter::fresh_incarnation());
         let answers = ask(connection, vec![call.into()], ANSWER).await?;
         for answer in answers {
             answer.map_err(Fault::from)?;

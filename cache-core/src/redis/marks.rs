@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::adapter::Adapter;
+use super::adapter::{Adapter, fresh_incarnation};
 use super::fault::{self, Answer};
 use super::reply::{Items, log_id, text};
 use super::request::ScriptCall;
@@ -56,7 +56,7 @@ impl Adapter {
             Strength::Soft => "soft",
         };
         let mut call = ScriptCall::new(&scripts::MOVE_MARKS)
-            .arg(self.fresh_incarnation())
+            .arg(fresh_incarnation())
             .arg(self.source.to_string())
             .arg(self.nonce())
             .arg(strength)
@@ -75,7 +75,7 @@ impl Adapter {
         let call = ScriptCall::new(&scripts::PATTERN)
             .key(self.layout.log())
             .key(self.layout.generation())
-            .arg(self.fresh_incarnation())
+            .arg(fresh_incarnation())
             .arg(self.source.to_string())
             .arg(self.nonce())
             .arg(glob)

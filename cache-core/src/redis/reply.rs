@@ -6,7 +6,7 @@ use redis::Value;
 
 use super::fault::{self, Answer};
 use crate::notice::LogId;
-use crate::shared::{Fault, HEADER_BYTES, MAGIC, StoredValue, TOMBSTONE_MAGIC, Version};
+use crate::shared::{Fault, HEADER_BYTES, KIND_AT, MAGIC, StoredValue, TOMBSTONE, VERSION_AT, Version};
 
 /// The items of an answer, one after the other.
 #[derive(Debug)]
@@ -108,13 +108,13 @@ pub(super) enum Header {
 }
 
 pub(super) fn header(bytes: &[u8]) -> Header {
-    let (Some(magic), Some(version)) = (bytes.get(..4), bytes.get(4..HEADER_BYTES)) else {
+    if bytes.len() < HEADER_BYTES || !bytes.starts_with(&MAGIC) {
         return Header::Foreign;
-    };
-    match Version::from_slice(version) {
-        Some(version) if magic == MAGIC => Header::Value(version),
-        Some(version) if magic == TOMBSTONE_MAGIC => Header::Tombstone(version),
-        _ => Header::Foreign,
+    }
+    match Version::from_slice(&bytes[VERSION_AT]) {
+        Some(version) if bytes[KIND_AT] == TOMBSTONE => Header::Tombstone(version),
+        Some(version) => Header::Value(version),
+        None => Header::Foreign,
     }
 }
 

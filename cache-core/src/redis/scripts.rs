@@ -32,9 +32,9 @@ macro_rules! scripts {
 }
 
 scripts! {
-    /// `value lock error [log generation]`, `refuse token ttl consult_errors take_over incarnation`
+    /// `value lock error guard [log generation]`, `refuse token ttl consult_errors take_over incarnation`
     LEASE = r"
-local kind, version, bytes, ttl = look(KEYS[1])
+local kind, version, bytes, ttl = stands(KEYS[1], KEYS[4])
 if kind == 'value' and ARGV[1] ~= '*' and version ~= ARGV[1] then return {'value', ttl, bytes} end
 if ARGV[4] == '1' then
   local recorded = text(KEYS[3])
@@ -47,26 +47,26 @@ if holder and holder ~= ARGV[2] and holder ~= ARGV[5] then
 end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 local fence = ''
-if KEYS[4] then
-  if not newest(KEYS[4]) then open(KEYS[4], ARGV[6]) end
-  fence = fence_now(KEYS[4], KEYS[5])
+if KEYS[5] then
+  if not newest(KEYS[5]) then open(KEYS[5], ARGV[6]) end
+  fence = fence_now(KEYS[5], KEYS[6])
 end
 return {'lease', version or '', string.format('%.0f', micros()), fence}
 ";
 
-    /// `value lock error [log generation]`,
+    /// `value lock error guard [log generation]`,
     /// `token seen started max_load fence bytes px ending record record_px`
     COMMIT = r"
 local holder = text(KEYS[2])
 local mine = ARGV[1] ~= '' and holder == ARGV[1]
-local kind, version, bytes, ttl = look(KEYS[1])
+local kind, version, bytes, ttl = stands(KEYS[1], KEYS[4])
 local function store()
   if ARGV[6] == '' then return 'nothing', 0 end
   if version == string.sub(ARGV[6], 5, 20) then return 'applied', 0 end
   if holder and not mine then return 'other_holder', 0 end
   if ARGV[3] ~= '' and micros() - tonumber(ARGV[3]) > tonumber(ARGV[4]) then return 'too_late', 0 end
-  if ARGV[5] ~= '' and KEYS[4] and fence_now(KEYS[4], KEYS[5]) ~= ARGV[5] then return 'fence_moved', 0 end
-  local hold = held(kind, bytes)
+  if ARGV[5] ~= '' and KEYS[5] and fence_now(KEYS[5], KEYS[6]) ~= ARGV[5] then return 'fence_moved', 0 end
+  local hold = held(kind, bytes, ttl)
   if hold > 0 then return 'held_off', hold end
   if (version or '') ~= ARGV[2] then return 'superseded', 0 end
   local set = redis.pcall('SET', KEYS[1], ARGV[6], 'PX', ARGV[7])
@@ -74,7 +74,7 @@ local function store()
     if string.find(set.err, 'OOM', 1, true) then return 'oom', 0 end
     error(set.err)
   end
-  redis.call('DEL', KEYS[3])
+  redis.call('DEL', KEYS[3], KEYS[4])
   return 'applied', 0
 end
 local verdict, detail = store()
@@ -104,48 +104,43 @@ if text(KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 ";
 
-    /// `(value lock error)* [log]`, `n incarnation source nonce op (change condition version bytes px hold)*`
+    /// `(value lock error guard)* [log]`, `n incarnation source nonce op (change condition version bytes px)*`
     MUTATE = r"
 local count = tonumber(ARGV[1])
-local log = KEYS[count * 3 + 1]
+local log = KEYS[count * 4 + 1]
 local out = {}
 local notice = {'f', '1', 's', ARGV[3], 'o', ARGV[5], 'n', ARGV[4]}
 local plain = #notice
-local function tombstone(value, version, px, hold)
-  local ends = 0
-  if hold > 0 then
-    ends = math.floor(micros() / 1000) + hold
-    px = math.max(px, hold)
-  end
-  redis.call('SET', value, TOMBSTONE .. version .. string.format('%.0f', ends), 'PX', string.format('%.0f', px))
+local function clear(value, lock, err, guard)
+  redis.call('DEL', value, err, guard)
+  if redis.call('DEL', lock) == 1 then redis.pcall('PUBLISH', value, 'r') end
 end
-local function clear(value, lock, err)
-  if redis.call('DEL', value, err) >= 0 and redis.call('DEL', lock) == 1 then
-    redis.pcall('PUBLISH', value, 'r')
+local function expire(value, kind, version, bytes, ttl, guard, window)
+  local life = ttl
+  if kind == 'value' then life = math.min(ttl, quiet_below(bytes)) end
+  if kind == 'value' or kind == 'tombstone' then
+    if life > 0 then
+      local marked = string.sub(bytes, 1, 4) .. version .. string.sub(bytes, 21)
+      redis.call('SET', value, marked, 'PX', string.format('%.0f', life))
+    end
+  else
+    life = 0
   end
+  if life < window then redis.call('SET', guard, version, 'PX', string.format('%.0f', window)) end
 end
 for i = 1, count do
-  local value, lock, err = KEYS[i * 3 - 2], KEYS[i * 3 - 1], KEYS[i * 3]
-  local a = i * 6
-  local change, condition, version = ARGV[a], ARGV[a + 1], ARGV[a + 2]
-  local new, px, hold = ARGV[a + 3], tonumber(ARGV[a + 4]), tonumber(ARGV[a + 5])
-  local kind, old, bytes, ttl = look(value)
-  local left = held(kind, bytes)
+  local value, lock, err, guard = KEYS[i * 4 - 3], KEYS[i * 4 - 2], KEYS[i * 4 - 1], KEYS[i * 4]
+  local a = i * 5 + 1
+  local change, condition, version, new, px = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], tonumber(ARGV[a + 4])
+  local kind, old, bytes, ttl = stands(value, guard)
+  local left = held(kind, bytes, ttl)
   local verdict, detail = 'applied', ''
   if change == 'remove' then
-    clear(value, lock, err)
-    tombstone(value, version, px, math.max(hold, left))
+    clear(value, lock, err, guard)
+    redis.call('SET', value, new, 'PX', string.format('%.0f', math.max(px, quiet_below(new) + left)))
   elseif change == 'expire' then
-    if kind == 'value' and old ~= condition and old ~= version then
-      verdict, detail = 'superseded', old
-    else
-      clear(value, lock, err)
-      if kind == 'value' and new ~= '' then
-        redis.call('SET', value, new, 'PX', ARGV[a + 4])
-      else
-        tombstone(value, version, px, left)
-      end
-    end
+    clear(value, lock, err, guard)
+    expire(value, kind, version, bytes, ttl, guard, px)
   elseif old == version then
     verdict = 'applied'
   elseif left > 0 then
@@ -158,7 +153,7 @@ for i = 1, count do
       if not string.find(set.err, 'OOM', 1, true) then error(set.err) end
       verdict = 'oom'
     else
-      redis.call('DEL', err)
+      redis.call('DEL', err, guard)
       redis.pcall('PUBLISH', value, 'd')
     end
   end
@@ -278,7 +273,7 @@ return incarnation .. '-' .. string.format('%.0f', number)
 
 /// What the scripts share. A companion key of another type is deleted when met: it can only be damage.
 const PRELUDE: &str = r"
-local MAGIC, TOMBSTONE = '\197CK\1', '\197CT\1'
+local MAGIC = '\245cce'
 local LOG_LENGTH = '10000'
 
 local function micros()
@@ -304,18 +299,24 @@ local function look(key)
   local found = redis.pcall('GET', key)
   if type(found) == 'table' and is_type_error(found) then return 'foreign' end
   if not found then return 'absent' end
-  local magic = string.sub(found, 1, 4)
-  if #found < 20 or (magic ~= MAGIC and magic ~= TOMBSTONE) then return 'foreign' end
+  if #found < 30 or string.sub(found, 1, 4) ~= MAGIC then return 'foreign' end
   local ttl = redis.call('PTTL', key)
   if ttl < 0 then return 'foreign' end
-  return magic == MAGIC and 'value' or 'tombstone', string.sub(found, 5, 20), found, ttl
+  return string.sub(found, 21, 21) == 't' and 'tombstone' or 'value', string.sub(found, 5, 20), found, ttl
 end
 
-local function held(kind, bytes)
+local function stands(key, guard)
+  local kind, version, bytes, ttl = look(key)
+  return kind, version or text(guard), bytes, ttl
+end
+
+local function quiet_below(bytes)
+  return (struct.unpack('<I8', bytes, 23))
+end
+
+local function held(kind, bytes, ttl)
   if kind ~= 'tombstone' then return 0 end
-  local ends = tonumber(string.sub(bytes, 21)) or 0
-  if ends == 0 then return 0 end
-  return math.max(0, ends - math.floor(micros() / 1000))
+  return math.max(0, ttl - quiet_below(bytes))
 end
 
 local function mark_of(key)
@@ -359,27 +360,11 @@ end
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shared::{MAGIC, TOMBSTONE_MAGIC};
-
-    /// As Lua writes bytes outside ASCII.
-    fn lua(bytes: [u8; 4]) -> String {
-        let escaped: Vec<String> = bytes
-            .iter()
-            .map(|byte| match byte {
-                b'A'..=b'Z' => char::from(*byte).to_string(),
-                _ => format!("\\{byte}"),
-            })
-            .collect();
-        format!("'{}'", escaped.concat())
-    }
+    use crate::shared::MAGIC;
 
     #[test]
     fn scripts_and_codecs_mean_the_same_magic() {
-        let line = format!(
-            "local MAGIC, TOMBSTONE = {}, {}\n",
-            lua(MAGIC),
-            lua(TOMBSTONE_MAGIC)
-        );
-        assert!(PRELUDE.contains(&line), "{line}");
+        assert_eq!(MAGIC, *b"\xf5cce");
+        assert!(PRELUDE.contains("local MAGIC = '\\245cce'\n"));
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -30,32 +30,95 @@ pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Sync {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Sync> Duplex for S {}
 
-/// When bytes last arrived.
+/// When bytes last arrived, and what the first ones were.
 #[derive(Debug)]
-pub(super) struct Activity(AtomicU64);
+pub(super) struct Activity {
+    last: AtomicU64,
+    /// Whether the server turned us away before it was asked anything, which the driver takes for the end.
+    turned_away: AtomicBool,
+    begun: AtomicBool,
+}
 
 impl Activity {
     fn new() -> Self {
-        Self(AtomicU64::new(SystemClock.now().as_nanos()))
+        Self {
+            last: AtomicU64::new(SystemClock.now().as_nanos()),
+            turned_away: AtomicBool::new(false),
+            begun: AtomicBool::new(false),
+        }
     }
 
-    fn note(&self) {
-        self.0.store(SystemClock.coarse().as_nanos(), Ordering::Relaxed);
+    fn note(&self, bytes: &[u8]) {
+        self.last
+            .store(SystemClock.coarse().as_nanos(), Ordering::Relaxed);
+        if !self.begun.load(Ordering::Relaxed) {
+            self.begun.store(true, Ordering::Relaxed);
+            self.turned_away
+                .store(bytes.starts_with(TOO_MANY), Ordering::Relaxed);
+        }
     }
 
     pub(super) fn last(&self) -> Timestamp {
-        Timestamp::from_nanos(self.0.load(Ordering::Relaxed))
+        Timestamp::from_nanos(self.last.load(Ordering::Relaxed))
+    }
+
+    /// The reason behind a failed greeting, where the first bytes tell it.
+    pub(super) fn explain(&self, fault: Fault) -> Fault {
+        if self.turned_away.load(Ordering::Relaxed) {
+            return Fault::new(FaultKind::MaxClients, "the server has too many clients");
+        }
+        fault
+    }
+}
+
+/// How far an attempt to connect has got.
+#[derive(Debug)]
+pub(super) struct Progress(AtomicU8);
+
+#[derive(Clone, Copy, Debug)]
+#[repr(u8)]
+enum Step {
+    Connecting,
+    Tls,
+    Greeting,
+}
+
+impl Progress {
+    pub(super) fn new() -> Self {
+        Self(AtomicU8::new(Step::Connecting as u8))
+    }
+
+    fn reached(&self, step: Step) {
+        self.0.store(step as u8, Ordering::Relaxed);
+    }
+
+    /// Why an attempt that was given up did not succeed.
+    pub(super) fn fault(&self, address: &Address, within: Duration) -> Fault {
+        let (kind, what) = match self.0.load(Ordering::Relaxed) {
+            0 => (FaultKind::Connect, "connection"),
+            1 => (FaultKind::Tls, "TLS handshake"),
+            _ => (FaultKind::Handshake, "greeting"),
+        };
+        Fault::new(kind, format!("{address}: no {what} within {within:?}"))
     }
 }
 
 impl Stream {
     /// Resolves anew and connects; each address of a name gets its share of the time.
-    pub(super) async fn connect(address: &Address, settings: &Settings) -> Result<Self, Fault> {
+    /// `progress` tells how far it got when it is given up.
+    pub(super) async fn connect(
+        address: &Address,
+        settings: &Settings,
+        progress: &Progress,
+    ) -> Result<Self, Fault> {
         let inner: Pin<Box<dyn Duplex>> = match address {
             Address::Tcp { host, port } => {
                 let stream = connect_tcp(host, *port, settings.connect_timeout).await?;
                 match &settings.tls {
-                    Some(tls) => tls.wrap(host, stream).await?,
+                    Some(tls) => {
+                        progress.reached(Step::Tls);
+                        tls.wrap(host, stream).await?
+                    }
                     None => Box::pin(stream),
                 }
             }
@@ -70,6 +133,7 @@ impl Stream {
                 return Err(Fault::new(FaultKind::Connect, "unix sockets need a unix system"));
             }
         };
+        progress.reached(Step::Greeting);
         Ok(Self {
             inner,
             activity: Arc::new(Activity::new()),
@@ -125,8 +189,8 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let polled = self.inner.as_mut().poll_read(cx, buffer);
-        if buffer.filled().len() > before {
-            self.activity.note();
+        if let Some(arrived @ [_, ..]) = buffer.filled().get(before..) {
+            self.activity.note(arrived);
         }
         polled
     }
@@ -154,6 +218,7 @@ impl fmt::Debug for Stream {
     }
 }
 
+const TOO_MANY: &[u8] = b"-ERR max number of clients";
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(5);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(1);
 /// As long as the watchdog's bound.

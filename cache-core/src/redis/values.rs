@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::adapter::Adapter;
+use super::adapter::{Adapter, fresh_incarnation};
 use super::fault::{Answer, Refusal};
-use super::layout::{self, error_of, lock_of, slot_of};
+use super::layout::{self, error_of, guard_of, lock_of, slot_of};
 use super::reply::{Header, Items, header, log_id, millis, number};
 use super::request::{Call, ScriptCall, command};
 use super::scripts;
@@ -52,6 +52,7 @@ impl Adapter {
         }
         for mutation in &mutations {
             layout::check(mutation.key)?;
+            check_bytes(mutation)?;
         }
         if mutations.is_empty() {
             return Ok(MutationAnswer {
@@ -132,7 +133,7 @@ impl Adapter {
     async fn announce(&self, op: Op, keys: &[(&str, Version)], within: Duration) -> Result<LogId, Fault> {
         let mut call = ScriptCall::new(&scripts::ANNOUNCE)
             .key(self.layout.log())
-            .arg(self.fresh_incarnation());
+            .arg(fresh_incarnation());
         for (name, value) in [
             ("f", "1".to_owned()),
             ("s", self.source.to_string()),
@@ -159,14 +160,15 @@ impl Adapter {
             call = call
                 .key(mutation.key)
                 .key(lock_of(mutation.key))
-                .key(error_of(mutation.key));
+                .key(error_of(mutation.key))
+                .key(guard_of(mutation.key));
         }
         if with_log {
             call = call.key(self.layout.log());
         }
         call = call
             .number(mutations.len() as u64)
-            .arg(self.fresh_incarnation())
+            .arg(fresh_incarnation())
             .arg(self.source.to_string())
             .arg(self.nonce())
             .arg(op.as_str());
@@ -195,48 +197,25 @@ impl Adapter {
     }
 }
 
-/// `change condition version bytes px hold`
+/// `change condition version bytes px`
 fn arguments(call: ScriptCall, mutation: &Mutation<'_>) -> ScriptCall {
-    let version = mutation.version.as_bytes().as_slice();
-    match &mutation.change {
+    let (name, condition, bytes, life): (_, &[u8], &[u8], _) = match &mutation.change {
         Change::Set { payload, condition } => {
             let condition: &[u8] = match condition {
                 Condition::Always => b"*",
                 Condition::Seen(None) => b"",
                 Condition::Seen(Some(seen)) => seen.as_bytes(),
             };
-            call.arg("set")
-                .arg(condition)
-                .arg(version)
-                .arg(payload.bytes.as_slice())
-                .number(px(payload.physical))
-                .number(0)
+            ("set", condition, &payload.bytes, payload.physical)
         }
-        Change::Remove { physical, hold } => call
-            .arg("remove")
-            .arg("")
-            .arg(version)
-            .arg("")
-            .number(px((*physical).max(*hold)))
-            .number(px_or_zero(*hold)),
-        Change::Expire {
-            seen,
-            stale,
-            physical,
-        } => {
-            let seen: &[u8] = seen.as_ref().map_or(b"", |seen| seen.as_bytes());
-            let (bytes, life): (&[u8], _) = match stale {
-                Some(stale) => (&stale.bytes, stale.physical),
-                None => (b"", *physical),
-            };
-            call.arg("expire")
-                .arg(seen)
-                .arg(version)
-                .arg(bytes)
-                .number(px(life))
-                .number(0)
-        }
-    }
+        Change::Remove { tombstone } => ("remove", b"", &tombstone.bytes, tombstone.physical),
+        Change::Expire { window } => ("expire", b"", b"", *window),
+    };
+    call.arg(name)
+        .arg(condition)
+        .arg(mutation.version.as_bytes().as_slice())
+        .arg(bytes)
+        .number(px(life))
 }
 
 /// Whether carrying it out twice does no more than once, whatever others do in between.
@@ -250,6 +229,22 @@ fn is_repeatable(mutations: &[Mutation<'_>]) -> bool {
             }
         )
     })
+}
+
+/// Scripts read the header of what they are given.
+fn check_bytes(mutation: &Mutation<'_>) -> Result<(), Fault> {
+    let (bytes, expected) = match &mutation.change {
+        Change::Set { payload, .. } => (&payload.bytes, Header::Value(mutation.version)),
+        Change::Remove { tombstone } => (&tombstone.bytes, Header::Tombstone(mutation.version)),
+        Change::Expire { .. } => return Ok(()),
+    };
+    if header(bytes) == expected {
+        return Ok(());
+    }
+    Err(Fault::new(
+        FaultKind::Invalid,
+        "the bytes do not begin with the header of this change",
+    ))
 }
 
 fn found(pttl: Answer, value: Answer) -> Result<Found, Fault> {

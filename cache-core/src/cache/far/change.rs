@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::cache::far::{Budget, Far, entry_version, envelope_marks, port_version};
 use crate::cache::{Cache, Wire};
-use crate::codec::envelope::{Content, Contents, Envelope, Expected, Lifetimes, Parsed};
+use crate::codec::envelope::{Contents, Envelope, Lifetimes, encode_tombstone};
 use crate::entry::{AnyEntry, EntryId, typed};
 use crate::epochs::{Mark, Strength};
 use crate::notice::{LogId, Op};
@@ -95,74 +95,15 @@ impl Cache {
 
     pub(crate) async fn remove_far(&self, far: &Far, id: &EntryId, hold: Duration) -> Result<(), Fault> {
         let budget = self.far_budget(far);
-        let physical = far.settings.lease_window.max(hold);
-        let change = Change::Remove { physical, hold };
-        self.mutate_far(far, Op::Remove, id, Version::random(), change, &budget)
-            .await
-            .map(drop)
+        let (version, change) = removal(far, hold);
+        self.mutate_far(far, Op::Remove, id, version, change, &budget).await.map(drop)
     }
 
-    /// Makes what is stored stale: its life is cut so that none of the soft one is left.
+    /// Makes what is stored stale.
     pub(crate) async fn expire_far(&self, far: &Far, id: &EntryId) -> Result<(), Fault> {
         let budget = self.far_budget(far);
-        let key = self.far_key(id.key());
-        let read = far.port.read(&key, budget.left(&*self.inner.clock)?).await?;
-        let version = Version::random();
-        let stale = match &read.found {
-            shared::Found::Value(value) => self.stale_copy(far, &key, value, version),
-            _ => None,
-        };
-        let change = Change::Expire {
-            seen: read.found.seen(),
-            stale,
-            physical: far.settings.lease_window,
-        };
-        self.mutate_far(far, Op::Expire, id, version, change, &budget)
-            .await
-            .map(drop)
-    }
-
-    /// The same value with nothing left of its soft life; `None` if it is none that can be read, or has no other.
-    fn stale_copy(
-        &self,
-        far: &Far,
-        key: &str,
-        value: &shared::StoredValue,
-        version: Version,
-    ) -> Option<Payload> {
-        let expected = Expected {
-            key: key.as_bytes(),
-            schema: far.settings.schema,
-            pttl: value.remaining,
-        };
-        let Ok(Parsed::Found(frame)) = Envelope::parse(&value.bytes, &expected, &far.framing) else {
-            return None;
-        };
-        let Content::Value(payload) = frame.content else {
-            return None;
-        };
-        if frame.hard_remaining <= frame.soft_remaining {
-            return None;
-        }
-        let bytes = payload.bytes().ok()?;
-        let lifetimes = Lifetimes::new(Duration::ZERO, frame.hard_remaining, far.settings.lease_window);
-        let marks: Vec<_> = frame.marks.collect();
-        let envelope = Envelope {
-            version: entry_version(version),
-            schema: far.settings.schema,
-            lifetimes,
-            delta: frame.delta,
-            marks: &marks,
-            contents: Contents::Value {
-                codec: payload.codec,
-                payload: &bytes,
-            },
-        };
-        let bytes = envelope.encode(key.as_bytes(), &far.framing).ok()?;
-        Some(Payload {
-            bytes,
-            physical: Duration::from_millis(lifetimes.px()),
-        })
+        let change = Change::Expire { window: far.settings.lease_window };
+        self.mutate_far(far, Op::Expire, id, Version::random(), change, &budget).await.map(drop)
     }
 
     pub(super) async fn mutate_far(
@@ -228,14 +169,9 @@ impl Cache {
                 )
                 .await?;
             for keys in page.keys.chunks(shared::MAX_KEYS_PER_NOTICE) {
-                let physical = far.settings.lease_window;
-                let remove = |key| Mutation {
-                    key,
-                    version: Version::random(),
-                    change: Change::Remove {
-                        physical,
-                        hold: Duration::ZERO,
-                    },
+                let remove = |key| {
+                    let (version, change) = removal(far, Duration::ZERO);
+                    Mutation { key, version, change }
                 };
                 let mutations = keys.iter().map(|key| remove(key.as_str())).collect();
                 far.port.mutate(Op::Remove, mutations, within).await?;
@@ -248,6 +184,14 @@ impl Cache {
             tokio::time::sleep(SCAN_PAUSE).await;
         }
     }
+}
+
+/// A tombstone, and the version that stands in it.
+fn removal(far: &Far, hold: Duration) -> (Version, Change) {
+    let version = Version::random();
+    let (bytes, physical) = encode_tombstone(entry_version(version), hold, far.settings.lease_window);
+    let physical = Duration::from_millis(physical);
+    (version, Change::Remove { tombstone: Payload { bytes, physical } })
 }
 
 const SCAN_COUNT: u32 = 500;
