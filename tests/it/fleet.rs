@@ -9,7 +9,10 @@ use cache_core::{Cache, CacheKey, EntryOptions, Error, ErrorKind, OutcomeKind, R
 use support::{RedisServer, wait_until};
 
 fn node(redis: &RedisServer) -> Cache {
-    Cache::builder("fleet").redis(Redis::from_url(&redis.url()).unwrap()).build().unwrap()
+    Cache::builder("fleet")
+        .redis(Redis::from_url(&redis.url()).unwrap())
+        .build()
+        .unwrap()
 }
 
 fn key(n: u64) -> CacheKey {
@@ -47,7 +50,10 @@ impl Origin {
 
 async fn read(cache: &Cache, origin: &Origin, n: u64, options: EntryOptions) -> u64 {
     let origin = origin.clone();
-    *cache.get_or_load(&key(n), options, move |_| origin.load()).await.unwrap()
+    *cache
+        .get_or_load(&key(n), options, move |_| origin.load())
+        .await
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,7 +64,9 @@ async fn what_one_node_loaded_another_finds() {
     assert_eq!(read(&a, &origin, 1, tagged("t")).await, 7);
     let found = {
         let origin = origin.clone();
-        b.get_or_load(&key(1), tagged("t"), move |_| origin.load()).await.unwrap()
+        b.get_or_load(&key(1), tagged("t"), move |_| origin.load())
+            .await
+            .unwrap()
     };
     assert_eq!((*found, found.outcome().tier), (7, Some(Tier::Shared)));
     assert_eq!(origin.loads(), 1);
@@ -68,7 +76,12 @@ async fn what_one_node_loaded_another_finds() {
     })
     .await;
     assert!(b.remaining_ttl(&key(1)).await.unwrap() <= minutes(5));
-    assert_eq!(redis.keys_without_ttl().len(), 1, "only the log has no end: {:?}", redis.keys_without_ttl());
+    assert_eq!(
+        redis.keys_without_ttl().len(),
+        1,
+        "only the log has no end: {:?}",
+        redis.keys_without_ttl()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,10 +89,18 @@ async fn nodes_that_miss_together_load_once() {
     let redis = RedisServer::start();
     let origin = Origin::default();
     let nodes: Vec<Cache> = (0..4).map(|_| node(&redis)).collect();
-    let calls = nodes.iter().flat_map(|cache| (0..50).map(move |_| cache.clone())).map(|cache| {
-        let origin = origin.clone();
-        tokio::spawn(async move { *cache.get_or_load(&key(1), minutes(5), move |_| origin.load_slowly()).await.unwrap() })
-    });
+    let calls = nodes
+        .iter()
+        .flat_map(|cache| (0..50).map(move |_| cache.clone()))
+        .map(|cache| {
+            let origin = origin.clone();
+            tokio::spawn(async move {
+                *cache
+                    .get_or_load(&key(1), minutes(5), move |_| origin.load_slowly())
+                    .await
+                    .unwrap()
+            })
+        });
     for call in calls.collect::<Vec<_>>() {
         call.await.unwrap();
     }
@@ -99,11 +120,18 @@ async fn an_invalidation_by_one_node_reaches_the_others() {
             "key" => a.remove(&key(1)).await.unwrap(),
             "tag" => a.invalidate_tag("t").await.unwrap(),
             "prefix" => a.remove_prefix("item").await.unwrap(),
-            "pattern" => a.remove_matching(cache_core::KeyPattern::new("item").unwrap().part(1)).await.unwrap(),
+            "pattern" => a
+                .remove_matching(cache_core::KeyPattern::new("item").unwrap().part(1))
+                .await
+                .unwrap(),
             "clear" => a.clear().await.unwrap(),
             _ => assert!(a.set(&key(1), 2_u64, tagged("t")).await.unwrap().is_stored()),
         }
-        assert_eq!(read(&a, &origin, 1, tagged("t")).await, 2, "at once on the node itself, by {how}");
+        assert_eq!(
+            read(&a, &origin, 1, tagged("t")).await,
+            2,
+            "at once on the node itself, by {how}"
+        );
         wait_until(Duration::from_secs(1), "the other node sees it", async || {
             read(&b, &origin, 1, tagged("t")).await == 2
         })
@@ -121,7 +149,10 @@ async fn a_load_that_began_before_an_invalidation_elsewhere_is_not_readable_afte
     let redis = RedisServer::start();
     let (a, b) = (node(&redis), node(&redis));
     for how in ["key", "tag", "clear"] {
-        let (began, proceed) = (Arc::new(tokio::sync::Notify::new()), Arc::new(tokio::sync::Notify::new()));
+        let (began, proceed) = (
+            Arc::new(tokio::sync::Notify::new()),
+            Arc::new(tokio::sync::Notify::new()),
+        );
         let slow = {
             let (b, began, proceed) = (b.clone(), began.clone(), proceed.clone());
             tokio::spawn(async move {
@@ -143,9 +174,11 @@ async fn a_load_that_began_before_an_invalidation_elsewhere_is_not_readable_afte
         proceed.notify_one();
         assert_eq!(slow.await.unwrap().unwrap(), 1, "who waited gets the value");
         assert!(a.get::<u64>(&key(9)).await.is_none(), "{how}");
-        wait_until(Duration::from_secs(1), "the loading node has heard of it", async || {
-            b.get::<u64>(&key(9)).await.is_none()
-        })
+        wait_until(
+            Duration::from_secs(1),
+            "the loading node has heard of it",
+            async || b.get::<u64>(&key(9)).await.is_none(),
+        )
         .await;
     }
 }
@@ -160,7 +193,10 @@ async fn concurrent_updates_from_several_nodes_all_take_effect() {
             let cache = cache.clone();
             tokio::spawn(async move {
                 for _ in 0..50 {
-                    cache.update(&key(1), hours(1), |old: Option<u64>| old.unwrap_or(0) + 1).await.unwrap();
+                    cache
+                        .update(&key(1), hours(1), |old: Option<u64>| old.unwrap_or(0) + 1)
+                        .await
+                        .unwrap();
                 }
             })
         })
@@ -183,7 +219,10 @@ async fn claims_and_locks_hold_across_nodes() {
     let claim = a.claim(&key(1), seconds(30)).await.unwrap().unwrap();
     assert!(b.claim(&key(1), seconds(30)).await.unwrap().is_none());
     assert!(claim.confirm(hours(1)).await);
-    assert!(b.claim(&key(1), seconds(30)).await.unwrap().is_none(), "confirmed");
+    assert!(
+        b.claim(&key(1), seconds(30)).await.unwrap().is_none(),
+        "confirmed"
+    );
 
     let first = a.try_lock("rebuild", seconds(30)).await.unwrap().unwrap();
     assert!(b.try_lock("rebuild", seconds(30)).await.unwrap().is_none());
@@ -202,12 +241,15 @@ async fn an_expired_entry_stands_in_on_every_node_while_the_loader_fails() {
     assert_eq!(read(&a, &origin, 1, options.clone()).await, 3);
     a.expire(&key(1)).await.unwrap();
     for cache in [&a, &b] {
-        let failing = |_| async { Err::<u64, _>(std::io::Error::other("down")) };
-        wait_until(Duration::from_secs(1), "it is stale", async || cache.get::<u64>(&key(1)).await.is_none()).await;
-        let stale = cache.lookup::<u64>(&key(1)).await.value().unwrap();
-        assert!(stale.outcome().is_stale());
-        let answer = cache.get_or_load(&key(1), options.clone(), failing).await.unwrap();
-        assert!(matches!(answer.outcome().kind, OutcomeKind::Stale(_)), "{}", answer.outcome());
+        // A node that has just begun to hear the log believes nothing that it read before, stale values included.
+        wait_until(Duration::from_secs(1), "a stale value answers for the failing loader", async || {
+            let failing = |_| async { Err::<u64, _>(std::io::Error::other("down")) };
+            let answer = cache.get_or_load(&key(1), options.clone(), failing).await;
+            answer.is_ok_and(|answer| *answer == 3 && matches!(answer.outcome().kind, OutcomeKind::Stale(_)))
+        })
+        .await;
+        assert!(cache.get::<u64>(&key(1)).await.is_none(), "stale is not fresh");
+        assert!(cache.lookup::<u64>(&key(1)).await.value().unwrap().outcome().is_stale());
     }
 }
 
@@ -227,17 +269,29 @@ async fn without_redis_reads_go_on_and_invalidations_say_so_and_are_delivered_la
     }
     let refused: Result<(), Error> = a.invalidate_tag("t").await;
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidationUncertain);
-    assert_eq!(read(&a, &origin, 1, tagged("t")).await, 2, "it holds on this node at once");
-    assert!(a.claim(&key(1), seconds(1)).await.is_err_and(|error| error.is_unavailable()));
+    assert_eq!(
+        read(&a, &origin, 1, tagged("t")).await,
+        2,
+        "it holds on this node at once"
+    );
+    assert!(
+        a.claim(&key(1), seconds(1))
+            .await
+            .is_err_and(|error| error.is_unavailable())
+    );
 
     redis.restart();
-    wait_until(Duration::from_secs(10), "what was pending is delivered", async || {
-        a.flush_pending(Duration::from_secs(1)).await == 0
-    })
+    wait_until(
+        Duration::from_secs(10),
+        "what was pending is delivered",
+        async || a.flush_pending(Duration::from_secs(1)).await == 0,
+    )
     .await;
-    wait_until(Duration::from_secs(5), "the other node reads the new value", async || {
-        read(&b, &origin, 1, tagged("t")).await == 2
-    })
+    wait_until(
+        Duration::from_secs(5),
+        "the other node reads the new value",
+        async || read(&b, &origin, 1, tagged("t")).await == 2,
+    )
     .await;
 }
 
@@ -247,7 +301,10 @@ async fn a_cache_that_never_reaches_redis_works_in_memory() {
         let redis = RedisServer::start();
         redis.url()
     };
-    let cache = Cache::builder("alone").redis(Redis::from_url(&gone).unwrap()).build().unwrap();
+    let cache = Cache::builder("alone")
+        .redis(Redis::from_url(&gone).unwrap())
+        .build()
+        .unwrap();
     let origin = Origin::default();
     for _ in 0..3 {
         assert_eq!(read(&cache, &origin, 1, tagged("t")).await, 0);

@@ -188,10 +188,10 @@ impl Cache {
         self.start_upkeep();
         let expired = self.expire_far(&far, &id).await;
         self.expire_here(&id);
-        expired.or_else(|fault| {
+        expired.map_err(|fault| {
             // Gone is a safe way of being stale.
             far.recovery().add_key(self, &id, Duration::ZERO);
-            Err(self.uncertain(&fault))
+            self.uncertain(&fault)
         })
     }
 

@@ -562,7 +562,7 @@ impl Cache {
             .inner
             .epochs
             .store(id, seen, Some(entry.meta().version), now, || {
-                self.insert(id, entry)
+                self.insert(id, entry);
             });
         self.count_store(stored)
     }

@@ -188,8 +188,10 @@ impl Hold {
             Place::Far { far, token, .. } => {
                 let name = self.cache.lease_text(&self.name);
                 match far
-                    .port()
-                    .extend(self.name.1.shared(), &name, *token, ttl, far.budget())
+                    .ask(
+                        far.port()
+                            .extend(self.name.1.shared(), &name, *token, ttl, far.budget()),
+                    )
                     .await
                 {
                     Ok(extended) => extended,
@@ -219,8 +221,10 @@ impl Hold {
             Place::Far { far, token, .. } if was_held => {
                 let name = self.cache.lease_text(&self.name);
                 let released = far
-                    .port()
-                    .give_back(self.name.1.shared(), &name, *token, far.budget())
+                    .ask(
+                        far.port()
+                            .give_back(self.name.1.shared(), &name, *token, far.budget()),
+                    )
                     .await;
                 released
                     .inspect_err(|fault| self.cache.degraded("release", fault))
@@ -246,7 +250,9 @@ impl Hold {
                 let (far, token, kind) = (far.clone(), *token, self.name.1.shared());
                 let name = self.cache.lease_text(&self.name);
                 let _ = self.cache.inner.tasks.spawn(async move {
-                    let _ = far.port().give_back(kind, &name, token, far.budget()).await;
+                    let _ = far
+                        .ask(far.port().give_back(kind, &name, token, far.budget()))
+                        .await;
                 });
             }
         }
@@ -395,7 +401,7 @@ impl Cache {
             token,
             ttl,
         };
-        match far.port().acquire(request, far.budget()).await {
+        match far.ask(far.port().acquire(request, far.budget())).await {
             Ok(Acquisition::Acquired { fencing }) => Ok(Some(Place::Far { far, token, fencing })),
             Ok(Acquisition::Held { .. }) => Ok(None),
             Err(fault) => Err(self.unavailable("acquire", &fault)),

@@ -96,14 +96,20 @@ impl Cache {
     pub(crate) async fn remove_far(&self, far: &Far, id: &EntryId, hold: Duration) -> Result<(), Fault> {
         let budget = self.far_budget(far);
         let (version, change) = removal(far, hold);
-        self.mutate_far(far, Op::Remove, id, version, change, &budget).await.map(drop)
+        self.mutate_far(far, Op::Remove, id, version, change, &budget)
+            .await
+            .map(drop)
     }
 
     /// Makes what is stored stale.
     pub(crate) async fn expire_far(&self, far: &Far, id: &EntryId) -> Result<(), Fault> {
         let budget = self.far_budget(far);
-        let change = Change::Expire { window: far.settings.lease_window };
-        self.mutate_far(far, Op::Expire, id, Version::random(), change, &budget).await.map(drop)
+        let change = Change::Expire {
+            window: far.settings.lease_window,
+        };
+        self.mutate_far(far, Op::Expire, id, Version::random(), change, &budget)
+            .await
+            .map(drop)
     }
 
     pub(super) async fn mutate_far(
@@ -121,9 +127,11 @@ impl Cache {
             version,
             change,
         };
-        far.port
-            .mutate(op, vec![mutation], budget.left(&*self.inner.clock)?)
-            .await
+        far.ask(
+            far.port
+                .mutate(op, vec![mutation], budget.left(&*self.inner.clock)?),
+        )
+        .await
     }
 
     /// Invalidates everything under a mark, for all nodes.
@@ -140,33 +148,31 @@ impl Cache {
         };
         let budget = self.far_budget(far);
         let marks = [mark.name().shared()];
-        far.port
-            .move_marks(
-                &marks,
-                strength,
-                hold,
-                far.marks_ttl(),
-                budget.left(&*self.inner.clock)?,
-            )
-            .await
+        far.ask(far.port.move_marks(
+            &marks,
+            strength,
+            hold,
+            far.marks_ttl(),
+            budget.left(&*self.inner.clock)?,
+        ))
+        .await
     }
 
     /// Tombstones every key that matches a glob, page by page, after announcing it.
     pub(crate) async fn remove_pattern_far(&self, far: &Far, glob: &str) -> Result<(), Fault> {
         let within = far.settings.budget;
-        far.port.begin_pattern(glob, within).await?;
+        far.ask(far.port.begin_pattern(glob, within)).await?;
         let mut cursor = None;
         loop {
             let page = far
-                .port
-                .scan(
+                .ask(far.port.scan(
                     shared::ScanRequest {
                         glob,
                         cursor,
                         count: SCAN_COUNT,
                     },
                     within,
-                )
+                ))
                 .await?;
             for keys in page.keys.chunks(shared::MAX_KEYS_PER_NOTICE) {
                 let remove = |key| {
@@ -174,7 +180,7 @@ impl Cache {
                     Mutation { key, version, change }
                 };
                 let mutations = keys.iter().map(|key| remove(key.as_str())).collect();
-                far.port.mutate(Op::Remove, mutations, within).await?;
+                far.ask(far.port.mutate(Op::Remove, mutations, within)).await?;
             }
             match page.next {
                 Some(next) => cursor = Some(next),
@@ -191,7 +197,12 @@ fn removal(far: &Far, hold: Duration) -> (Version, Change) {
     let version = Version::random();
     let (bytes, physical) = encode_tombstone(entry_version(version), hold, far.settings.lease_window);
     let physical = Duration::from_millis(physical);
-    (version, Change::Remove { tombstone: Payload { bytes, physical } })
+    (
+        version,
+        Change::Remove {
+            tombstone: Payload { bytes, physical },
+        },
+    )
 }
 
 const SCAN_COUNT: u32 = 500;

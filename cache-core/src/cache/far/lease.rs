@@ -107,7 +107,7 @@ impl<T: Send + Sync + 'static> Load<T> {
                 far.settings.budget
             };
             let sent = self.cache.inner.clock.now();
-            match far.port.lease(request, within).await? {
+            match far.ask(far.port.lease(request, within)).await? {
                 LeaseAnswer::Recorded(kind, _) => {
                     return Ok(Departure::FailedElsewhere(
                         String::from_utf8_lossy(&kind).into_owned(),
@@ -393,8 +393,11 @@ impl HeldLease {
             tokio::time::sleep(ttl / 3).await;
             let renewed = self
                 .far
-                .port
-                .renew(&self.key, self.lease.token, ttl, self.far.settings.budget)
+                .ask(
+                    self.far
+                        .port
+                        .renew(&self.key, self.lease.token, ttl, self.far.settings.budget),
+                )
                 .await;
             match renewed {
                 Ok(true) => {}
@@ -425,7 +428,10 @@ impl HeldLease {
             record: record.map(|(kind, ttl)| (kind.into_bytes(), ttl)),
             ending,
         };
-        let answer = self.far.port.commit(request, self.far.settings.budget).await;
+        let answer = self
+            .far
+            .ask(self.far.port.commit(request, self.far.settings.budget))
+            .await;
         // Without an answer the lock may still be held: dropping this gives it back.
         self.given_back = answer.is_ok();
         answer
@@ -455,7 +461,7 @@ impl Drop for HeldLease {
                 record: None,
                 ending: Ending::Released,
             };
-            let _ = far.port.commit(request, far.settings.budget).await;
+            let _ = far.ask(far.port.commit(request, far.settings.budget)).await;
         });
     }
 }

@@ -22,13 +22,14 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::breaker::{Breaker, BreakerSettings, Report, Transition};
 use crate::cache::Cache;
 use crate::codec::Codec;
 use crate::codec::envelope::{Framing, Mark, MarkKind, fingerprint};
 use crate::entry::EntryId;
 use crate::epochs::{MarkName, Marks};
 use crate::key::CacheKey;
-use crate::shared::{self, Fault, FaultKind, MarkVersions, Shared};
+use crate::shared::{self, Fault, FaultKind, MarkVersions, Reply, Shared};
 use crate::stats::Count;
 use crate::sync::Arc;
 use crate::time::{Clock, Timestamp};
@@ -43,6 +44,8 @@ use recovery::Recovery;
 /// The shared tier of one cache.
 pub(crate) struct Far {
     port: Arc<dyn Shared>,
+    breaker: Breaker,
+    clock: Arc<dyn Clock>,
     codec: Codec,
     framing: Framing,
     settings: FarSettings,
@@ -68,9 +71,17 @@ pub(crate) struct FarSettings {
 }
 
 impl Far {
-    pub(crate) fn new(port: Arc<dyn Shared>, codec: Codec, framing: Framing, settings: FarSettings) -> Self {
+    pub(crate) fn new(
+        port: Arc<dyn Shared>,
+        clock: Arc<dyn Clock>,
+        codec: Codec,
+        framing: Framing,
+        settings: FarSettings,
+    ) -> Self {
         Self {
             port,
+            breaker: Breaker::new(BreakerSettings::default(), rand::random()),
+            clock,
             codec,
             framing,
             settings,
@@ -100,6 +111,29 @@ impl Far {
         &self.port
     }
 
+    /// Asks the shared tier, unless it has failed so often that asking is a waste: then the question is dropped unsent.
+    pub(crate) async fn ask<T>(&self, question: Reply<'_, T>) -> Result<T, Fault> {
+        let mut permit = self
+            .breaker
+            .permit(self.clock.now())
+            .map_err(|refused| Fault::new(FaultKind::BreakerOpen, refused.as_str()))?;
+        tell(permit.take_transition());
+        let answer = question.await;
+        let failed = answer
+            .as_ref()
+            .is_err_and(|fault| fault.kind().counts_for_breaker());
+        tell(permit.record(
+            if failed { Report::Failed } else { Report::Answered },
+            self.clock.now(),
+        ));
+        answer
+    }
+
+    /// Another connection of this node reached the server: the next question finds out whether it answers.
+    fn reached(&self) {
+        tell(self.breaker.handshake_succeeded());
+    }
+
     /// Believes no answer about marks that was asked for before `epoch`.
     fn forget_marks(&self, epoch: u64) {
         self.forget_before.fetch_max(epoch, Ordering::SeqCst);
@@ -108,6 +142,23 @@ impl Far {
     /// The life of marks: beyond any entry that compares itself with them.
     fn marks_ttl(&self) -> Duration {
         crate::options::MAX_TTL.saturating_mul(2)
+    }
+}
+
+fn tell(transition: Option<Transition>) {
+    if let Some(Transition { from, to, cause, .. }) = transition {
+        tracing::warn!(
+            from = from.as_str(),
+            to = to.as_str(),
+            cause = cause.as_str(),
+            "the shared tier's breaker changed"
+        );
+    }
+}
+
+impl Drop for Far {
+    fn drop(&mut self) {
+        self.port.close();
     }
 }
 
@@ -198,7 +249,7 @@ impl Cache {
         } else {
             let names: Vec<shared::Mark<'_>> = cold.iter().map(|mark| mark.name().shared()).collect();
             let within = budget.left(&*self.inner.clock)?;
-            let answers = far.port.marks(&names, far.marks_ttl(), within).await?;
+            let answers = far.ask(far.port.marks(&names, far.marks_ttl(), within)).await?;
             for (mark, answer) in cold.iter().zip(&answers) {
                 mark.remember(answer.clone(), seen);
             }

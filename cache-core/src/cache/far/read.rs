@@ -59,8 +59,7 @@ impl Cache {
         let keys: Vec<String> = ids.iter().map(|id| self.far_key(id.key())).collect();
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         let readings = far
-            .port
-            .read_many(&keys, budget.left(&*self.inner.clock)?)
+            .ask(far.port.read_many(&keys, budget.left(&*self.inner.clock)?))
             .await?;
         let mut entries = Vec::with_capacity(ids.len());
         for (id, reading) in ids.iter().zip(readings) {
@@ -76,7 +75,7 @@ impl Cache {
         let Ok(Reading {
             found: Found::Value(value),
             ..
-        }) = far.port.read(&text, within).await
+        }) = far.ask(far.port.read(&text, within)).await
         else {
             return None;
         };
@@ -103,7 +102,7 @@ impl Cache {
     ) -> Result<FarEntry<T>, Fault> {
         let key = self.far_key(id.key());
         let within = budget.left(&*self.inner.clock)?;
-        let reading = far.port.read(&key, within).await?;
+        let reading = far.ask(far.port.read(&key, within)).await?;
         self.judge_reading(far, id, reading, read_as, budget).await
     }
 
