@@ -255,7 +255,7 @@ async fn an_expired_entry_stands_in_on_every_node_while_the_loader_fails() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_redis_reads_go_on_and_invalidations_say_so_and_are_delivered_later() {
-    let mut redis = RedisServer::start();
+    let redis = RedisServer::start();
     let (a, b, origin) = (node(&redis), node(&redis), Origin::default());
     origin.value.store(1, Ordering::SeqCst);
     for n in 0..20 {
