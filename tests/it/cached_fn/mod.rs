@@ -1,6 +1,9 @@
 //! `#[cached]`, as its users see it.
 
 use std::sync::Arc;
+mod failures;
+mod shapes;
+
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use cache_core::{Cache, Error, cached};
