@@ -94,7 +94,7 @@ pub mod time;
 mod waits;
 
 #[cfg(feature = "macros")]
-pub use cache_macros::cached;
+pub use cache_macros::{cache_evict, cache_put, cached};
 
 pub use cache::{
     Cache, CacheBuilder, CacheValue, Claim, Invalidation, KeyPattern, LoadContext, LockGuard, MemoryCache,

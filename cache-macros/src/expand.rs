@@ -470,7 +470,7 @@ fn respan(tokens: TokenStream, span: Span) -> TokenStream {
 }
 
 /// The text of a tag: a `String`.
-fn tag_text(template: &Template) -> TokenStream {
+pub(crate) fn tag_text(template: &Template) -> TokenStream {
     let mut format = String::new();
     for piece in &template.pieces {
         match piece {

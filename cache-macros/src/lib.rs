@@ -16,6 +16,7 @@ mod function;
 mod model;
 mod template;
 mod tokens;
+mod writes;
 
 use args::Args;
 use diag::Diag;
@@ -32,6 +33,35 @@ pub fn cached(options: TokenStream, item: TokenStream) -> TokenStream {
         Err(error) => return error.into_compile_error().into(),
     };
     expand(args, &item.into(), diag).into()
+}
+
+/// Runs a function, then stores what it returned as the value of a cached function.
+#[proc_macro_attribute]
+pub fn cache_put(options: TokenStream, item: TokenStream) -> TokenStream {
+    write(writes::Write::Put, options.into(), &item.into()).into()
+}
+
+/// Runs a function, then invalidates what it made wrong.
+#[proc_macro_attribute]
+pub fn cache_evict(options: TokenStream, item: TokenStream) -> TokenStream {
+    write(writes::Write::Evict, options.into(), &item.into()).into()
+}
+
+fn write(
+    write: writes::Write,
+    options: proc_macro2::TokenStream,
+    item: &proc_macro2::TokenStream,
+) -> proc_macro2::TokenStream {
+    let mut diag = Diag::default();
+    let expanded = match syn::parse2::<Function>(item.clone()) {
+        Ok(function) => writes::expand(write, options, &function, &mut diag),
+        Err(error) => {
+            diag.push(error);
+            item.clone()
+        }
+    };
+    let errors = diag.into_tokens();
+    quote!(#errors #expanded)
 }
 
 fn expand(args: Args, item: &proc_macro2::TokenStream, mut diag: Diag) -> proc_macro2::TokenStream {

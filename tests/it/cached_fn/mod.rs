@@ -3,6 +3,7 @@
 use std::sync::Arc;
 mod failures;
 mod shapes;
+mod writes;
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
