@@ -1,7 +1,7 @@
 //! What stands beside a cached function: its key, its entries, its body without the cache.
 
 use proc_macro2::{Ident, TokenStream};
-use quote::{format_ident, quote};
+use quote::{format_ident, quote, quote_spanned};
 use syn::{GenericParam, Generics, Token, Visibility, WherePredicate, parse_quote};
 
 use crate::expand::{Call, is_condition};
@@ -76,9 +76,9 @@ impl CachedFn {
             ),
             span,
         );
-        Some(
-            quote!(#(#conditions)* #[doc(hidden)] #[allow(dead_code, non_upper_case_globals)] const #name: () = ();),
-        )
+        Some(quote_spanned! {span=>
+            #(#conditions)* #[doc(hidden)] #[allow(dead_code, non_upper_case_globals)] const #name: () = ();
+        })
     }
 
     /// What a companion is called where it is defined.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 mod failures;
+mod options;
 mod shapes;
 mod writes;
 
