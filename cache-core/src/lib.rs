@@ -103,6 +103,13 @@ pub mod time;
 mod waits;
 
 #[cfg(feature = "macros")]
+#[doc = include_str!("cache_evict.md")]
+pub use cache_macros::cache_evict;
+#[cfg(feature = "macros")]
+#[doc = include_str!("cache_put.md")]
+pub use cache_macros::cache_put;
+#[cfg(feature = "macros")]
+#[doc = include_str!("cached.md")]
 pub use cache_macros::cached;
 
 pub use cache::{
