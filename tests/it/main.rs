@@ -5,6 +5,8 @@
     reason = "a failed test is what a panic is for, also in helpers of tests"
 )]
 
+mod cached_fn;
 mod harness;
 mod http;
+mod macro_ui;
 mod tidy;

@@ -82,6 +82,13 @@ pub(crate) enum Answer<T> {
 }
 
 impl<T> Answer<T> {
+    pub(crate) fn outcome(&self) -> Outcome {
+        match self {
+            Self::Value(loaded) => loaded.outcome(),
+            Self::Negative(outcome) => *outcome,
+        }
+    }
+
     pub(crate) fn optional(self) -> Option<Loaded<T>> {
         match self {
             Self::Value(loaded) => Some(loaded),

@@ -55,9 +55,9 @@ use lead::{FlightContext, Settled};
 use lock::Leases;
 use tasks::Tasks;
 use upkeep::Upkeep;
-use wire::Wire;
 
 pub(crate) use load::{Loader, Plan, Work};
+pub(crate) use wire::Wire;
 
 /// What a [`Cache`] can hold: values that can be written to and read from a shared tier.
 ///
