@@ -3,6 +3,7 @@
 mod changes;
 mod collapse;
 mod placement;
+mod privacy;
 mod ranges;
 mod reuse;
 mod stale;
