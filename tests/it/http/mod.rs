@@ -1,7 +1,9 @@
 //! The HTTP cache at its boundary: one file per theme, cases as data, each with its section.
 
+mod attacks;
 mod changes;
 mod collapse;
+mod memory;
 mod placement;
 mod privacy;
 mod ranges;
