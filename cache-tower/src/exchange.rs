@@ -36,12 +36,14 @@ use crate::receive;
 use crate::store::{Found, Store};
 use crate::stored::{StoredResponse, set_status};
 use crate::tags;
+use crate::telemetry::Telemetry;
 
 /// What all services of one layer share.
 #[derive(Debug)]
 pub(crate) struct HttpCache {
     pub(crate) store: Store,
     pub(crate) flights: Arc<Flights>,
+    pub(crate) telemetry: Telemetry,
 }
 
 /// What a request is to the cache.
@@ -152,6 +154,7 @@ impl HttpCache {
         *answer.status_mut() = head.status();
         *answer.headers_mut() = headers;
         answer.extensions_mut().insert(outcome);
+        self.telemetry.record(self.store.cache.name(), &outcome);
         answer
     }
 
@@ -189,6 +192,7 @@ impl HttpCache {
     ) -> Response<CacheBody<B>> {
         set_status(response.headers_mut(), self.status(&outcome, target));
         response.extensions_mut().insert(outcome);
+        self.telemetry.record(self.store.cache.name(), &outcome);
         response
     }
 

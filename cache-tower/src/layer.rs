@@ -11,6 +11,7 @@ use crate::exchange::HttpCache;
 use crate::key::Keys;
 use crate::service::CacheService;
 use crate::store::Store;
+use crate::telemetry::Telemetry;
 
 /// An HTTP cache (RFC 9111) in front of a service; see the [crate docs](crate).
 ///
@@ -40,6 +41,7 @@ impl CacheLayer {
             cache: Arc::new(HttpCache {
                 store: Store::new(cache, config, keys),
                 flights: Arc::new(Flights::default()),
+                telemetry: Telemetry::default(),
             }),
         })
     }

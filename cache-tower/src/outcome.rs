@@ -47,6 +47,18 @@ pub enum OutcomeKind {
 }
 
 impl OutcomeKind {
+    /// All of them, in the order of their declaration.
+    #[cfg(feature = "metrics")]
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Hit,
+        Self::Stale,
+        Self::Revalidated,
+        Self::Miss,
+        Self::Collapsed,
+        Self::Bypass,
+        Self::GatewayTimeout,
+    ];
+
     /// The kind in one word, as in logs and metric labels.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -133,5 +145,17 @@ impl CacheOutcome {
             status = status.detail(detail);
         }
         status.to_value(name)
+    }
+}
+
+#[cfg(all(test, feature = "metrics"))]
+mod tests {
+    use super::OutcomeKind;
+
+    #[test]
+    fn each_kind_has_its_own_counter() {
+        for (place, kind) in OutcomeKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, place, "{kind:?}");
+        }
     }
 }
