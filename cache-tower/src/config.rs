@@ -26,7 +26,7 @@ pub struct CacheConfig {
     pub policy: HttpCachePolicy,
     /// How a request becomes a key. Default: the target URI as it is.
     pub key: KeyPolicy,
-    /// The first part of every key. Default: `http`. Layers with different policies never share entries; two layers
+    /// The first part of every key. Default: `http`. Layers with different policies or names never share entries; two layers
     /// with the same policy that stand for *different* origins under one authority need different prefixes.
     pub prefix: String,
     /// The largest body that is stored, in bytes. Larger ones stream through. Default: 1 MiB, so that what is being

@@ -16,7 +16,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use cache_core::{Loaded, StorePermit};
-use http::{HeaderMap, Method, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body::Body;
 use tokio::sync::oneshot;
 use tower_service::Service;
@@ -29,19 +29,21 @@ use crate::key::{KeyProblem, Target, hide_ignored_parameters, original_uri};
 use crate::outcome::{CacheOutcome, OutcomeKind};
 use crate::policy::status::ForwardCause;
 use crate::policy::{
-    Decision, ForwardReason, HttpCachePolicy, RequestView, Selection, Serve, decide, invalidation, key_uri,
-    parts, precondition, serve_on_failure, validation,
+    Decision, ForwardReason, HttpCachePolicy, OriginFailure, RequestView, Selection, Serve, StoredHead,
+    decide, invalidation, key_uri, parts, precondition, serve_on_failure, validation,
 };
 use crate::receive;
 use crate::store::{Found, Store};
-use crate::stored::StoredResponse;
+use crate::stored::{StoredResponse, set_status};
 use crate::tags;
+use crate::telemetry::Telemetry;
 
 /// What all services of one layer share.
 #[derive(Debug)]
 pub(crate) struct HttpCache {
     pub(crate) store: Store,
     pub(crate) flights: Arc<Flights>,
+    pub(crate) telemetry: Telemetry,
 }
 
 /// What a request is to the cache.
@@ -109,10 +111,6 @@ impl HttpCache {
         if let Some(reason) = key_uri::bypass_reason(method, uri, fields, has_content, self.policy()) {
             return bypass(reason.as_str());
         }
-        if tokio::runtime::Handle::try_current().is_err() {
-            // Storing needs tasks and timers.
-            return bypass("no-runtime");
-        }
         match target() {
             Ok(target) => Admission::Lookup(target),
             Err(problem @ (KeyProblem::Target(_) | KeyProblem::Part)) => bypass(problem.as_str()),
@@ -131,12 +129,42 @@ impl HttpCache {
         };
         let now = self.wall();
         match decide(&view, selection, now, self.policy()) {
+            Decision::Serve(serve) if is_plain(&view) && serve.stale.is_none() => {
+                Some(self.plain_hit(&response, head, &serve, target))
+            }
             Decision::Serve(serve) if !serve.revalidates_in_background() => {
                 let answer = answer::from_stored(&view, &response, head, now);
                 Some(self.finish(answer, CacheOutcome::served(&serve), Some(target)))
             }
             _ => None,
         }
+    }
+
+    /// The whole response, as it is for nearly every hit.
+    fn plain_hit<B>(
+        &self,
+        response: &StoredResponse,
+        head: &StoredHead,
+        serve: &Serve,
+        target: &Target,
+    ) -> Response<CacheBody<B>> {
+        let outcome = CacheOutcome::served(serve);
+        let headers = response.hit_headers(head, serve, || self.status(&outcome, Some(target)));
+        let mut answer = Response::new(CacheBody::stored(response.body().clone()));
+        *answer.status_mut() = head.status();
+        *answer.headers_mut() = headers;
+        answer.extensions_mut().insert(outcome);
+        self.telemetry.record(self.store.cache.name(), &outcome);
+        answer
+    }
+
+    /// This cache's member of `Cache-Status`.
+    fn status(&self, outcome: &CacheOutcome, target: Option<&Target>) -> Option<HeaderValue> {
+        let config = &self.store.config;
+        let key = target
+            .filter(|_| config.status_shows_key)
+            .map(|target| self.store.key_text(target));
+        outcome.status(config.status_name.as_deref()?, key)
     }
 
     /// The decision about a request, with the limit on validations that only clients ask for.
@@ -162,12 +190,9 @@ impl HttpCache {
         outcome: CacheOutcome,
         target: Option<&Target>,
     ) -> Response<CacheBody<B>> {
-        let config = &self.store.config;
-        let key = target
-            .filter(|_| config.status_shows_key)
-            .map(|target| self.store.key_text(target));
-        outcome.write(response.headers_mut(), config.status_name.as_deref(), key);
+        set_status(response.headers_mut(), self.status(&outcome, target));
         response.extensions_mut().insert(outcome);
+        self.telemetry.record(self.store.cache.name(), &outcome);
         response
     }
 
@@ -175,7 +200,7 @@ impl HttpCache {
     pub(crate) async fn stale_instead<B>(
         &self,
         inquiry: &Inquiry,
-        failure: crate::policy::OriginFailure,
+        failure: OriginFailure,
     ) -> Option<Response<CacheBody<B>>> {
         let stored = inquiry.stored.as_ref()?;
         // What was invalidated meanwhile is gone, whatever it allows.
@@ -186,12 +211,19 @@ impl HttpCache {
         let serve = serve_on_failure(&view, head, failure, now, self.policy())?;
         let mut outcome = CacheOutcome::served(&serve);
         outcome.forwarded = Some(inquiry.cause);
-        if let crate::policy::OriginFailure::Status(status) = failure {
+        if let OriginFailure::Status(status) = failure {
             outcome.forward_status = Some(status.as_u16());
         }
         let answer = answer::from_stored(&view, stored, head, now);
         Some(self.finish(answer, outcome, Some(&inquiry.target)))
     }
+}
+
+/// Whether a request wants the whole response: a GET without conditions and ranges.
+fn is_plain(view: &RequestView<'_>) -> bool {
+    *view.method == Method::GET
+        && !precondition::is_conditional(view.headers)
+        && !view.headers.contains_key(header::RANGE)
 }
 
 fn bypass(reason: &'static str) -> Admission {
@@ -201,7 +233,7 @@ fn bypass(reason: &'static str) -> Admission {
 /// The full lookup, the decision, and what it asks for.
 pub(crate) async fn exchange<S, Q, B>(
     cache: Arc<HttpCache>,
-    inner: S,
+    mut inner: S,
     request: Request<Q>,
     target: Target,
 ) -> Result<Response<CacheBody<B>>, S::Error>
@@ -214,6 +246,12 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
+    if tokio::runtime::Handle::try_current().is_err() {
+        // Storing needs tasks, and waiting needs timers.
+        let response = inner.call(request).await?.map(CacheBody::passing);
+        let outcome = CacheOutcome::bypassed(ForwardCause::Bypass, "no-runtime");
+        return Ok(cache.finish(response, outcome, Some(&target)));
+    }
     // Before the lookup: what is invalidated from now on is neither served nor stored.
     let permit = cache.store.cache.store_permit();
     let found = cache.store.find(&target, request.headers()).await;
@@ -528,7 +566,7 @@ where
     let response = match inner.call(request).await {
         Ok(response) => response,
         Err(error) => {
-            let failure = crate::policy::OriginFailure::Unreachable;
+            let failure = OriginFailure::Unreachable;
             if let Some(leader) = leader {
                 leader.fail(failure);
             }
@@ -626,7 +664,7 @@ where
 }
 
 /// The body of a stored response, for those who take over a transfer that has ended.
-pub(crate) fn arrived(head: crate::policy::StoredHead, body: Bytes) -> Arc<Arrival> {
+pub(crate) fn arrived(head: StoredHead, body: Bytes) -> Arc<Arrival> {
     Arc::new(Arrival {
         head,
         transfer: Arc::new(crate::transfer::Transfer::complete(body)),

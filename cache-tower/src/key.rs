@@ -110,10 +110,12 @@ pub(crate) struct Target {
 }
 
 impl Keys {
-    pub(crate) fn new(prefix: &str, policy: &HttpCachePolicy) -> Result<Self, KeyError> {
+    /// `apart` is whatever else keeps layers from sharing what they store.
+    pub(crate) fn new(prefix: &str, policy: &HttpCachePolicy, apart: impl Hash) -> Result<Self, KeyError> {
         // Only equality matters, and a change of the hash between releases would only cost misses.
         let mut hasher = DefaultHasher::new();
         format!("{policy:?}").hash(&mut hasher);
+        apart.hash(&mut hasher);
         Ok(Self {
             prefix: Prefix::new(prefix)?,
             policy: format!("{:08x}", hasher.finish() & 0xffff_ffff),
@@ -261,8 +263,8 @@ mod tests {
     #[test]
     fn kinds_variants_and_policies_never_share_a_key() {
         let target = Target::at("http://h/");
-        let safe = Keys::new("http", &HttpCachePolicy::safe()).unwrap();
-        let wide = Keys::new("http", &HttpCachePolicy::rfc9111()).unwrap();
+        let safe = Keys::new("http", &HttpCachePolicy::safe(), ()).unwrap();
+        let wide = Keys::new("http", &HttpCachePolicy::rfc9111(), ()).unwrap();
         let keys = [
             safe.response(&target).finish(),
             wide.response(&target).finish(),

@@ -11,6 +11,7 @@ use crate::exchange::HttpCache;
 use crate::key::Keys;
 use crate::service::CacheService;
 use crate::store::Store;
+use crate::telemetry::Telemetry;
 
 /// An HTTP cache (RFC 9111) in front of a service; see the [crate docs](crate).
 ///
@@ -33,11 +34,14 @@ impl CacheLayer {
     /// [`Invalid`](cache_core::ErrorKind::Invalid), naming the field and the remedy.
     pub fn with_config(cache: Cache, config: CacheConfig) -> Result<Self, Error> {
         config.check()?;
-        let keys = Keys::new(&config.prefix, &config.policy)?;
+        // Stored responses remember what they last told clients, the cache's name included.
+        let apart = (&config.status_name, config.status_shows_key);
+        let keys = Keys::new(&config.prefix, &config.policy, apart)?;
         Ok(Self {
             cache: Arc::new(HttpCache {
                 store: Store::new(cache, config, keys),
                 flights: Arc::new(Flights::default()),
+                telemetry: Telemetry::default(),
             }),
         })
     }

@@ -1,10 +1,9 @@
 //! [`CacheOutcome`]: what the cache did with a request. `Cache-Status`, logs and tests speak from it.
 
-use http::{HeaderMap, HeaderValue};
+use http::HeaderValue;
 
 use crate::policy::status::{CacheStatus, ForwardCause};
 use crate::policy::{Serve, StaleReason};
-use crate::stored::set_status;
 
 /// What the cache did with a request; an extension of every response that passed through a
 /// [`CacheService`](crate::CacheService), for layers outside of it.
@@ -48,6 +47,18 @@ pub enum OutcomeKind {
 }
 
 impl OutcomeKind {
+    /// All of them, in the order of their declaration.
+    #[cfg(feature = "metrics")]
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Hit,
+        Self::Stale,
+        Self::Revalidated,
+        Self::Miss,
+        Self::Collapsed,
+        Self::Bypass,
+        Self::GatewayTimeout,
+    ];
+
     /// The kind in one word, as in logs and metric labels.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -106,8 +117,12 @@ impl CacheOutcome {
         Self::new(OutcomeKind::GatewayTimeout)
     }
 
-    /// The member of `Cache-Status`; `None` for a name that cannot be written.
+    /// The member of `Cache-Status`; `None` for a name that cannot be written, and for a 504 of our own, which has no
+    /// response of an origin to speak about.
     pub(crate) fn status(&self, name: &str, key: Option<String>) -> Option<HeaderValue> {
+        if self.kind == OutcomeKind::GatewayTimeout {
+            return None;
+        }
         let mut status = self
             .forwarded
             .map_or_else(CacheStatus::hit, CacheStatus::forwarded);
@@ -131,13 +146,16 @@ impl CacheOutcome {
         }
         status.to_value(name)
     }
+}
 
-    /// Writes the outcome into a response's fields.
-    pub(crate) fn write(&self, headers: &mut HeaderMap, name: Option<&str>, key: Option<String>) {
-        // A 504 of our own has no response of an origin to speak about.
-        let status = name
-            .filter(|_| self.kind != OutcomeKind::GatewayTimeout)
-            .and_then(|name| self.status(name, key));
-        set_status(headers, status);
+#[cfg(all(test, feature = "metrics"))]
+mod tests {
+    use super::OutcomeKind;
+
+    #[test]
+    fn each_kind_has_its_own_counter() {
+        for (place, kind) in OutcomeKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, place, "{kind:?}");
+        }
     }
 }

@@ -18,6 +18,7 @@ use crate::exchange::{HttpCache, Inquiry, arrived};
 use crate::outcome::{CacheOutcome, OutcomeKind};
 use crate::policy::parts::combine;
 use crate::policy::precondition::{ConditionalAnswer, evaluate};
+use crate::policy::status::ForwardCause;
 use crate::policy::uri_reference::origin;
 use crate::policy::validation::{Freshened, HeadUpdate, Keep, on_head_response, on_not_modified};
 use crate::policy::{NotStored, OriginFailure, StoredHead, Timed, groups, invalidation};
@@ -355,7 +356,9 @@ impl Arriving<'_> {
     /// The origin's response, untouched.
     fn pass<B>(self, body: B, detail: &'static str) -> Response<CacheBody<B>> {
         let inquiry = self.inquiry;
-        let detail = Some(inquiry.detail.unwrap_or(detail));
+        // Of an unsafe method nobody expects that it is stored.
+        let is_unsafe = inquiry.cause == ForwardCause::Method;
+        let detail = inquiry.detail.or((!is_unsafe).then_some(detail));
         let outcome = CacheOutcome::forwarded(OutcomeKind::Miss, inquiry.cause, detail);
         let response = Response::from_parts(self.parts, CacheBody::passing(body));
         self.cache.finish(response, outcome, Some(&inquiry.target))

@@ -106,9 +106,8 @@ impl Store {
         response: StoredResponse,
         now: SystemTime,
     ) -> bool {
-        let response = match self.with_parts(target, response, now).await {
-            Some(response) => response,
-            None => return false,
+        let Some(response) = self.with_parts(target, response, now).await else {
+            return false;
         };
         let Some(head) = response.head(&self.config.policy) else {
             return false;

@@ -5,8 +5,8 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
 use crate::policy::status::CACHE_STATUS;
-use crate::policy::{HttpCachePolicy, StoredHead, StoredHeadRecord, fields};
+use crate::policy::{HttpCachePolicy, Serve, StoredHead, StoredHeadRecord, fields};
 
 /// A stored response: head, body and tags.
 pub(crate) struct StoredResponse {
@@ -28,8 +28,18 @@ pub(crate) struct StoredResponse {
     tags: TagSet,
     /// The fields of a hit, with a place for those that change from hit to hit.
     template: OnceLock<HeaderMap>,
+    /// What the last hit said about time; most hits of a popular response fall into the same second.
+    moment: Mutex<Option<Moment>>,
     /// No variants are known for its URI: then a lookup need not ask for them.
     alone: AtomicBool,
+}
+
+/// The fields that change from second to second.
+#[derive(Clone)]
+struct Moment {
+    age: u64,
+    serve: Serve,
+    fields: (HeaderValue, Option<HeaderValue>),
 }
 
 impl StoredResponse {
@@ -40,6 +50,7 @@ impl StoredResponse {
             body,
             tags,
             template: OnceLock::new(),
+            moment: Mutex::new(None),
             alone: AtomicBool::new(true),
         }
     }
@@ -79,6 +90,41 @@ impl StoredResponse {
     pub(crate) fn served_headers(&self, head: &StoredHead, now: SystemTime) -> HeaderMap {
         let mut headers = self.template.get_or_init(|| template(head)).clone();
         headers.insert(header::AGE, fields::age_value(head.freshness().age(now)));
+        headers
+    }
+}
+
+impl StoredResponse {
+    /// The fields of a hit with its status, which `status` writes if the last hit said something else.
+    pub(crate) fn hit_headers(
+        &self,
+        head: &StoredHead,
+        serve: &Serve,
+        status: impl FnOnce() -> Option<HeaderValue>,
+    ) -> HeaderMap {
+        let age = serve.age.as_secs();
+        let mut moment = self.moment.try_lock().ok();
+        let known = moment.as_deref().and_then(Option::as_ref).filter(|known| {
+            known.age == age && known.serve.ttl == serve.ttl && known.serve.stale == serve.stale
+        });
+        let (age_value, status) = match known {
+            Some(known) => known.fields.clone(),
+            None => {
+                let fields = (fields::age_value(serve.age), status());
+                if let Some(moment) = moment.as_deref_mut() {
+                    *moment = Some(Moment {
+                        age,
+                        serve: *serve,
+                        fields: fields.clone(),
+                    });
+                }
+                fields
+            }
+        };
+        drop(moment);
+        let mut headers = self.template.get_or_init(|| template(head)).clone();
+        headers.insert(header::AGE, age_value);
+        set_status(&mut headers, status);
         headers
     }
 }
@@ -160,6 +206,7 @@ impl<'de> Deserialize<'de> for StoredResponse {
             body: encoded.body.0,
             tags,
             template: OnceLock::new(),
+            moment: Mutex::new(None),
             alone: AtomicBool::new(false),
         })
     }
