@@ -137,8 +137,11 @@ impl Epochs {
     }
 
     /// Refuses every store that began before now: for mutations that name keys by a pattern.
+    ///
+    /// Stores that were permitted before have happened when this returns, so that the caller can find and undo them.
     pub(crate) fn raise_floor(&self) {
         self.floor.fetch_max(self.next(), Ordering::SeqCst);
+        self.stripes.iter().for_each(|stripe| drop(lock(stripe)));
     }
 
     fn permit(&self, stripe: &Stripe, id: &EntryId, seen: u64, now: Timestamp) -> Result<(), Refusal> {
