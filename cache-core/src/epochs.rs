@@ -50,10 +50,13 @@ pub(crate) enum Refusal {
 #[derive(Debug, Default)]
 struct Stripe {
     keys: HashMap<EntryId, Mutation, Prehashed>,
-    floor: u64,
+    /// What is not among the keys counts as mutated and held off like this.
+    floor: Mutation,
+    /// How many keys make it worth forgetting some.
+    forget_at: usize,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Mutation {
     epoch: u64,
     held_until: Timestamp,
@@ -81,10 +84,16 @@ impl Epochs {
     }
 
     /// Mutates a key: `act` runs with the key's new epoch while no store of it can happen.
-    pub(crate) fn mutate<R>(&self, id: &EntryId, held_until: Timestamp, act: impl FnOnce(u64) -> R) -> R {
+    pub(crate) fn mutate<R>(
+        &self,
+        id: &EntryId,
+        now: Timestamp,
+        held_until: Timestamp,
+        act: impl FnOnce(u64) -> R,
+    ) -> R {
         let mut stripe = self.stripe(id);
         let epoch = self.next();
-        stripe.record(id, epoch, held_until);
+        stripe.record(id, Mutation { epoch, held_until }, now);
         act(epoch)
     }
 
@@ -114,7 +123,8 @@ impl Epochs {
             return Err(Refusal::Mutated);
         }
         let epoch = self.next();
-        stripe.record(id, epoch, Timestamp::ZERO);
+        let held_until = Timestamp::ZERO;
+        stripe.record(id, Mutation { epoch, held_until }, now);
         Ok(act(epoch))
     }
 
@@ -162,41 +172,47 @@ impl Epochs {
 
 impl Stripe {
     fn last(&self, id: &EntryId) -> Mutation {
-        let floor = Mutation {
-            epoch: self.floor,
-            held_until: Timestamp::ZERO,
-        };
-        self.keys.get(id).map_or(floor, |last| Mutation {
-            epoch: last.epoch.max(self.floor),
-            ..*last
-        })
+        self.keys.get(id).copied().unwrap_or(self.floor)
     }
 
-    fn record(&mut self, id: &EntryId, epoch: u64, held_until: Timestamp) {
+    fn record(&mut self, id: &EntryId, mutation: Mutation, now: Timestamp) {
         if let Some(last) = self.keys.get_mut(id) {
-            *last = Mutation {
-                epoch,
-                held_until: held_until.max(last.held_until),
-            };
+            *last = mutation.or_later(*last);
             return;
         }
-        if self.keys.len() >= KEYS_PER_STRIPE {
-            self.forget_older_half();
+        if self.keys.len() >= self.forget_at.max(KEYS_PER_STRIPE) {
+            self.forget_some(now);
         }
-        self.keys.insert(id.clone(), Mutation { epoch, held_until });
+        self.keys.insert(id.clone(), mutation.or_later(self.floor));
     }
 
-    /// Holds are kept as long as there is room for them: they are few, and forgetting one would let a store through.
-    fn forget_older_half(&mut self) {
+    /// Forgets the older half, except what is still held off, or everything if too much is.
+    fn forget_some(&mut self, now: Timestamp) {
         let mut epochs: Vec<u64> = self.keys.values().map(|last| last.epoch).collect();
         let middle = epochs.len() / 2;
         let (_, median, _) = epochs.select_nth_unstable(middle);
-        let median = *median;
-        self.floor = self.floor.max(median);
+        let mut newest_forgotten = *median;
         self.keys
-            .retain(|_, last| last.epoch > median || last.held_until > Timestamp::ZERO);
-        if self.keys.len() >= 8 * KEYS_PER_STRIPE {
-            self.keys.clear();
+            .retain(|_, last| last.epoch > newest_forgotten || last.held_until > now);
+        if self.keys.len() > HELD_PER_STRIPE {
+            let all = self.keys.drain().map(|(_, last)| last);
+            let all = all.fold(Mutation::default(), Mutation::or_later);
+            self.floor = self.floor.or_later(all);
+            newest_forgotten = all.epoch;
+        }
+        self.floor.epoch = self.floor.epoch.max(newest_forgotten);
+        // Looked at again when it has doubled: what is held off cannot be forgotten, and is not to be gone through
+        // with every mutation.
+        self.forget_at = self.keys.len() * 2;
+    }
+}
+
+impl Mutation {
+    /// Refuses what either refuses.
+    fn or_later(self, other: Self) -> Self {
+        Self {
+            epoch: self.epoch.max(other.epoch),
+            held_until: self.held_until.max(other.held_until),
         }
     }
 }
@@ -408,6 +424,8 @@ const STRIPES: usize = 256;
 /// With 256 stripes: the last 32,768 mutated keys at least are known exactly, which a load of a second outlives only
 /// if more than that are mutated meanwhile.
 const KEYS_PER_STRIPE: usize = 256;
+/// With 256 stripes: about 131,000 hold-offs at once; beyond that, what shares a stripe with them is held off too.
+const HELD_PER_STRIPE: usize = 512;
 /// With 256 stripes: about 65,536 marks beyond those that entries hold.
 const NAMES_PER_STRIPE: usize = 256;
 
@@ -427,7 +445,7 @@ mod tests {
         let epochs = Epochs::new();
         let seen = epochs.seen();
         assert_eq!(epochs.store(&id(1), seen, NOW, || ()), Ok(()));
-        epochs.mutate(&id(1), Timestamp::ZERO, |_| ());
+        epochs.mutate(&id(1), NOW, Timestamp::ZERO, |_| ());
         assert_eq!(epochs.store(&id(1), seen, NOW, || ()), Err(Refusal::Mutated));
         assert_eq!(epochs.store(&id(1), epochs.seen(), NOW, || ()), Ok(()));
     }
@@ -436,9 +454,9 @@ mod tests {
     fn forgetting_mutations_refuses_more_and_never_less() {
         let epochs = Epochs::new();
         let seen = epochs.seen();
-        epochs.mutate(&id(0), Timestamp::ZERO, |_| ());
+        epochs.mutate(&id(0), NOW, Timestamp::ZERO, |_| ());
         for n in 1..200_000 {
-            epochs.mutate(&id(n), Timestamp::ZERO, |_| ());
+            epochs.mutate(&id(n), NOW, Timestamp::ZERO, |_| ());
         }
         assert_eq!(epochs.store(&id(0), seen, NOW, || ()), Err(Refusal::Mutated));
         let records: usize = epochs.stripes.iter().map(|stripe| lock(stripe).keys.len()).sum();
@@ -448,7 +466,7 @@ mod tests {
     #[test]
     fn a_hold_off_refuses_stores_until_its_end() {
         let epochs = Epochs::new();
-        epochs.mutate(&id(1), held_until(NOW, Duration::from_nanos(500)), |_| ());
+        epochs.mutate(&id(1), NOW, held_until(NOW, Duration::from_nanos(500)), |_| ());
         let seen = epochs.seen();
         assert_eq!(
             epochs.store(&id(1), seen, Timestamp::from_nanos(1_499), || ()),
@@ -457,6 +475,37 @@ mod tests {
         assert_eq!(
             epochs.store(&id(1), seen, Timestamp::from_nanos(1_500), || ()),
             Ok(())
+        );
+    }
+
+    #[test]
+    fn hold_offs_beyond_any_number_hold_and_ended_ones_are_forgotten() {
+        let epochs = Epochs::new();
+        let (seen, end) = (epochs.seen(), held_until(NOW, Duration::from_nanos(500)));
+        let many = (STRIPES * HELD_PER_STRIPE) as u64 * 3 / 2;
+        for n in 0..many {
+            epochs.mutate(&id(n), NOW, end, |_| ());
+        }
+        for n in (0..many).step_by(101) {
+            let before_end = Timestamp::from_nanos(1_499);
+            assert_eq!(
+                epochs.store(&id(n), u64::MAX, before_end, || ()),
+                Err(Refusal::HeldOff)
+            );
+            assert_eq!(
+                epochs.store(&id(n), seen, end, || ()),
+                Err(Refusal::Mutated),
+                "{n}"
+            );
+            assert_eq!(epochs.store(&id(n), epochs.seen(), end, || ()), Ok(()), "{n}");
+        }
+        for n in many..many + (STRIPES * HELD_PER_STRIPE) as u64 {
+            epochs.mutate(&id(n), end, Timestamp::ZERO, |_| ());
+        }
+        let records: usize = epochs.stripes.iter().map(|stripe| lock(stripe).keys.len()).sum();
+        assert!(
+            records <= 2 * STRIPES * HELD_PER_STRIPE,
+            "{records} records are kept"
         );
     }
 

@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::key::{CacheKey, KeyParts, Prefix};
 use crate::stats::Count;
 use crate::tag::Tag;
+use crate::time::Timestamp;
 
 /// A hard invalidation that happens when it is awaited.
 ///
@@ -161,17 +162,16 @@ impl Cache {
     /// None in memory.
     pub async fn expire(&self, key: &CacheKey) -> Result<(), Error> {
         let id = self.id(key);
-        self.inner
-            .epochs
-            .mutate(&id, crate::time::Timestamp::ZERO, |epoch| {
-                self.inner.flights.detach_entry(&id);
-                let Some(entry) = self.current(&id) else { return };
-                if entry.meta().negative || entry.meta().hard_at <= entry.meta().soft_at {
-                    self.inner.memory.remove(id.as_ref());
-                } else {
-                    entry.meta().expire(epoch);
-                }
-            });
+        let now = self.inner.clock.now();
+        self.inner.epochs.mutate(&id, now, Timestamp::ZERO, |epoch| {
+            self.inner.flights.detach_entry(&id);
+            let Some(entry) = self.current(&id) else { return };
+            if entry.meta().negative || entry.meta().hard_at <= entry.meta().soft_at {
+                self.inner.memory.remove(id.as_ref());
+            } else {
+                entry.meta().expire(epoch);
+            }
+        });
         self.inner.tally.count(Count::Invalidation);
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::cache::lead::Shape;
 use crate::cache::{Cache, Wire};
 use crate::entry::EntryId;
-use crate::epochs::Refusal;
+use crate::epochs::{Refusal, held_until};
 use crate::error::Error;
 use crate::key::CacheKey;
 use crate::loaded::Stored;
@@ -59,8 +59,8 @@ impl Cache {
 
     /// Forgets everything about a key, as a mutation of it.
     pub(crate) fn forget(&self, id: &EntryId, hold: Duration) {
-        let held_until = crate::epochs::held_until(self.inner.clock.now(), hold);
-        self.inner.epochs.mutate(id, held_until, |_| {
+        let now = self.inner.clock.now();
+        self.inner.epochs.mutate(id, now, held_until(now, hold), |_| {
             self.inner.flights.detach_entry(id);
             self.inner.failures.forget(id.as_ref());
             self.inner.memory.remove(id.as_ref());
