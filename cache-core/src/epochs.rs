@@ -51,10 +51,13 @@ pub(crate) enum Refusal {
 #[derive(Debug, Default)]
 struct Stripe {
     keys: HashMap<EntryId, Mutation, Prehashed>,
-    floor: u64,
+    /// What is not among the keys counts as mutated and held off like this.
+    floor: Mutation,
+    /// How many keys make it worth forgetting some.
+    forget_at: usize,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Mutation {
     epoch: u64,
     /// The version that the mutation left: storing that very one is no way back.
@@ -84,33 +87,25 @@ impl Epochs {
     }
 
     /// Mutates a key: `act` runs with the key's new epoch while no store of it can happen.
-    pub(crate) fn mutate<R>(&self, id: &EntryId, held_until: Timestamp, act: impl FnOnce(u64) -> R) -> R {
+    pub(crate) fn mutate<R>(
+        &self,
+        id: &EntryId,
+        now: Timestamp,
+        held_until: Timestamp,
+        act: impl FnOnce(u64) -> R,
+    ) -> R {
         let mut stripe = self.stripe(id);
         let epoch = self.next();
-        stripe.record(
-            id,
-            Mutation {
-                epoch,
-                version: None,
-                held_until,
-            },
-        );
+        stripe.record(id, Mutation { epoch, version: None, held_until }, now);
         act(epoch)
     }
 
     /// Notes a mutation that happened elsewhere and left `version` there; `act` runs while no store of the key can
     /// happen.
-    pub(crate) fn heard<R>(&self, id: &EntryId, version: Version, act: impl FnOnce() -> R) -> R {
+    pub(crate) fn heard<R>(&self, id: &EntryId, now: Timestamp, version: Version, act: impl FnOnce() -> R) -> R {
         let mut stripe = self.stripe(id);
         let epoch = self.next();
-        stripe.record(
-            id,
-            Mutation {
-                epoch,
-                version: Some(version),
-                held_until: Timestamp::ZERO,
-            },
-        );
+        stripe.record(id, Mutation::of(epoch, Some(version)), now);
         act()
     }
 
@@ -119,6 +114,7 @@ impl Epochs {
     pub(crate) fn acknowledged<R>(
         &self,
         id: &EntryId,
+        now: Timestamp,
         sent: u64,
         version: Version,
         act: impl FnOnce(bool, u64) -> R,
@@ -129,14 +125,7 @@ impl Epochs {
         let undisturbed = undisturbed && self.floor.load(Ordering::SeqCst) <= sent;
         let epoch = self.next();
         let version = if undisturbed { Some(version) } else { last.version };
-        stripe.record(
-            id,
-            Mutation {
-                epoch,
-                version,
-                held_until: Timestamp::ZERO,
-            },
-        );
+        stripe.record(id, Mutation::of(epoch, version), now);
         act(undisturbed, epoch)
     }
 
@@ -166,14 +155,7 @@ impl Epochs {
             return Err(Refusal::Mutated);
         }
         let epoch = self.next();
-        stripe.record(
-            id,
-            Mutation {
-                epoch,
-                version: None,
-                held_until: Timestamp::ZERO,
-            },
-        );
+        stripe.record(id, Mutation::of(epoch, None), now);
         Ok(act(epoch))
     }
 
@@ -198,9 +180,12 @@ impl Epochs {
     }
 
     /// Refuses every store that began before now: for mutations that name keys by a pattern, and for missed ones.
+    ///
+    /// Stores that were permitted before have happened when this returns, so that the caller can find and undo them.
     pub(crate) fn raise_floor(&self) -> u64 {
         let floor = self.next();
         self.floor.fetch_max(floor, Ordering::SeqCst);
+        self.stripes.iter().for_each(|stripe| drop(lock(stripe)));
         floor
     }
 
@@ -229,44 +214,50 @@ fn permit(
 
 impl Stripe {
     fn last(&self, id: &EntryId) -> Mutation {
-        let floor = Mutation {
-            epoch: self.floor,
-            version: None,
-            held_until: Timestamp::ZERO,
-        };
-        self.keys.get(id).map_or(floor, |last| Mutation {
-            epoch: last.epoch.max(self.floor),
-            ..*last
-        })
+        self.keys.get(id).copied().unwrap_or(self.floor)
     }
 
-    fn record(&mut self, id: &EntryId, mutation: Mutation) {
+    fn record(&mut self, id: &EntryId, mutation: Mutation, now: Timestamp) {
         if let Some(last) = self.keys.get_mut(id) {
-            let held_until = mutation.held_until.max(last.held_until);
-            *last = Mutation {
-                held_until,
-                ..mutation
-            };
+            *last = mutation.or_later(*last);
             return;
         }
-        if self.keys.len() >= KEYS_PER_STRIPE {
-            self.forget_older_half();
+        if self.keys.len() >= self.forget_at.max(KEYS_PER_STRIPE) {
+            self.forget_some(now);
         }
-        self.keys.insert(id.clone(), mutation);
+        self.keys.insert(id.clone(), mutation.or_later(self.floor));
     }
 
-    /// Holds are kept as long as there is room for them: they are few, and forgetting one would let a store through.
-    fn forget_older_half(&mut self) {
+    /// Forgets the older half, except what is still held off, or everything if too much is.
+    fn forget_some(&mut self, now: Timestamp) {
         let mut epochs: Vec<u64> = self.keys.values().map(|last| last.epoch).collect();
         let middle = epochs.len() / 2;
         let (_, median, _) = epochs.select_nth_unstable(middle);
-        let median = *median;
-        self.floor = self.floor.max(median);
+        let mut newest_forgotten = *median;
         self.keys
-            .retain(|_, last| last.epoch > median || last.held_until > Timestamp::ZERO);
-        if self.keys.len() >= 8 * KEYS_PER_STRIPE {
-            self.keys.clear();
+            .retain(|_, last| last.epoch > newest_forgotten || last.held_until > now);
+        if self.keys.len() > HELD_PER_STRIPE {
+            let all = self.keys.drain().map(|(_, last)| last);
+            let all = all.fold(Mutation::default(), Mutation::or_later);
+            self.floor = self.floor.or_later(all);
+            newest_forgotten = all.epoch;
         }
+        self.floor.epoch = self.floor.epoch.max(newest_forgotten);
+        // Looked at again when it has doubled: what is held off cannot be forgotten, and is not to be gone through
+        // with every mutation.
+        self.forget_at = self.keys.len() * 2;
+    }
+}
+
+impl Mutation {
+    fn of(epoch: u64, version: Option<Version>) -> Self {
+        Self { epoch, version, held_until: Timestamp::ZERO }
+    }
+
+    /// Refuses what either refuses; the version is that of the later one.
+    fn or_later(self, other: Self) -> Self {
+        let version = if self.epoch >= other.epoch { self.version } else { other.version };
+        Self { epoch: self.epoch.max(other.epoch), version, held_until: self.held_until.max(other.held_until) }
     }
 }
 
@@ -540,6 +531,8 @@ const STRIPES: usize = 256;
 /// With 256 stripes: the last 32,768 mutated keys at least are known exactly, which a load of a second outlives only
 /// if more than that are mutated meanwhile.
 const KEYS_PER_STRIPE: usize = 256;
+/// With 256 stripes: about 131,000 hold-offs at once; beyond that, what shares a stripe with them is held off too.
+const HELD_PER_STRIPE: usize = 512;
 /// With 256 stripes: about 65,536 marks beyond those that entries hold.
 const NAMES_PER_STRIPE: usize = 256;
 
@@ -563,11 +556,8 @@ mod tests {
         let epochs = Epochs::new();
         let seen = epochs.seen();
         assert_eq!(epochs.store(&id(1), seen, None, NOW, || ()), Ok(()));
-        epochs.mutate(&id(1), Timestamp::ZERO, |_| ());
-        assert_eq!(
-            epochs.store(&id(1), seen, None, NOW, || ()),
-            Err(Refusal::Mutated)
-        );
+        epochs.mutate(&id(1), NOW, Timestamp::ZERO, |_| ());
+        assert_eq!(epochs.store(&id(1), seen, None, NOW, || ()), Err(Refusal::Mutated));
         assert_eq!(epochs.store(&id(1), epochs.seen(), None, NOW, || ()), Ok(()));
     }
 
@@ -575,9 +565,9 @@ mod tests {
     fn forgetting_mutations_refuses_more_and_never_less() {
         let epochs = Epochs::new();
         let seen = epochs.seen();
-        epochs.mutate(&id(0), Timestamp::ZERO, |_| ());
+        epochs.mutate(&id(0), NOW, Timestamp::ZERO, |_| ());
         for n in 1..200_000 {
-            epochs.mutate(&id(n), Timestamp::ZERO, |_| ());
+            epochs.mutate(&id(n), NOW, Timestamp::ZERO, |_| ());
         }
         assert_eq!(
             epochs.store(&id(0), seen, None, NOW, || ()),
@@ -590,7 +580,7 @@ mod tests {
     #[test]
     fn a_hold_off_refuses_stores_until_its_end() {
         let epochs = Epochs::new();
-        epochs.mutate(&id(1), held_until(NOW, Duration::from_nanos(500)), |_| ());
+        epochs.mutate(&id(1), NOW, held_until(NOW, Duration::from_nanos(500)), |_| ());
         let seen = epochs.seen();
         assert_eq!(
             epochs.store(&id(1), seen, None, Timestamp::from_nanos(1_499), || ()),
@@ -599,6 +589,37 @@ mod tests {
         assert_eq!(
             epochs.store(&id(1), seen, None, Timestamp::from_nanos(1_500), || ()),
             Ok(())
+        );
+    }
+
+    #[test]
+    fn hold_offs_beyond_any_number_hold_and_ended_ones_are_forgotten() {
+        let epochs = Epochs::new();
+        let (seen, end) = (epochs.seen(), held_until(NOW, Duration::from_nanos(500)));
+        let many = (STRIPES * HELD_PER_STRIPE) as u64 * 3 / 2;
+        for n in 0..many {
+            epochs.mutate(&id(n), NOW, end, |_| ());
+        }
+        for n in (0..many).step_by(101) {
+            let before_end = Timestamp::from_nanos(1_499);
+            assert_eq!(
+                epochs.store(&id(n), u64::MAX, None, before_end, || ()),
+                Err(Refusal::HeldOff)
+            );
+            assert_eq!(
+                epochs.store(&id(n), seen, None, end, || ()),
+                Err(Refusal::Mutated),
+                "{n}"
+            );
+            assert_eq!(epochs.store(&id(n), epochs.seen(), None, end, || ()), Ok(()), "{n}");
+        }
+        for n in many..many + (STRIPES * HELD_PER_STRIPE) as u64 {
+            epochs.mutate(&id(n), end, Timestamp::ZERO, |_| ());
+        }
+        let records: usize = epochs.stripes.iter().map(|stripe| lock(stripe).keys.len()).sum();
+        assert!(
+            records <= 2 * STRIPES * HELD_PER_STRIPE,
+            "{records} records are kept"
         );
     }
 

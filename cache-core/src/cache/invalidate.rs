@@ -196,7 +196,8 @@ impl Cache {
     }
 
     fn expire_here(&self, id: &EntryId) {
-        self.inner.epochs.mutate(id, Timestamp::ZERO, |epoch| {
+        let now = self.inner.clock.now();
+        self.inner.epochs.mutate(id, now, Timestamp::ZERO, |epoch| {
             self.inner.flights.detach_entry(id);
             let Some(entry) = self.current(id) else { return };
             if entry.meta().negative || entry.meta().hard_at <= entry.meta().soft_at {
@@ -280,9 +281,8 @@ impl Cache {
         };
         self.start_upkeep();
         let removed = self.remove_far(&far, id, hold).await;
-        self.inner
-            .epochs
-            .mutate(id, Timestamp::ZERO, |_| self.forget_here(id));
+        let now = self.inner.clock.now();
+        self.inner.epochs.mutate(id, now, Timestamp::ZERO, |_| self.forget_here(id));
         removed.map_err(|fault| {
             far.recovery().add_key(self, id, hold);
             self.uncertain(&fault)

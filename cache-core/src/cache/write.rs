@@ -6,7 +6,7 @@ use crate::cache::far::Far;
 use crate::cache::lead::Shape;
 use crate::cache::{Cache, Wire};
 use crate::entry::{AnyEntry, EntryId};
-use crate::epochs::Refusal;
+use crate::epochs::{Refusal, held_until};
 use crate::error::Error;
 use crate::key::CacheKey;
 use crate::loaded::Stored;
@@ -122,10 +122,10 @@ impl Cache {
     /// Ends what [`forget_here`](Self::forget_here) began: keeps `entry` if it was stored and nothing but its own echo
     /// happened to the key meanwhile.
     pub(crate) fn end_mutation(&self, id: &EntryId, begun: u64, entry: &AnyEntry, stored: bool) {
-        let version = entry.meta().version;
+        let (now, version) = (self.inner.clock.now(), entry.meta().version);
         self.inner
             .epochs
-            .acknowledged(id, begun, version, |undisturbed, epoch| {
+            .acknowledged(id, now, begun, version, |undisturbed, epoch| {
                 if stored && undisturbed {
                     entry.meta().stored_at_epoch(epoch);
                     self.insert(id, entry);
@@ -147,8 +147,8 @@ impl Cache {
 
     /// Forgets everything about a key, as a mutation of it.
     pub(crate) fn forget(&self, id: &EntryId, hold: Duration) {
-        let held_until = crate::epochs::held_until(self.inner.clock.now(), hold);
-        self.inner.epochs.mutate(id, held_until, |_| self.forget_here(id));
+        let now = self.inner.clock.now();
+        self.inner.epochs.mutate(id, now, held_until(now, hold), |_| self.forget_here(id));
         self.inner.tally.count(Count::Invalidation);
     }
 }

@@ -158,7 +158,8 @@ impl Cache {
             return;
         };
         let version = entry_version(version);
-        self.inner.epochs.heard(&id, version, || {
+        let now = self.inner.clock.now();
+        self.inner.epochs.heard(&id, now, version, || {
             if self
                 .current(&id)
                 .is_some_and(|entry| entry.meta().version == version)
