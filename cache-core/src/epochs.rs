@@ -207,6 +207,13 @@ pub(crate) struct Mark {
     held_until: AtomicU64,
 }
 
+impl Mark {
+    /// Whether anything was invalidated under this mark after `seen`, softly or not.
+    pub(crate) fn was_moved_since(&self, seen: u64) -> bool {
+        self.hard.load(Ordering::SeqCst) > seen || self.soft.load(Ordering::SeqCst) > seen
+    }
+}
+
 /// How thoroughly to invalidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Strength {
@@ -301,7 +308,9 @@ impl Epochs {
             Strength::Hard => mark.hard.fetch_max(epoch, Ordering::SeqCst),
             Strength::Soft => mark.soft.fetch_max(epoch, Ordering::SeqCst),
         };
-        self.marks_moved.fetch_max(epoch, Ordering::SeqCst);
+        // A number taken after the mark moved: with `epoch` itself, an invalidation that was overtaken by a later one
+        // would move nothing, and a reader who had checked in between would never look again.
+        self.marks_moved.fetch_max(self.next(), Ordering::SeqCst);
     }
 
     /// A new mark that nobody can have forgotten: for namespaces, which are kept for the cache's life.
@@ -393,8 +402,9 @@ pub(crate) fn held_until(now: Timestamp, hold: Duration) -> Timestamp {
 }
 
 const STRIPES: usize = 256;
-/// With 256 stripes: the last 16,384 mutated keys are known exactly.
-const KEYS_PER_STRIPE: usize = 64;
+/// With 256 stripes: the last 32,768 mutated keys at least are known exactly, which a load of a second outlives only
+/// if more than that are mutated meanwhile.
+const KEYS_PER_STRIPE: usize = 256;
 /// With 256 stripes: about 65,536 marks beyond those that entries hold.
 const NAMES_PER_STRIPE: usize = 256;
 

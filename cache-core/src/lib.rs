@@ -1,13 +1,89 @@
-//! The engine.
+//! Caching for async services: the engine behind [`#[cached]`](macro@cached) and the tower layer of `cache-tower`.
+//!
+//! * **One load per key**, however many callers miss at once: safe against callers that leave, loaders that panic,
+//!   hang or call themselves.
+//! * **Stale instead of failing**: an old value stands in while the loader fails or is slow, within a window you set.
+//! * **An invalidation always wins** over a load that began before it: by key, tag, prefix, pattern, or all.
+//! * **A hit costs tens of nanoseconds**: typed values in memory, no decoding, no lock beyond a shard's, no allocation.
+//!
+//! ```
+//! use cache_core::{Cache, CacheKey, EntryOptions, TagSet, time::{hours, minutes}};
+//!
+//! # #[derive(serde::Serialize, serde::Deserialize, Clone)]
+//! # struct User { name: String }
+//! # async fn load_user(_: u64) -> Result<User, std::io::Error> { Ok(User { name: "Ada".into() }) }
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let cache = Cache::builder("shop")
+//!         .memory_bytes(64 << 20)
+//!         .defaults(EntryOptions::ttl(minutes(5)).stale_for(hours(1)))
+//!         .build()?;
+//!
+//!     let key = CacheKey::build("user", 7_u64)?;
+//!     let options = EntryOptions::new().tags(TagSet::new(["user:7"])?);
+//!     let user = cache.get_or_load(&key, options, |_| load_user(7)).await?;
+//!     assert_eq!(user.name, "Ada");                     // `Loaded<User>` dereferences to the value
+//!     println!("{}", user.outcome());                   // loaded reason=absent age=0ns
+//!
+//!     cache.invalidate_tag("user:7").await?;            // after this returns, the old value is never seen again
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # The way of a call
+//!
+//! 1. [`Cache::get_or_load`] looks into the in-process tier. A fresh value is the answer.
+//! 2. Otherwise it joins the key's *flight*, or starts one. One caller's loader runs, in a task of its own; the others
+//!    wait. Callers that arrive after an invalidation never join a flight that began before it.
+//! 3. Waiting ends with the result, or with the *soft timeout* if a stale value is at hand, or with the *hard timeout*.
+//! 4. The result is stored, unless the key, or a tag, prefix or namespace of it, was invalidated since the load began;
+//!    those who waited get it in any case.
+//!
+//! Every answer carries an [`Outcome`]: hit, stale hit and why, loaded, shared with another caller, and its age. The
+//! same words are in logs, in metrics ([`Cache::stats`], feature `metrics`) and in HTTP's `Cache-Status`.
+//!
+//! # Where to read on
+//!
+//! | for | see |
+//! |---|---|
+//! | annotating functions | [`#[cached]`](macro@cached) |
+//! | TTLs, stale windows, timeouts, eager refresh | [`EntryOptions`] |
+//! | what a loader can say about its load | [`LoadContext`] |
+//! | keys: their form, and what can be in them | [`key`] |
+//! | invalidation, hard and soft | [`Invalidation`], [`KeyPattern`] |
+//! | values without serde | [`MemoryCache`] |
+//! | deduplication and locks | [`Cache::claim`], [`Cache::try_lock`] |
+//! | your own tests | `testing` (feature `test-util`) |
+//!
+//! # Runtime
+//!
+//! Loads run on the tokio runtime of the caller that starts them. Fresh hits, `get`, `set` and invalidations need no
+//! runtime at all. Without one, a loader runs inside its caller and timeouts do not apply.
+//!
+//! # Features
+//!
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `macros` | yes | `#[cached]` |
+//! | `metrics` | yes | the counters of [`Cache::stats`] through the `metrics` facade |
+//! | `msgpack` | no | `codec::Codec::MessagePack` |
+//! | `lz4`, `zstd` | no | `codec::Compression::lz4`, `codec::Compression::zstd` |
+//! | `mac` | no | `codec::MacKeys`: signed entries in the shared tier |
+//! | `test-util` | no | `testing::ManualClock` |
 
-pub mod cache;
+// Documentation links to the macro also when it is switched off.
+#![cfg_attr(not(feature = "macros"), allow(rustdoc::broken_intra_doc_links))]
+
+mod breaker;
+mod cache;
+pub mod codec;
 mod entry;
 mod epochs;
-pub mod error;
+mod error;
 mod flight;
 mod freshness;
 pub mod key;
-pub mod loaded;
+mod loaded;
 mod memory;
 pub mod notice;
 pub mod options;
@@ -18,6 +94,7 @@ pub mod shared;
 pub mod stats;
 mod sync;
 pub mod tag;
+mod telemetry;
 #[cfg(feature = "test-util")]
 pub mod testing;
 pub mod time;
@@ -25,7 +102,7 @@ mod waits;
 
 pub use cache::{
     Cache, CacheBuilder, CacheValue, Claim, Invalidation, KeyPattern, LoadContext, LockGuard, MemoryCache,
-    Typed,
+    MemoryCacheBuilder, StorePermit, Typed,
 };
 pub use error::{Error, ErrorKind, LoadError};
 pub use key::CacheKey;
@@ -34,3 +111,5 @@ pub use options::{Eager, EntryOptions};
 pub use outcome::{MissReason, Outcome, OutcomeKind, StaleReason, Tier};
 #[cfg(feature = "redis")]
 pub use redis::Redis;
+pub use stats::Stats;
+pub use tag::{Tag, TagSet};

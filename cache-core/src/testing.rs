@@ -1,7 +1,7 @@
 //! For your own tests (feature `test-util`): a clock that stands until it is moved.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::sync::Arc;
 use crate::time::{Clock, Timestamp};
@@ -36,7 +36,7 @@ impl ManualClock {
     /// A clock at some point after its origin.
     pub fn new() -> Self {
         Self {
-            nanos: Arc::new(AtomicU64::new(1_000_000_000_000)),
+            nanos: Arc::new(AtomicU64::new(START)),
         }
     }
 
@@ -57,4 +57,13 @@ impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_nanos(self.nanos.load(Ordering::SeqCst))
     }
+
+    /// The beginning of 2026, moved on with the clock.
+    fn wall(&self) -> SystemTime {
+        let start = UNIX_EPOCH + Duration::from_secs(1_767_225_600) - Duration::from_nanos(START);
+        start + Duration::from_nanos(self.nanos.load(Ordering::SeqCst))
+    }
 }
+
+/// Where a new clock stands: after its origin, so that there is a past.
+const START: u64 = 1_000_000_000_000;

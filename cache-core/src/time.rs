@@ -1,7 +1,7 @@
 //! Time as a value: [`Timestamp`], and the [`Clock`] that everything else takes it from.
 //!
 //! This is the only file of the workspace's libraries that reads the machine's clock; a lint keeps it so. Time is
-//! monotonic: setting the wall clock moves nothing here.
+//! monotonic: setting the wall clock moves no expiry. [`Clock::wall`] is for protocols that speak of dates.
 //!
 //! A hit may be asked for tens of millions of times a second, and a precise clock read costs more than the rest of
 //! it. A clock therefore has two faces: [`Clock::now`] is precise, [`Clock::coarse`] may lag by up to
@@ -11,7 +11,7 @@
 use std::fmt;
 use std::ops::Add;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A point on a [`Clock`]'s own monotonic line, in nanoseconds.
 ///
@@ -66,6 +66,12 @@ pub trait Clock: Send + Sync + fmt::Debug + 'static {
     fn coarse(&self) -> Timestamp {
         self.now()
     }
+
+    /// The time of day, for protocols that speak of dates, as HTTP does. No expiry of an entry depends on it.
+    #[expect(clippy::disallowed_methods, reason = "this file is where clocks are read")]
+    fn wall(&self) -> SystemTime {
+        SystemTime::now()
+    }
 }
 
 /// How far [`Clock::coarse`] may lag: a timer tick of the slowest common kernel configuration, and some.
@@ -96,13 +102,23 @@ impl Clock for TokioClock {
     fn now(&self) -> Timestamp {
         static ORIGIN: OnceLock<Instant> = OnceLock::new();
         let origin = ORIGIN.get_or_init(Instant::now);
-        // One day of head start, so that a paused clock that began before the origin still has a past.
         let since = tokio::time::Instant::now()
             .into_std()
             .saturating_duration_since(*origin);
-        Timestamp::ZERO + Duration::from_secs(86_400) + since
+        Timestamp::ZERO + HEAD_START + since
+    }
+
+    /// Moves with the runtime's clock, from the time of day at which it was first asked.
+    #[expect(clippy::disallowed_methods, reason = "this file is where clocks are read")]
+    fn wall(&self) -> SystemTime {
+        static ORIGIN: OnceLock<(SystemTime, Timestamp)> = OnceLock::new();
+        let (wall, line) = *ORIGIN.get_or_init(|| (SystemTime::now(), self.now()));
+        wall + self.now().since(line)
     }
 }
+
+/// What a paused clock has behind it when it begins before the first reading.
+const HEAD_START: Duration = Duration::from_secs(86_400);
 
 /// So many seconds, as a [`Duration`].
 pub const fn seconds(n: u64) -> Duration {

@@ -1,1 +1,3 @@
 //! The HTTP cache.
+
+pub mod policy;

@@ -7,3 +7,4 @@
 
 mod harness;
 mod redis;
+mod tidy;

@@ -16,6 +16,8 @@ use crate::options::EntryOptions;
 use crate::outcome::{MissReason, OutcomeKind, StaleReason};
 use crate::stats::Count;
 use crate::sync::Arc;
+use crate::telemetry;
+use crate::waits::Edge;
 
 impl Cache {
     /// The values under `keys`, in their order; one call of `loader` gets exactly the keys that are missing and that
@@ -81,6 +83,16 @@ struct Wait<T> {
     own: bool,
 }
 
+/// What one pass sets out to do.
+struct Departure<T> {
+    /// The keys that this batch loads.
+    leaders: Vec<(Load<T>, Leader)>,
+    /// Those, and the keys that others load.
+    waits: Vec<Wait<T>>,
+    /// Who this batch waits for, noted while it does.
+    _edges: Vec<Edge>,
+}
+
 impl<T: Send + Sync + 'static> Batch<T> {
     async fn run<E, F, Fut>(mut self, loader: Arc<F>) -> Result<Vec<Option<Loaded<T>>>, LoadError<E>>
     where
@@ -92,8 +104,11 @@ impl<T: Send + Sync + 'static> Batch<T> {
         let mut patience = pin!(sleep(patience));
         for pass in 0..MAX_PASSES {
             let last = pass + 1 == MAX_PASSES;
-            let mut edges = Vec::new();
-            let (leaders, waits) = self.depart::<E>(&mut edges)?;
+            let Departure {
+                leaders,
+                waits,
+                _edges,
+            } = self.depart::<E>()?;
             if !leaders.is_empty() {
                 self.start_loading(leaders, loader.clone()).await;
             }
@@ -131,11 +146,8 @@ impl<T: Send + Sync + 'static> Batch<T> {
     }
 
     /// Answers what the tiers can answer and joins or starts the flights of the rest.
-    fn depart<E: Send + Sync + 'static>(
-        &mut self,
-        edges: &mut Vec<crate::waits::Edge>,
-    ) -> Result<(Vec<(Load<T>, Leader)>, Vec<Wait<T>>), Error> {
-        let (mut leaders, mut waits) = (Vec::new(), Vec::new());
+    fn depart<E: Send + Sync + 'static>(&mut self) -> Result<Departure<T>, Error> {
+        let (mut leaders, mut waits, mut edges) = (Vec::new(), Vec::new(), Vec::new());
         for (index, call) in self.calls.iter().enumerate() {
             if self.answers[index].is_some() {
                 continue;
@@ -169,7 +181,11 @@ impl<T: Send + Sync + 'static> Batch<T> {
                 own,
             });
         }
-        Ok((leaders, waits))
+        Ok(Departure {
+            leaders,
+            waits,
+            _edges: edges,
+        })
     }
 
     async fn start_loading<E, F, Fut>(&self, leaders: Vec<(Load<T>, Leader)>, loader: Arc<F>)
@@ -215,6 +231,7 @@ where
     })
     .await;
     let now = cache.inner.clock.now();
+    telemetry::load_took(cache.name(), now.since(started));
     match ran {
         Ran::Value(mut values) => {
             for (load, leader) in missing {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::cache::failures::Failures;
 use crate::cache::lock::Leases;
 use crate::cache::tasks::Tasks;
+use crate::cache::upkeep::Upkeep;
 use crate::cache::{Cache, Inner, Namespace, Settings};
 use crate::epochs::Epochs;
 use crate::error::Error;
@@ -156,6 +157,7 @@ impl CacheBuilder {
             defaults: self.defaults,
             tasks: Tasks::new(self.max_loads, self.max_background_loads),
             tally: Tally::new(),
+            upkeep: Upkeep::default(),
             settings: Settings {
                 max_load: self.max_load,
                 lock_wait: self.lock_wait,

@@ -202,12 +202,7 @@ impl Cache {
     ///
     /// They are dropped by themselves when they are met, and evicted like others; this is for when that is too slow.
     pub async fn purge(&self) -> usize {
-        let before = self.inner.memory.len();
-        let now = self.inner.clock.now();
-        self.inner.memory.retain(|_, entry| {
-            now < entry.meta().hard_at && entry.meta().standing(&self.inner.epochs) != Standing::Invalid
-        });
-        before.saturating_sub(self.inner.memory.len())
+        self.sweep()
     }
 
     fn invalidation(&self, target: Result<Target, Error>) -> Invalidation<'_> {

@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use tracing::Instrument as _;
+
 use crate::cache::context::Said;
 use crate::cache::failures::Recorded;
 use crate::cache::near::Near;
@@ -24,6 +26,7 @@ use crate::freshness::{eager_from, jittered, smoothed};
 use crate::options::Policy;
 use crate::stats::Count;
 use crate::sync::Arc;
+use crate::telemetry;
 use crate::time::Timestamp;
 use crate::waits;
 
@@ -135,6 +138,16 @@ pub(crate) enum LoadKind {
     Forced,
 }
 
+impl LoadKind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Miss => "miss",
+            Self::Eager => "eager",
+            Self::Forced => "forced",
+        }
+    }
+}
+
 /// How a loader's run ended, unless it was given up.
 pub(crate) enum Ran<V, E> {
     Value(V),
@@ -150,7 +163,14 @@ impl<T: Send + Sync + 'static> Load<T> {
         leader: Leader,
         loader: Loader<'_, T, E>,
     ) -> Option<Settled> {
-        let settled = self.settle(&leader, loader).await?;
+        // The prefix names the function; the rest of a key may be somebody's data and stays out of traces.
+        let span = tracing::debug_span!(
+            "cache_load",
+            cache = self.cache.name(),
+            prefix = self.id.key().prefix(),
+            kind = self.kind.as_str(),
+        );
+        let settled = self.settle(&leader, loader).instrument(span).await?;
         leader.complete(settled.clone());
         Some(settled)
     }
@@ -169,6 +189,7 @@ impl<T: Send + Sync + 'static> Load<T> {
         let started = self.cache.inner.clock.now();
         let ran = self.run_loader(leader, loader, context.clone()).await?;
         let now = self.cache.inner.clock.now();
+        telemetry::load_took(self.cache.name(), now.since(started));
         let said = context.take();
         let flight = leader.context();
         Some(match ran {
@@ -332,9 +353,8 @@ impl<T: Send + Sync + 'static> Load<T> {
         };
         let inner = &self.cache.inner;
         // Refused if the key was mutated meanwhile: then the failure is of a load that no longer counts.
-        let _ = inner.epochs.store(&self.id, flight.seen, now, || {
-            inner.failures.remember(self.id.clone(), recorded)
-        });
+        let remember = || inner.failures.remember(self.id.clone(), recorded);
+        let _ = inner.epochs.store(&self.id, flight.seen, now, remember);
     }
 }
 
@@ -409,7 +429,13 @@ impl Cache {
     }
 
     /// Stores what a load gave, unless something newer happened since it began.
-    fn fill(&self, id: &EntryId, entry: &AnyEntry, seen: u64, now: Timestamp) -> Result<(), Refusal> {
+    pub(crate) fn fill(
+        &self,
+        id: &EntryId,
+        entry: &AnyEntry,
+        seen: u64,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
         self.storable(entry, now)?;
         let stored = self.inner.epochs.store(id, seen, now, || self.insert(id, entry));
         self.count_store(stored)

@@ -69,6 +69,10 @@ impl<T> Plan<T> {
     }
 }
 
+/// A call that the in-process tier could not answer at once.
+pub(crate) type Reading<'a, T, E> =
+    Pin<Box<dyn Future<Output = Result<Answer<T>, LoadError<E>>> + Send + 'a>>;
+
 /// What a call gets if it gets no error.
 #[derive(Debug)]
 pub(crate) enum Answer<T> {
@@ -126,7 +130,7 @@ impl Cache {
         options: EntryOptions,
         plan: Plan<T>,
         work: Work<'a, T, E>,
-    ) -> Pin<Box<dyn Future<Output = Result<Answer<T>, LoadError<E>>> + Send + 'a>>
+    ) -> Reading<'a, T, E>
     where
         T: Send + Sync + 'static,
         E: Send + Sync + 'static,
@@ -136,6 +140,7 @@ impl Cache {
         Box::pin(async move {
             let options = options.or(&cache.inner.defaults);
             let policy = options.resolve()?;
+            cache.start_upkeep();
             Call {
                 cache,
                 id,
@@ -441,7 +446,16 @@ impl<T: Send + Sync + 'static> Call<T> {
             self.cache.freshness(&stale.meta, inner.clock.now()),
             Ok(Freshness::Fresh | Freshness::Stale)
         );
-        self.policy.fail_safe && alive && !inner.epochs.mutated_since(&self.id, stale.meta.key_seen())
+        // A mutation removes the entry, so one that is still in its place was not mutated; of one that was evicted
+        // meanwhile only the record of mutations can tell.
+        let in_place = || {
+            self.cache
+                .current(&self.id)
+                .is_some_and(|entry| entry.meta().version == stale.meta.version)
+        };
+        self.policy.fail_safe
+            && alive
+            && (in_place() || !inner.epochs.mutated_since(&self.id, stale.meta.key_seen()))
     }
 
     /// Whether the result is older than an invalidation that came before this caller did: of a tag that was not
@@ -564,6 +578,8 @@ fn failure(error: Error) -> Failure {
 /// Ends after `limit`; never without one, and never without a runtime to keep the time.
 pub(super) async fn sleep(limit: Option<Duration>) {
     match limit {
+        // Timers have the grain of a millisecond; stale-while-revalidate does not wait for it.
+        Some(Duration::ZERO) => {}
         Some(limit) if Handle::try_current().is_ok() => tokio::time::sleep(limit).await,
         _ => pending().await,
     }

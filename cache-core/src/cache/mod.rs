@@ -32,10 +32,12 @@ mod load;
 mod lock;
 mod memory_cache;
 mod near;
+mod permit;
 mod refresh;
 mod tasks;
 mod typed;
 mod update;
+mod upkeep;
 mod wire;
 mod write;
 
@@ -45,12 +47,14 @@ pub use context::LoadContext;
 pub use invalidate::{Invalidation, KeyPattern};
 pub use lock::LockGuard;
 pub use memory_cache::{MemoryCache, MemoryCacheBuilder};
+pub use permit::StorePermit;
 pub use typed::Typed;
 
 use failures::Failures;
 use lead::{FlightContext, Settled};
 use lock::Leases;
 use tasks::Tasks;
+use upkeep::Upkeep;
 use wire::Wire;
 
 pub(crate) use load::{Loader, Plan, Work};
@@ -71,13 +75,13 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> CacheValue for T {
 /// Clones are handles to the same cache. [`namespace`](Self::namespace) gives a handle to a part of it.
 #[derive(Clone)]
 pub struct Cache {
-    pub(crate) inner: Arc<Inner>,
+    inner: Arc<Inner>,
     namespace: Arc<Namespace>,
 }
 
 /// What all handles of one cache share.
 pub(crate) struct Inner {
-    name: Arc<str>,
+    pub(crate) name: Arc<str>,
     clock: Arc<dyn Clock>,
     memory: Memory,
     epochs: Epochs,
@@ -88,6 +92,7 @@ pub(crate) struct Inner {
     defaults: EntryOptions,
     tasks: Tasks,
     tally: Tally,
+    upkeep: Upkeep,
     settings: Settings,
 }
 
@@ -153,6 +158,10 @@ impl Cache {
         });
         namespaces.push(namespace.clone());
         Ok(self.at(namespace))
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
     }
 
     fn at(&self, namespace: Arc<Namespace>) -> Self {
@@ -291,6 +300,12 @@ impl Cache {
         self.hit_or_miss(key.as_key())
     }
 
+    /// The fresh value that the in-process tier has under `key`, without waiting for anything: the hit path for callers
+    /// that are not async. A miss is not counted, since it is expected to be followed by a [`get`](Self::get).
+    pub fn get_in_process<T: CacheValue>(&self, key: KeyRef<'_>) -> Option<Loaded<T>> {
+        self.hit(key)
+    }
+
     /// What the tiers know about `key`, stale values included, and why not if they know nothing.
     pub async fn lookup<T: CacheValue>(&self, key: &CacheKey) -> Lookup<T> {
         self.look(key.as_key())
@@ -361,17 +376,51 @@ impl Cache {
         }
     }
 
+    /// Runs `task` as one of this cache's own: in the caller's span, and waited for by [`close`](Self::close). It needs
+    /// a bound of its own.
+    ///
+    /// # Errors
+    ///
+    /// The task, unpolled, where no tokio runtime runs.
+    pub fn spawn<F>(&self, task: F) -> Result<(), F>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.inner.tasks.spawn(task)
+    }
+
+    /// Runs `task` like [`spawn`](Self::spawn), as work that nobody waits for: at most
+    /// [`max_background_loads`](CacheBuilder::max_background_loads) of it runs at once.
+    ///
+    /// # Errors
+    ///
+    /// The task, unpolled, if the bound is reached, the cache is closing, or no tokio runtime runs.
+    pub fn spawn_background<F>(&self, task: F) -> Result<(), F>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Some(permit) = self.inner.tasks.background_permit() else {
+            return Err(task);
+        };
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(task);
+        }
+        // A runtime is there, so the task is taken.
+        let _ = self.inner.tasks.spawn(async move {
+            let _permit = permit;
+            task.await;
+        });
+        Ok(())
+    }
+
+    /// The clock that the cache was built with.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.inner.clock
+    }
+
     /// A reading of the counters and sizes.
     pub fn stats(&self) -> Stats {
-        let inner = &self.inner;
-        Stats {
-            counters: inner.tally.read(),
-            entries: inner.memory.len() as u64,
-            weight: inner.memory.total_weight(),
-            evictions: inner.memory.evictions(),
-            loads_running: inner.tasks.loads_running() as u64,
-            waiters: inner.flights.waiting() as u64,
-        }
+        self.inner.stats()
     }
 
     /// How many loads are in flight.
@@ -398,6 +447,19 @@ impl Cache {
 
     fn current(&self, id: &EntryId) -> Option<AnyEntry> {
         self.inner.memory.peek(id.as_ref())
+    }
+}
+
+impl Inner {
+    pub(crate) fn stats(&self) -> Stats {
+        Stats {
+            counters: self.tally.read(),
+            entries: self.memory.len() as u64,
+            weight: self.memory.total_weight(),
+            evictions: self.memory.evictions(),
+            loads_running: self.tasks.loads_running() as u64,
+            waiters: self.flights.waiting() as u64,
+        }
     }
 }
 

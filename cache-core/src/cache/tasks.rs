@@ -65,6 +65,11 @@ impl Tasks {
         self.load_limit - self.loads.available_permits().min(self.load_limit)
     }
 
+    /// Ends when the cache closes.
+    pub(crate) fn closing(&self) -> CancellationToken {
+        self.closing.clone()
+    }
+
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.is_cancelled()
     }

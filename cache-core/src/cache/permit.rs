@@ -1,0 +1,169 @@
+//! Storing a value whose making began earlier: a [`StorePermit`] remembers the beginning.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::cache::lead::Shape;
+use crate::cache::{Cache, CacheValue, Wire};
+use crate::epochs::{Kind, Refusal};
+use crate::error::Error;
+use crate::key::CacheKey;
+use crate::loaded::Stored;
+use crate::options::EntryOptions;
+use crate::tag::TagSet;
+
+/// The right to store what is about to be loaded, unless it is invalidated meanwhile.
+///
+/// [`Cache::set`] stores what is true now. A value whose making takes time (a response that streams in, a file that is
+/// being read) may have become untrue before it is complete: take a permit *before* asking for it, and store with the
+/// permit. What was invalidated in between, by its key, by one of its tags, its prefix or its namespace, is refused,
+/// also when the tag became known only after the load began.
+///
+/// ```
+/// use cache_core::{Cache, CacheKey, EntryOptions, Stored, tag::TagSet, time::minutes};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cache = Cache::builder("files").build()?;
+/// let key = CacheKey::build("file", "a.txt")?;
+///
+/// let permit = cache.store_permit();
+/// let (content, volume) = (String::from("old"), "volume:1"); // read slowly
+/// cache.invalidate_tag("volume:1").await?; // meanwhile
+///
+/// let options = EntryOptions::ttl(minutes(5)).tags(TagSet::new([volume])?);
+/// assert_eq!(permit.store(&key, content, options).await?, Stored::Superseded);
+/// # Ok(()) }
+/// ```
+///
+/// A permit that is kept for long refuses more than it must: the record of what was invalidated is bounded.
+#[derive(Clone)]
+pub struct StorePermit {
+    cache: Cache,
+    seen: u64,
+}
+
+impl Cache {
+    /// Notes the present moment, for storing later what is loaded from now on.
+    pub fn store_permit(&self) -> StorePermit {
+        StorePermit {
+            cache: self.clone(),
+            seen: self.inner.epochs.seen(),
+        }
+    }
+}
+
+impl StorePermit {
+    /// Stores `value` under `key`, unless the key, a tag of `options`, the prefix or the namespace was invalidated, or
+    /// the key was set, since the permit was taken.
+    ///
+    /// Unlike [`Cache::set`] this is no mutation of the key: loads in flight go on, and of two permits for one key the
+    /// later store wins.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::ErrorKind::Invalid) for contradicting options.
+    pub async fn store<T: CacheValue>(
+        &self,
+        key: &CacheKey,
+        value: T,
+        options: impl Into<EntryOptions> + Send,
+    ) -> Result<Stored, Error> {
+        let options = options.into().or(&self.cache.inner.defaults);
+        let policy = options.resolve()?;
+        let id = self.cache.id(key);
+        let now = self.cache.inner.clock.now();
+        let shape = Shape {
+            policy,
+            marks: self.cache.marks_of(key, options.tag_set()),
+            seen: self.seen,
+            now,
+            delta: Duration::ZERO,
+        };
+        let entry = self.cache.shape(&id, Some(value), Wire::serde(), shape);
+        Ok(match self.cache.fill(&id, &entry, self.seen, now) {
+            Ok(()) if policy.ttl.is_zero() => Stored::ZeroTtl,
+            Ok(()) => Stored::Yes,
+            Err(Refusal::HeldOff) => Stored::HeldOff,
+            Err(Refusal::Mutated) => Stored::Superseded,
+        })
+    }
+
+    /// Whether none of `tags`, and not the whole namespace, was invalidated since the permit was taken.
+    ///
+    /// For results that are shared with others before they are stored.
+    pub fn is_current(&self, tags: &TagSet) -> bool {
+        let epochs = &self.cache.inner.epochs;
+        let moved = |mark: &crate::epochs::Mark| mark.was_moved_since(self.seen);
+        !self.cache.namespace.marks.iter().any(|mark| moved(mark))
+            && !tags
+                .iter()
+                .any(|tag| moved(&epochs.mark(self.cache.namespace.id, Kind::Tag, tag.as_str())))
+    }
+}
+
+impl fmt::Debug for StorePermit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StorePermit").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::minutes;
+
+    fn setting() -> (Cache, CacheKey, EntryOptions) {
+        let cache = Cache::builder("c").build().unwrap();
+        let tags = TagSet::new(["t"]).unwrap();
+        let key = CacheKey::build("k", 1).unwrap();
+        (cache, key, EntryOptions::ttl(minutes(5)).tags(tags))
+    }
+
+    #[tokio::test]
+    async fn what_nobody_invalidated_is_stored() {
+        let (cache, key, options) = setting();
+        let permit = cache.store_permit();
+        cache.invalidate_tag("other").await.unwrap();
+        assert_eq!(permit.store(&key, 1, options).await.unwrap(), Stored::Yes);
+        assert_eq!(cache.get::<i32>(&key).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_invalidation_since_the_permit_refuses_the_store() {
+        for how in ["key", "set", "tag", "prefix", "clear"] {
+            let (cache, key, options) = setting();
+            let permit = cache.store_permit();
+            match how {
+                "key" => cache.remove(&key).await.unwrap(),
+                "set" => assert!(cache.set(&key, 2, minutes(1)).await.unwrap().is_stored()),
+                "tag" => cache.invalidate_tag("t").await.unwrap(),
+                "prefix" => cache.remove_prefix("k").await.unwrap(),
+                _ => cache.clear().await.unwrap(),
+            }
+            let stored = permit.store(&key, 1, options.clone()).await.unwrap();
+            assert_eq!(stored, Stored::Superseded, "after {how}");
+            let later = cache.store_permit();
+            assert_eq!(
+                later.store(&key, 1, options).await.unwrap(),
+                Stored::Yes,
+                "after {how}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_permit_knows_whether_its_tags_are_current() {
+        let (cache, _, options) = setting();
+        let permit = cache.store_permit();
+        assert!(permit.is_current(options.tag_set()));
+        cache.invalidate_tag("other").await.unwrap();
+        assert!(permit.is_current(options.tag_set()));
+        cache.invalidate_tag("t").await.unwrap();
+        assert!(!permit.is_current(options.tag_set()));
+        assert!(cache.store_permit().is_current(options.tag_set()));
+        let before_clear = cache.store_permit();
+        cache.clear().await.unwrap();
+        assert!(!before_clear.is_current(&TagSet::EMPTY));
+    }
+}

@@ -1,0 +1,79 @@
+//! What a cache does for itself while it is in use: drop dead entries, pass counters on.
+//!
+//! One task, started by the first load on the runtime of that load, ended by `close` or with the cache's last handle.
+//! A cache that is only built, or only hit, starts none; if the runtime shuts down, the next load starts it anew.
+
+use std::sync::Weak;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::cache::{Cache, Inner};
+use crate::epochs::Standing;
+use crate::sync::Arc;
+
+/// Whether the task of a cache runs.
+#[derive(Debug, Default)]
+pub(crate) struct Upkeep {
+    runs: AtomicBool,
+}
+
+impl Cache {
+    /// Starts the task unless it runs.
+    pub(crate) fn start_upkeep(&self) {
+        if self.inner.tasks.is_closing() || self.inner.upkeep.runs.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let running = Running(Arc::downgrade(&self.inner));
+        let closing = self.inner.tasks.closing();
+        // Refused without a runtime; then `running` is dropped, and the next load tries again.
+        let _ = self.inner.tasks.spawn(async move {
+            closing.run_until_cancelled(running.keep_up()).await;
+        });
+    }
+
+    /// Drops what can never be read again; how many entries that was.
+    pub(crate) fn sweep(&self) -> usize {
+        self.inner.sweep()
+    }
+}
+
+impl Inner {
+    fn sweep(&self) -> usize {
+        let before = self.memory.len();
+        let now = self.clock.now();
+        self.memory.retain(|_, entry| {
+            now < entry.meta().hard_at && entry.meta().standing(&self.epochs) != Standing::Invalid
+        });
+        before.saturating_sub(self.memory.len())
+    }
+}
+
+/// The task's hold on its cache: weak, so that it does not keep the cache alive.
+struct Running(Weak<Inner>);
+
+impl Running {
+    async fn keep_up(&self) {
+        let mut seconds = 0_u64;
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let Some(inner) = self.0.upgrade() else { return };
+            seconds += 1;
+            inner.publish_metrics();
+            if seconds.is_multiple_of(SWEEP_EVERY) {
+                inner.sweep();
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(inner) = self.0.upgrade() {
+            inner.upkeep.runs.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Seconds between sweeps. Dead entries are also dropped when they are met and evicted like others; sweeping only
+/// gives memory back sooner.
+const SWEEP_EVERY: u64 = 30;

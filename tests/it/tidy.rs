@@ -1,0 +1,186 @@
+//! The rules of the house that no compiler checks: who may know whom, and that what is written down exists.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Files of the workspace with one of these endings, below `folder`.
+fn files(folder: &str, endings: &[&str]) -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut found = Vec::new();
+    let mut open = vec![root.join(folder)];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() && !matches!(name.as_str(), "target" | ".git") {
+                open.push(path);
+            } else if endings.iter().any(|ending| name.ends_with(ending)) {
+                found.push(path);
+            }
+        }
+    }
+    assert!(
+        !found.is_empty(),
+        "no files {endings:?} below {folder}: the rule would check nothing"
+    );
+    found
+}
+
+/// Code without comments and without its unit tests.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[track_caller]
+fn check_absent(folder: &str, except: &str, words: &[&str], why: &str) {
+    for path in files(folder, &[".rs"]) {
+        if !except.is_empty() && path.to_string_lossy().contains(except) {
+            continue;
+        }
+        let code = code(&path);
+        for word in words {
+            assert!(!code.contains(word), "{} says `{word}`: {why}", path.display());
+        }
+    }
+}
+
+#[test]
+fn http_policy_is_pure() {
+    let words = [
+        "async ",
+        ".await",
+        "tokio",
+        "cache_core",
+        "::now()",
+        "std::net",
+        "std::fs",
+    ];
+    check_absent(
+        "cache-tower/src/policy",
+        "",
+        &words,
+        "policy decides, and does nothing",
+    );
+}
+
+#[test]
+fn only_the_redis_folder_names_the_driver() {
+    check_absent(
+        "cache-core/src",
+        "/redis/",
+        &["use redis::", "::redis::"],
+        "the driver stays behind the port",
+    );
+    check_absent(
+        "cache-tower/src",
+        "",
+        &["redis"],
+        "the layer knows the cache, not its tiers",
+    );
+}
+
+#[test]
+fn words_and_decisions_wait_for_nothing() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .join("cache-core/src");
+    for file in [
+        "error.rs",
+        "options.rs",
+        "outcome.rs",
+        "freshness.rs",
+        "entry.rs",
+        "epochs.rs",
+        "tag.rs",
+    ] {
+        let code = code(&root.join(file));
+        for word in ["async ", ".await", "tokio::"] {
+            assert!(
+                !code.contains(word),
+                "{file} says `{word}`: words and decisions do no I/O"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_single_flight_names_only_what_the_model_checker_replaces() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let code = code(&root.join("cache-core/src/flight.rs"));
+    for word in [
+        "crate::",
+        "tokio",
+        "std::sync::Mutex",
+        "std::sync::Arc",
+        "parking_lot",
+    ] {
+        assert!(
+            !code.contains(word),
+            "flight.rs says `{word}`, which the model checker cannot drive"
+        );
+    }
+}
+
+#[test]
+fn the_macro_crate_knows_the_core_as_tokens_only() {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .join("cache-macros/Cargo.toml");
+    let manifest = fs::read_to_string(manifest).unwrap();
+    let dependencies = manifest
+        .split("[dependencies]")
+        .nth(1)
+        .unwrap()
+        .split("\n[")
+        .next()
+        .unwrap();
+    assert!(
+        !dependencies.contains("cache-core"),
+        "a macro crate that depends on the core cannot be re-exported by it"
+    );
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let mut links = 0;
+    for path in files("", &[".md"]) {
+        let text = fs::read_to_string(&path).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") || link.starts_with('#') {
+                continue;
+            }
+            links += 1;
+            let target = path.parent().unwrap().join(link.split('#').next().unwrap());
+            assert!(
+                target.exists(),
+                "{} links to {link}, which does not exist",
+                path.display()
+            );
+        }
+    }
+    assert!(links > 0, "no links were found: the rule checked nothing");
+}
+
+#[test]
+fn nothing_is_left_to_do_silently() {
+    for folder in [
+        "cache-core/src",
+        "cache-macros/src",
+        "cache-tower/src",
+        "examples",
+    ] {
+        check_absent(
+            folder,
+            "",
+            &["todo!(", "unimplemented!(", "TODO", "FIXME"],
+            "say it in an issue, not in the code",
+        );
+    }
+}
