@@ -719,7 +719,7 @@ pub struct ScanCursor {
 }
 
 /// A page of keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScanPage {
     /// Entry keys only: locks, errors, marks and the log are left out.
     pub keys: Vec<String>,

@@ -221,8 +221,8 @@ impl Redis {
         Ok(self)
     }
 
-    /// The configured [`operation_timeout`](Self::operation_timeout).
-    pub(crate) fn budget(&self) -> Duration {
+    /// How long one operation may take: what [`operation_timeout`](Self::operation_timeout) has set.
+    pub fn budget(&self) -> Duration {
         self.settings.operation_timeout
     }
 }

@@ -136,6 +136,7 @@ impl Follower {
             }
             if let Err(fault) = end {
                 tracing::debug!(log = %self.log, %fault, "the invalidation log is not being read");
+                self.route.doubt();
                 let lasted = self.liveness.clock.now().since(began);
                 let pause = Duration::from_millis(rand::random_range(200..=300));
                 tokio::time::sleep(pause.saturating_sub(lasted)).await;

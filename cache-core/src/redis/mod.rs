@@ -16,6 +16,7 @@ use crate::shared::Shared;
 use crate::time::Clock;
 
 mod adapter;
+mod cluster;
 mod config;
 mod connection;
 mod fault;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use redis::aio::PubSub;
 
+use super::cluster::Cluster;
 use super::config::{Address, Place, Redis};
 use super::connection::{Connection, Expect};
 use super::fault::{self, Answer};
@@ -11,12 +12,13 @@ use super::link::{Link, Target};
 use super::reply::{Items, number};
 use super::request::{Batch, Call, command};
 use super::sentinel::Sentinels;
-use crate::shared::{EndpointHealth, Fault, ScanCursor, ScanPage, ScanRequest};
+use crate::shared::{EndpointHealth, Fault, FaultKind, ScanCursor, ScanPage, ScanRequest};
 
 /// The way to the servers.
 #[derive(Debug)]
 pub(super) enum Route {
     Single(Link),
+    Cluster(Cluster),
 }
 
 impl Route {
@@ -40,16 +42,12 @@ impl Route {
                     Expect::Master,
                 ))
             }
-            Place::Cluster(seeds) => {
-                Self::Single(Link::new(Target::Fixed(seeds[0].clone()), settings, Expect::Any))
-            }
+            Place::Cluster(seeds) => Self::Cluster(Cluster::new(seeds, settings)),
         }
     }
 
     pub(super) fn is_cluster(&self) -> bool {
-        match self {
-            Self::Single(_) => false,
-        }
+        matches!(self, Self::Cluster(_))
     }
 
     /// Sends calls, each to the server of its slot, and returns their answers in order.
@@ -69,6 +67,7 @@ impl Route {
                 };
                 link.run(&batch, false, within).await
             }
+            Self::Cluster(cluster) => cluster.run(calls, repeatable, within).await,
         }
     }
 
@@ -80,27 +79,51 @@ impl Route {
         let position = cursor.position.to_string();
         let count = request.count.max(1).to_string();
         let scan = command(&["SCAN", &position, "MATCH", request.glob, "COUNT", &count]);
-        match self {
-            Self::Single(link) => {
-                let batch = Batch::repeatable(vec![scan.into()]);
-                let answers = link.run(&batch, false, within).await?;
-                let (keys, position) = page(answers)?;
-                let next = (position != 0).then_some(ScanCursor { server: 0, position });
-                Ok(ScanPage { keys, next })
+        let batch = Batch::repeatable(vec![scan.into()]);
+        let (answers, servers) = match self {
+            Self::Single(link) => (link.run(&batch, false, within).await?, 1),
+            Self::Cluster(cluster) => {
+                let masters = cluster.masters(within).await?;
+                let Some(link) = masters.get(cursor.server) else {
+                    return Ok(ScanPage::default());
+                };
+                (link.run(&batch, false, within).await?, masters.len())
             }
-        }
+        };
+        let (keys, position) = page(answers)?;
+        let next = match position {
+            0 if cursor.server + 1 < servers => Some(ScanCursor {
+                server: cursor.server + 1,
+                position: 0,
+            }),
+            0 => None,
+            position => Some(ScanCursor { position, ..cursor }),
+        };
+        Ok(ScanPage { keys, next })
     }
 
     /// A connection of its own to the server of a slot.
-    pub(super) async fn dedicated(&self, _slot: u16) -> Result<(Connection, Address), Fault> {
+    pub(super) async fn dedicated(&self, slot: u16) -> Result<(Connection, Address), Fault> {
         match self {
             Self::Single(link) => link.dedicated().await,
+            Self::Cluster(cluster) => cluster.link_of(slot).await?.dedicated().await,
         }
     }
 
+    /// A connection for subscriptions; on a cluster to any node, since all nodes pass messages on.
     pub(super) async fn subscriber(&self) -> Result<PubSub, Fault> {
         match self {
             Self::Single(link) => link.subscriber().await,
+            Self::Cluster(cluster) => {
+                let mut last = Fault::new(FaultKind::ClusterDown, "nobody serves any slot");
+                for link in cluster.masters(SUBSCRIBE_WITHIN).await? {
+                    match link.subscriber().await {
+                        Ok(subscriber) => return Ok(subscriber),
+                        Err(fault) => last = fault,
+                    }
+                }
+                Err(last)
+            }
         }
     }
 
@@ -108,12 +131,21 @@ impl Route {
     pub(super) async fn confirms(&self, address: &Address) -> bool {
         match self {
             Self::Single(link) => link.confirms(address).await,
+            Self::Cluster(_) => true,
         }
     }
 
     pub(super) fn health(&self) -> Vec<EndpointHealth> {
         match self {
             Self::Single(link) => vec![link.health()],
+            Self::Cluster(cluster) => cluster.health(),
+        }
+    }
+
+    /// A server was not what it was taken for.
+    pub(super) fn doubt(&self) {
+        if let Self::Cluster(cluster) = self {
+            cluster.doubt();
         }
     }
 }
@@ -121,6 +153,7 @@ impl Route {
 pub(super) fn close(route: &Route) {
     match route {
         Route::Single(link) => link.close(),
+        Route::Cluster(cluster) => cluster.close(),
     }
 }
 
@@ -148,3 +181,5 @@ fn number_of_cursor(items: &mut Items) -> Result<u64, Fault> {
         other => u64::try_from(number("SCAN", &other)?).map_err(|_| fault::shape("SCAN")),
     }
 }
+
+const SUBSCRIBE_WITHIN: Duration = Duration::from_millis(500);

@@ -12,6 +12,7 @@ impl Secret {
         Self(secret.into().into_boxed_slice())
     }
 
+    #[cfg(feature = "redis-tls")]
     pub(super) fn expose(&self) -> &[u8] {
         &self.0
     }

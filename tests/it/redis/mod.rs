@@ -1,5 +1,6 @@
 //! The shared tier on real servers, through its port.
 
+mod cluster;
 mod connection;
 mod leases;
 mod log;
