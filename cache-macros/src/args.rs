@@ -41,6 +41,8 @@ pub(crate) struct Args {
     pub(crate) result: Option<bool>,
     pub(crate) option: Option<bool>,
     pub(crate) borrowed: bool,
+    /// Over a list of ids, and the argument that holds them if it is named.
+    pub(crate) batch: Option<Option<Ident>>,
     pub(crate) error: Option<Vec<Ident>>,
 }
 
@@ -112,8 +114,32 @@ const KNOWN: &[&str] = &[
     "propagate",
     "borrowed",
     "error",
+    "batch",
     "result",
     "option",
+];
+
+/// What goes with `batch`, whose values are loaded together.
+pub(crate) const OF_BATCHES: &[&str] = &[
+    "batch",
+    "ttl",
+    "prefix",
+    "key",
+    "skip",
+    "secret",
+    "tags",
+    "stale",
+    "negative_ttl",
+    "jitter",
+    "soft_timeout",
+    "hard_timeout",
+    "throttle",
+    "cache",
+    "version",
+    "crate",
+    "companions",
+    "detach",
+    "error",
 ];
 
 /// What an `impl` block may say for all its functions.
@@ -148,6 +174,10 @@ impl Args {
 
     pub(crate) fn has(&self, name: &str) -> bool {
         self.names.iter().any(|known| known == name)
+    }
+
+    pub(crate) fn names(&self) -> &[Ident] {
+        &self.names
     }
 
     /// Takes what a function leaves open from its block.
@@ -222,6 +252,8 @@ impl Args {
             "crate" => self.krate = Some(path(&name, input)?),
             "companions" => self.companions = Some(assigned(&name, input)?),
             "background" => self.background = flag(&name, input)?,
+            "batch" if input.peek(Token![=]) => self.batch = Some(Some(assigned(&name, input)?)),
+            "batch" => self.batch = Some(None),
             "borrowed" => self.borrowed = flag(&name, input)?,
             "result" => self.result = Some(flag(&name, input)?),
             _ => self.option = Some(flag(&name, input)?),

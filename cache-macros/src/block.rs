@@ -31,8 +31,10 @@ pub(crate) fn expand(block: &ItemImpl, args: &Args, diag: &mut Diag) -> TokenStr
         let own = arguments(&attr, diag).within(args);
         if let Some(cached) = CachedFn::new(function, own, place.clone(), diag) {
             check_form(&cached, &mut forms, diag);
-            expanded.items[index] = ImplItem::Verbatim(cached.wrapper());
-            companions.extend(cached.companions());
+            if let Some((wrapper, beside)) = crate::functions(cached, diag) {
+                expanded.items[index] = ImplItem::Verbatim(wrapper);
+                companions.extend(beside);
+            }
         }
     }
     if !found {

@@ -278,7 +278,7 @@ fn backgrounds(cached: &CachedFn, diag: &mut Diag) {
                 args.span_of(option),
                 format!("`{option}` loads in the background, which `borrowed` forbids"),
             );
-        } else if !obstacles.is_empty() {
+        } else if !obstacles.is_empty() && args.batch.is_none() {
             let borrowed = obstacles.join(", ");
             let names: Vec<_> = obstacles.iter().map(|name| name.trim_matches('`')).collect();
             let remedy = if names.iter().any(|name| name.contains('\'')) {
@@ -345,7 +345,7 @@ fn errors(cached: &CachedFn, diag: &mut Diag) {
             );
         }
     }
-    if args.negative_ttl.is_some() && !cached.shape.is_optional() {
+    if args.negative_ttl.is_some() && !cached.shape.is_optional() && args.batch.is_none() {
         diag.error(
             args.span_of("negative_ttl"),
             "`negative_ttl` is about `None`, and the function always returns a value; return an `Option` (for an alias of it, add `option = true`)",

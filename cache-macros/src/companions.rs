@@ -23,7 +23,7 @@ enum Takes {
 impl CachedFn {
     /// The companions as items beside the function: in a module, together with the module that lists them.
     pub(crate) fn companions(&self) -> TokenStream {
-        let names = [
+        self.companions_named(&[
             "site",
             "key",
             "peek",
@@ -33,16 +33,18 @@ impl CachedFn {
             "uncached",
             "refresh",
             "outcome",
-        ];
+        ])
+    }
+
+    /// Some of them; the site comes first.
+    pub(crate) fn companions_named(&self, names: &[&str]) -> TokenStream {
         let alone = self.stands_alone();
         if !self.has_companions() {
             // The site is needed in any case.
             let site = self.item("site", &self.site());
             return quote!(#site #alone);
         }
-        let items = names
-            .into_iter()
-            .map(|name| self.item(name, &self.companion(name)));
+        let items = names.iter().map(|name| self.item(name, &self.companion(name)));
         let module = self.is_free().then(|| self.module(&names[1..]));
         quote!(#(#items)* #module #alone)
     }
@@ -53,7 +55,7 @@ impl CachedFn {
             self.prefix.as_ref()?,
             self.function.attrs.iter().filter(|attr| is_condition(attr)),
         );
-        if !self.is_free() {
+        if !self.is_free() || self.args.batch.is_some() {
             return None;
         }
         let plain = |c: char| {
@@ -175,7 +177,12 @@ impl CachedFn {
             crate::model::Place::Free => format!("::{function}"),
             crate::model::Place::Block { type_name, .. } => format!("::{type_name}::{function}"),
         };
-        let parts = self.parts.len();
+        // A function over ids may share its entries with the one for a single id.
+        let parts = if self.args.batch.is_some() {
+            usize::MAX - self.parts.len()
+        } else {
+            self.parts.len()
+        };
         let prefix = match &self.prefix {
             Some(prefix) => quote!(#prefix),
             None => quote!(#private::Site::text(&{

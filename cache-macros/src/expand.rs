@@ -181,15 +181,18 @@ impl CachedFn {
 
     /// Adds the parts to a key buffer.
     pub(crate) fn key_closure(&self) -> TokenStream {
+        let (private, statements) = (self.private(), self.key_statements());
+        quote!(|__key: &mut #private::KeyBuf| { #statements })
+    }
+
+    pub(crate) fn key_statements(&self) -> TokenStream {
         let private = self.private();
         let parts = self.parts.iter().map(|part| self.part(part));
         quote! {
-            |__key: &mut #private::KeyBuf| {
-                #[allow(unused_imports)]
-                use #private::{AppendNothing as _, AppendPart as _, AppendSerialized as _};
-                #(#parts)*
-                ::core::result::Result::Ok(())
-            }
+            #[allow(unused_imports)]
+            use #private::{AppendNothing as _, AppendPart as _, AppendSerialized as _};
+            #(#parts)*
+            ::core::result::Result::Ok(())
         }
     }
 
@@ -278,7 +281,11 @@ impl CachedFn {
 
     /// What the error type allows.
     fn errors(&self) -> TokenStream {
-        let (private, error) = (self.private(), self.error_type());
+        self.errors_of(&self.error_type())
+    }
+
+    pub(crate) fn errors_of(&self, error: &TokenStream) -> TokenStream {
+        let private = self.private();
         let (clone, convert) = match &self.args.error {
             Some(says) => {
                 let says = |name: &str| says.iter().find(|said| *said == name).map(Ident::span);
@@ -479,6 +486,10 @@ pub(crate) fn tag_text(template: &Template) -> TokenStream {
         }
     }
     let values = template.holes().map(|hole| &hole.expr);
+    if template.holes().next().is_none() {
+        let text = &template.literal;
+        return quote_spanned!(text.span()=> ::std::string::String::from(#text));
+    }
     let format = syn::LitStr::new(&format, template.literal.span());
     quote_spanned!(template.literal.span()=> ::std::format!(#format, #(#values),*))
 }

@@ -12,6 +12,7 @@ use syn::Token;
 use syn::parse::Parser as _;
 
 mod args;
+mod batch;
 mod block;
 mod check;
 mod companions;
@@ -84,11 +85,9 @@ fn expand(args: Args, item: &proc_macro2::TokenStream, mut diag: Diag) -> proc_m
         Item::Block(block) => block::expand(block, &args, &mut diag),
         Item::Function(function) => {
             let cached = CachedFn::new(function.clone(), args, Place::Free, &mut diag);
-            match cached.filter(|_| diag.is_empty()) {
-                Some(cached) => {
-                    let (wrapper, companions) = (cached.wrapper(), cached.companions());
-                    quote!(#wrapper #companions)
-                }
+            let functions = cached.and_then(|cached| functions(cached, &mut diag));
+            match functions.filter(|_| diag.is_empty()) {
+                Some((wrapper, companions)) => quote!(#wrapper #companions),
                 // The function itself stays, so that its callers report nothing on top.
                 None => function.to_token_stream(),
             }
@@ -96,6 +95,18 @@ fn expand(args: Args, item: &proc_macro2::TokenStream, mut diag: Diag) -> proc_m
     };
     let errors = diag.into_tokens();
     quote!(#errors #expanded)
+}
+
+/// The function, and what stands beside it.
+fn functions(
+    cached: CachedFn,
+    diag: &mut Diag,
+) -> Option<(proc_macro2::TokenStream, proc_macro2::TokenStream)> {
+    if cached.args.batch.is_some() {
+        let batch = batch::Batch::new(cached, diag)?;
+        return Some((batch.wrapper(), batch.companions()));
+    }
+    Some((cached.wrapper(), cached.companions()))
 }
 
 /// What the attribute can stand on.

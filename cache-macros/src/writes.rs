@@ -140,7 +140,10 @@ impl Options {
 
     fn option(&mut self, write: Write, input: ParseStream<'_>) -> syn::Result<()> {
         let ahead = input.fork();
-        let name = Ident::parse_any(&ahead)?;
+        let Ok(name) = Ident::parse_any(&ahead) else {
+            self.targets.push(Target::parse(write, input)?);
+            return Ok(());
+        };
         let text = name.to_string();
         let is_option = ahead.peek(Token![=]) || matches!(text.as_str(), "before" | "always");
         if text == "all" && ahead.peek(syn::token::Paren) && write == Write::Evict {
@@ -224,7 +227,7 @@ impl Options {
                 .enumerate()
                 .filter(|(_, arg)| !mentions(*arg, &result()))
                 .map(move |(at, arg)| {
-                    let name = argument(index, at);
+                    let name = argument(index, at, arg);
                     quote!(let #name = #arg;)
                 })
         });
@@ -244,7 +247,7 @@ impl Options {
     fn duties(&self, write: Write, private: &TokenStream) -> TokenStream {
         let value = match &self.value {
             Some(value) => quote!(#private::of_value(#value, result)),
-            None => quote!(::core::clone::Clone::clone(result)),
+            None => quote!(#private::copy_of(result)),
         };
         let value = (write == Write::Put).then_some(value);
         let targets = self.targets.iter().enumerate().map(|(index, target)| {
@@ -252,7 +255,7 @@ impl Options {
                 if mentions(arg, &result()) {
                     arg.to_token_stream()
                 } else {
-                    argument(index, at).to_token_stream()
+                    argument(index, at, arg).to_token_stream()
                 }
             });
             let (callee, span) = (&target.callee, target.span);
@@ -303,8 +306,9 @@ impl Options {
     }
 }
 
-fn argument(target: usize, at: usize) -> Ident {
-    format_ident!("__argument_{target}_{at}")
+/// The name of an evaluated argument, where the argument is written.
+fn argument(target: usize, at: usize, arg: &Expr) -> Ident {
+    Ident::new(&format!("__argument_{target}_{at}"), arg.span())
 }
 
 fn assigned<T: Parse>(input: ParseStream<'_>) -> syn::Result<T> {

@@ -7,6 +7,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
+mod batch;
 mod errors;
 mod look;
 mod output;
@@ -21,6 +22,7 @@ pub use crate::key::{CacheKey, KeyBuf, KeyError, KeyPart};
 pub use crate::tag::{Tag, TagSet};
 pub use crate::{Cache, Eager, EntryOptions, Error, LoadContext, Loaded, Outcome, Stored};
 
+pub use batch::{BatchOutput, batch};
 pub use errors::{
     Errors, NoClone, NoConversion, Probe, TellsCacheErrors, ViaClone, ViaFrom, tells_cache_errors,
 };
@@ -29,7 +31,7 @@ pub use output::{Fallible, FallibleMaybe, Maybe, Never, Output, Plain};
 pub use run::{After, Told, bypassed};
 pub use site::{Site, slashed};
 pub use types::TypePart;
-pub use value::{carry, duty, of_value, tag, typed};
+pub use value::{carry, copy_of, duty, of_value, tag, typed};
 
 /// A future behind a pointer: what only the way past the hit pays for.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -17,6 +17,11 @@ pub fn of_value<T, R>(closure: impl FnOnce(&T) -> R, value: &T) -> R {
     closure(value)
 }
 
+/// What a function returned, to be stored as well.
+pub fn copy_of<T: Clone>(value: &T) -> T {
+    value.clone()
+}
+
 /// Adds a tag that the value decides. What is not a tag keeps the value from being stored.
 pub fn tag<T>(context: &LoadContext<T>, text: &str) {
     if let Err(error) = context.tag(text) {

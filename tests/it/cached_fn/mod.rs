@@ -1,6 +1,7 @@
 //! `#[cached]`, as its users see it.
 
 use std::sync::Arc;
+mod batch;
 mod failures;
 mod options;
 mod shapes;

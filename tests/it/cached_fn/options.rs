@@ -255,7 +255,7 @@ async fn a_key_or_a_tag_that_cannot_be_made_is_no_failure() {
 
     #[cached(companions = false)]
     async fn keyed(broken: Broken) -> u64 {
-        drop(broken);
+        let _ = broken;
         7
     }
 

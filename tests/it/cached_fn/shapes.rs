@@ -328,6 +328,7 @@ async fn boxed_error(text: String) -> Result<u64, Box<dyn std::error::Error + Se
 }
 
 #[cached(prefix = "s43")]
+#[allow(clippy::manual_async_fn)]
 fn impl_future(id: u64) -> impl Future<Output = u64> + Send {
     async move {
         ran("impl_future");
@@ -370,8 +371,8 @@ fn recursive(n: u64) -> Pin<Box<dyn Future<Output = u64> + Send>> {
 #[allow(clippy::let_and_return)]
 pub(crate) async fn attributes(id: u64) -> u64 {
     ran("attributes");
-    let id = id;
-    id
+    let same = id;
+    same
 }
 
 #[cached(prefix = "s48", companions = entry)]

@@ -1,0 +1,13 @@
+use cache_core::{cache_put, cached};
+
+#[cached(prefix = "user")]
+async fn user(id: u64) -> u64 {
+    id
+}
+
+#[cache_put(user(id))]
+async fn rename(id: u64) -> String {
+    id.to_string()
+}
+
+fn main() {}
