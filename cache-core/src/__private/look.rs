@@ -91,11 +91,11 @@ pub fn look<O: Output<S>, S>(
     }
 }
 
-/// Like [`look`], and tells how the result was come by.
+/// Like `look`, and tells how the result was come by.
 ///
 /// # Errors
 ///
-/// As [`look`].
+/// As `look`.
 pub fn look_told<O: Output<S>, S>(
     site: &'static Site,
     cache: &Cache,

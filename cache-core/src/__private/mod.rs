@@ -1,8 +1,8 @@
 //! What the expansion of `#[cached]` calls. Hidden, and versioned with the macro crate: not for use by hand.
 //!
-//! A call of a cached function is one [`look`], which answers from the in-process tier without an allocation, or
-//! returns a [`Miss`]. Only then are options, a key of its own and the boxed body made, and [`Miss::owned`] or
-//! [`Miss::borrowed`] sends them down the read-through path.
+//! A call of a cached function is one `look`, which answers from the in-process tier without an allocation, or
+//! returns a `Miss`. Only then are options, a key of its own and the boxed body made, and `Miss::owned` or
+//! `Miss::borrowed` sends them down the read-through path.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -97,7 +97,7 @@ impl Site {
         self.standing.load(Ordering::Relaxed) == IN_CONFLICT
     }
 
-    /// The length of [`slashed`].
+    /// The length of `slashed`.
     pub const fn slashed_length(path: &str) -> usize {
         let path = path.as_bytes();
         let (mut at, mut length) = (0, 0);
@@ -108,7 +108,7 @@ impl Site {
         length
     }
 
-    /// [`slashed`], as text.
+    /// `slashed`, as text.
     ///
     /// # Panics
     ///
