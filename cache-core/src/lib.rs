@@ -66,6 +66,9 @@
 //! |---|---|---|
 //! | `macros` | yes | `#[cached]` |
 //! | `metrics` | yes | the counters of [`Cache::stats`] through the `metrics` facade |
+//! | `msgpack` | no | `codec::Codec::MessagePack` |
+//! | `lz4`, `zstd` | no | `codec::Compression::lz4`, `codec::Compression::zstd` |
+//! | `mac` | no | `codec::MacKeys`: signed entries in the shared tier |
 //! | `test-util` | no | `testing::ManualClock` |
 
 // Documentation links to the macro also when it is switched off.
@@ -73,7 +76,9 @@
 
 #[doc(hidden)]
 pub mod __private;
+mod breaker;
 mod cache;
+pub mod codec;
 mod entry;
 mod epochs;
 mod error;
@@ -82,8 +87,12 @@ mod freshness;
 pub mod key;
 mod loaded;
 mod memory;
+pub mod notice;
 pub mod options;
 pub mod outcome;
+#[cfg(feature = "redis")]
+pub mod redis;
+pub mod shared;
 pub mod stats;
 mod sync;
 pub mod tag;
@@ -94,6 +103,13 @@ pub mod time;
 mod waits;
 
 #[cfg(feature = "macros")]
+#[doc = include_str!("cache_evict.md")]
+pub use cache_macros::cache_evict;
+#[cfg(feature = "macros")]
+#[doc = include_str!("cache_put.md")]
+pub use cache_macros::cache_put;
+#[cfg(feature = "macros")]
+#[doc = include_str!("cached.md")]
 pub use cache_macros::cached;
 
 pub use cache::{
@@ -105,5 +121,7 @@ pub use key::CacheKey;
 pub use loaded::{Loaded, Lookup, Stored};
 pub use options::{Eager, EntryOptions};
 pub use outcome::{MissReason, Outcome, OutcomeKind, StaleReason, Tier};
+#[cfg(feature = "redis")]
+pub use redis::Redis;
 pub use stats::Stats;
 pub use tag::{Tag, TagSet};

@@ -21,6 +21,7 @@ pub(crate) fn expand(block: &ItemImpl, args: &Args, diag: &mut Diag) -> TokenStr
     };
     let (mut expanded, mut plain, mut companions) = (block.clone(), block.clone(), TokenStream::new());
     let mut found = false;
+    let mut forms = Vec::new();
     for (index, item) in block.items.iter().enumerate() {
         let Some((attr, function)) = cached_function(item) else {
             continue;
@@ -29,6 +30,7 @@ pub(crate) fn expand(block: &ItemImpl, args: &Args, diag: &mut Diag) -> TokenStr
         plain.items[index] = ImplItem::Verbatim(function.to_token_stream());
         let own = arguments(&attr, diag).within(args);
         if let Some(cached) = CachedFn::new(function, own, place.clone(), diag) {
+            check_form(&cached, &mut forms, diag);
             expanded.items[index] = ImplItem::Verbatim(cached.wrapper());
             companions.extend(cached.companions());
         }
@@ -43,6 +45,24 @@ pub(crate) fn expand(block: &ItemImpl, args: &Args, diag: &mut Diag) -> TokenStr
         return plain.to_token_stream();
     }
     place_companions(expanded, companions)
+}
+
+/// Two functions of a block do not have keys that could meet.
+fn check_form(cached: &CachedFn, forms: &mut Vec<(String, usize)>, diag: &mut Diag) {
+    let Some(prefix) = &cached.prefix else { return };
+    let form = (prefix.clone(), cached.parts.len());
+    if forms.contains(&form) {
+        let at = cached
+            .args
+            .prefix
+            .as_ref()
+            .map_or_else(|| cached.args.span_of("key"), syn::LitStr::span);
+        diag.error(
+            at,
+            format!("another function of this block has the prefix `{prefix}` and as many key parts, so that the two would read each other's values; give one of them another prefix"),
+        );
+    }
+    forms.push(form);
 }
 
 /// Into the block itself, or, where a trait decides what that may hold, into one of their own.

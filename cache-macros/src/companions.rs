@@ -1,7 +1,7 @@
 //! What stands beside a cached function: its key, its entries, its body without the cache.
 
 use proc_macro2::{Ident, TokenStream};
-use quote::{format_ident, quote};
+use quote::{format_ident, quote, quote_spanned};
 use syn::{GenericParam, Generics, Token, Visibility, WherePredicate, parse_quote};
 
 use crate::expand::{Call, is_condition};
@@ -34,15 +34,51 @@ impl CachedFn {
             "refresh",
             "outcome",
         ];
+        let alone = self.stands_alone();
         if !self.has_companions() {
             // The site is needed in any case.
-            return self.item("site", &self.site());
+            let site = self.item("site", &self.site());
+            return quote!(#site #alone);
         }
         let items = names
             .into_iter()
             .map(|name| self.item(name, &self.companion(name)));
         let module = self.is_free().then(|| self.module(&names[1..]));
-        quote!(#(#items)* #module)
+        quote!(#(#items)* #module #alone)
+    }
+
+    /// An item that a second function of this prefix and as many parts, in the same module, would define again.
+    fn stands_alone(&self) -> Option<TokenStream> {
+        let (prefix, conditions) = (
+            self.prefix.as_ref()?,
+            self.function.attrs.iter().filter(|attr| is_condition(attr)),
+        );
+        if !self.is_free() {
+            return None;
+        }
+        let plain = |c: char| {
+            if c.is_ascii_alphanumeric() {
+                c.to_string()
+            } else {
+                format!("_{:x}_", u32::from(c))
+            }
+        };
+        let text: String = prefix.chars().map(plain).collect();
+        let span = self
+            .args
+            .prefix
+            .as_ref()
+            .map_or_else(|| self.args.span_of("key"), syn::LitStr::span);
+        let name = Ident::new(
+            &format!(
+                "only_one_cached_function_of_prefix_{text}_and_{}_parts",
+                self.parts.len()
+            ),
+            span,
+        );
+        Some(quote_spanned! {span=>
+            #(#conditions)* #[doc(hidden)] #[allow(dead_code, non_upper_case_globals)] const #name: () = ();
+        })
     }
 
     /// What a companion is called where it is defined.
@@ -139,6 +175,7 @@ impl CachedFn {
             crate::model::Place::Free => format!("::{function}"),
             crate::model::Place::Block { type_name, .. } => format!("::{type_name}::{function}"),
         };
+        let parts = self.parts.len();
         let prefix = match &self.prefix {
             Some(prefix) => quote!(#prefix),
             None => quote!(#private::Site::text(&{
@@ -149,7 +186,9 @@ impl CachedFn {
         quote! {
             #vis fn #name() -> &'static #private::Site {
                 const PATH: &str = ::core::concat!(::core::module_path!(), #path);
-                static SITE: #private::Site = #private::Site::new(#prefix, PATH);
+                static SITE: #private::Site = #private::Site::new(
+                    #prefix, #parts, PATH, ::core::concat!(::core::file!(), ":", ::core::line!()),
+                );
                 &SITE
             }
         }

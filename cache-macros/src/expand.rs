@@ -202,7 +202,13 @@ impl CachedFn {
             Part::Value { expr, span, secret } => {
                 let method = Ident::new(if *secret { "append_secret" } else { "append" }, *span);
                 let private = respan(private, *span);
-                quote_spanned!(*span=> (&&&#private::Arg(&#expr)).#method(__key)?;)
+                let value = match expr {
+                    Expr::Path(_) | Expr::Field(_) | Expr::Lit(_) | Expr::MethodCall(_) | Expr::Call(_) => {
+                        quote!(#expr)
+                    }
+                    _ => quote_spanned!(*span=> (#expr)),
+                };
+                quote_spanned!(*span=> (&&&#private::Arg(&#value)).#method(__key)?;)
             }
         }
     }
@@ -464,7 +470,7 @@ fn respan(tokens: TokenStream, span: Span) -> TokenStream {
 }
 
 /// The text of a tag: a `String`.
-fn tag_text(template: &Template) -> TokenStream {
+pub(crate) fn tag_text(template: &Template) -> TokenStream {
     let mut format = String::new();
     for piece in &template.pieces {
         match piece {

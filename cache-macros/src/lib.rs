@@ -1,4 +1,10 @@
-//! `#[cached]`.
+//! `#[cached]`, `#[cache_put]` and `#[cache_evict]`. Use them through `cache-core`, which re-exports them with their
+//! manuals; the generated code calls a hidden module of that crate, so the two move in step.
+//!
+//! The way of one use: `args` reads the options, `function` the signature; `model` brings both together and `check` says
+//! what does not fit; `expand` writes the function and `companions` what stands beside it. `block` does this for the
+//! functions of an `impl`, and `writes` is for functions that write. Bodies are never looked into. After a mistake the
+//! function is still emitted as it was, so that one mistake gives one message.
 
 use proc_macro::TokenStream;
 use quote::{ToTokens, quote};
@@ -16,13 +22,15 @@ mod function;
 mod model;
 mod template;
 mod tokens;
+mod writes;
 
 use args::Args;
 use diag::Diag;
 use function::Function;
 use model::{CachedFn, Place};
 
-/// Caches what an async function returns.
+// Its manual is with the re-export, where its examples can run.
+#[allow(missing_docs)]
 #[proc_macro_attribute]
 pub fn cached(options: TokenStream, item: TokenStream) -> TokenStream {
     let mut diag = Diag::default();
@@ -32,6 +40,35 @@ pub fn cached(options: TokenStream, item: TokenStream) -> TokenStream {
         Err(error) => return error.into_compile_error().into(),
     };
     expand(args, &item.into(), diag).into()
+}
+
+#[allow(missing_docs)]
+#[proc_macro_attribute]
+pub fn cache_put(options: TokenStream, item: TokenStream) -> TokenStream {
+    write(writes::Write::Put, options.into(), &item.into()).into()
+}
+
+#[allow(missing_docs)]
+#[proc_macro_attribute]
+pub fn cache_evict(options: TokenStream, item: TokenStream) -> TokenStream {
+    write(writes::Write::Evict, options.into(), &item.into()).into()
+}
+
+fn write(
+    write: writes::Write,
+    options: proc_macro2::TokenStream,
+    item: &proc_macro2::TokenStream,
+) -> proc_macro2::TokenStream {
+    let mut diag = Diag::default();
+    let expanded = match syn::parse2::<Function>(item.clone()) {
+        Ok(function) => writes::expand(write, options, &function, &mut diag),
+        Err(error) => {
+            diag.push(error);
+            item.clone()
+        }
+    };
+    let errors = diag.into_tokens();
+    quote!(#errors #expanded)
 }
 
 fn expand(args: Args, item: &proc_macro2::TokenStream, mut diag: Diag) -> proc_macro2::TokenStream {

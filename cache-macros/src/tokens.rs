@@ -9,11 +9,21 @@ pub(crate) fn mentions(tokens: &impl ToTokens, name: &Ident) -> bool {
 }
 
 fn mentions_in(tokens: TokenStream, name: &str) -> bool {
-    tokens.into_iter().any(|token| match token {
-        TokenTree::Ident(ident) => ident == name,
-        TokenTree::Group(group) => mentions_in(group.stream(), name),
-        TokenTree::Literal(literal) => holds_placeholder(&literal.to_string(), name),
-        TokenTree::Punct(_) => false,
+    // What follows a single dot is a field or a method, not an argument; two dots are a range.
+    let mut dots = 0;
+    tokens.into_iter().any(|token| {
+        let is_member = dots == 1;
+        dots = if matches!(&token, TokenTree::Punct(dot) if dot.as_char() == '.') {
+            dots + 1
+        } else {
+            0
+        };
+        match token {
+            TokenTree::Ident(ident) => !is_member && ident == name,
+            TokenTree::Group(group) => mentions_in(group.stream(), name),
+            TokenTree::Literal(literal) => holds_placeholder(&literal.to_string(), name),
+            TokenTree::Punct(_) => false,
+        }
     })
 }
 
@@ -74,6 +84,9 @@ mod tests {
         assert!(mentions(&quote!(format!("user:{id:?}")), &id));
         assert!(!mentions(&quote!(format!("user:{idle}")), &id));
         assert!(!mentions(&quote!(ids), &id));
+        assert!(!mentions(&quote!(user.id), &id));
+        assert!(mentions(&quote!(0..id), &id));
+        assert!(mentions(&quote!(id.user), &id));
     }
 
     #[test]

@@ -6,7 +6,9 @@
 )]
 
 mod cached_fn;
+mod fleet;
 mod harness;
 mod http;
 mod macro_ui;
+mod redis;
 mod tidy;

@@ -81,8 +81,8 @@ pub fn look<O: Output<S>, S>(
     parts: impl FnOnce(&mut KeyBuf) -> Result<(), KeyError>,
 ) -> Result<O, Miss<O, S>> {
     let mut key = KeyBuf::new(site.prefix());
-    if let Err(error) = parts(&mut key) {
-        return Err(Miss::unseen(site, cache, ops, Err(error.into())));
+    if let Err(error) = site.check().and_then(|()| Ok(parts(&mut key)?)) {
+        return Err(Miss::unseen(site, cache, ops, Err(error)));
     }
     let loaded: Option<Loaded<O::Value>> = cache.hit(key.as_key());
     match loaded.and_then(|loaded| O::join(Ok(Some((ops.clone)(&loaded))))) {
@@ -118,11 +118,12 @@ pub fn look_told<O: Output<S>, S>(
 ///
 /// # Errors
 ///
-/// If an argument cannot be serialised.
+/// If an argument cannot be serialised, or another function has such keys.
 pub fn key(
     site: &'static Site,
     parts: impl FnOnce(&mut KeyBuf) -> Result<(), KeyError>,
 ) -> Result<CacheKey, Error> {
+    site.check()?;
     let mut key = KeyBuf::new(site.prefix());
     parts(&mut key)?;
     Ok(key.finish())
@@ -153,7 +154,7 @@ pub async fn set<T: Send + Sync + 'static>(
     value: Option<T>,
     options: Result<EntryOptions, Error>,
 ) -> Result<Stored, Error> {
-    cache.write(&key?, value, &options?, ops.wire)
+    cache.write(&key?, value, &options?, ops.wire).await
 }
 
 /// Removes what is stored for a call.

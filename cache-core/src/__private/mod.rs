@@ -29,7 +29,7 @@ pub use output::{Fallible, FallibleMaybe, Maybe, Never, Output, Plain};
 pub use run::{After, Told, bypassed};
 pub use site::{Site, slashed};
 pub use types::TypePart;
-pub use value::{carry, of_value, tag, typed};
+pub use value::{carry, duty, of_value, tag, typed};
 
 /// A future behind a pointer: what only the way past the hit pays for.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

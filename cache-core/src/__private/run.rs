@@ -13,7 +13,7 @@ use std::time::Duration;
 use tracing::Instrument as _;
 
 use crate::__private::slot::{Failed, Slot};
-use crate::__private::{BoxFuture, Errors, Miss, Ops, Output};
+use crate::__private::{BoxFuture, Errors, Miss, Ops, Output, Site};
 use crate::cache::{LoadContext, Plan, Work};
 use crate::error::{Error, LoadError};
 use crate::key::CacheKey;
@@ -85,15 +85,12 @@ impl<O: Output<S>, S: 'static> Miss<O, S> {
         O: 'a,
     {
         let prepared = self.key.and_then(|key| Ok((key, options?)));
-        let function = self.site.function();
+        let site = self.site;
         let (cache, ops) = (self.cache, self.ops);
         Box::pin(async move {
             let (key, options) = match prepared {
                 Ok(prepared) => prepared,
-                Err(error) => {
-                    tracing::warn!(function, %error, "a call runs without the cache");
-                    return (body.await, bypassed());
-                }
+                Err(error) => return unprepared(site, error, errors, body).await,
             };
             let owner = Arc::new(());
             let call = Call {
@@ -114,6 +111,24 @@ impl<O: Output<S>, S: 'static> Miss<O, S> {
             call.run().await
         })
     }
+}
+
+/// A call whose key or tags could not be made does without the cache; one whose key belongs to another function as
+/// well is a mistake in the program, and says so if it can.
+async fn unprepared<O: Output<S>, S>(
+    site: &'static Site,
+    error: Error,
+    errors: Errors<O::Error>,
+    body: BoxFuture<'_, O>,
+) -> Told<O> {
+    if site.is_in_conflict()
+        && let Some(convert) = errors.convert
+        && let Some(output) = O::join(Err(convert(error.clone())))
+    {
+        return (output, bypassed());
+    }
+    tracing::debug!(function = site.function(), %error, "a call runs without the cache");
+    (body.await, bypassed())
 }
 
 /// One caller of a cached function.

@@ -5,6 +5,7 @@ use std::future::Future;
 use tokio::task::LocalKey;
 
 use crate::cache::LoadContext;
+use crate::error::Error;
 
 /// Gives an async block its output's type.
 pub fn typed<O, F: Future<Output = O>>(future: F) -> F {
@@ -20,6 +21,13 @@ pub fn of_value<T, R>(closure: impl FnOnce(&T) -> R, value: &T) -> R {
 pub fn tag<T>(context: &LoadContext<T>, text: &str) {
     if let Err(error) = context.tag(text) {
         tracing::warn!(key = %context.key(), %error, "a value is not stored, since it could not be invalidated as asked");
+    }
+}
+
+/// Tells that a function which writes could not tell the cache. Its own result is not affected.
+pub fn duty<T>(result: Result<T, Error>) {
+    if let Err(error) = result {
+        tracing::warn!(%error, "a function that writes could not tell the cache; readers see the old value until its TTL");
     }
 }
 

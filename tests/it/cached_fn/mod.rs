@@ -1,6 +1,11 @@
 //! `#[cached]`, as its users see it.
 
 use std::sync::Arc;
+mod failures;
+mod options;
+mod shapes;
+mod writes;
+
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use cache_core::{Cache, Error, cached};

@@ -1,0 +1,236 @@
+//! [`Adapter`]: the port on Redis. Each method is carried out in the file named after its subject.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::config::Redis;
+use super::layout::Layout;
+use super::request::Call;
+use super::route::Route;
+use super::wake::Wake;
+use super::{inspect, log, route};
+use crate::notice::{LogId, Op, Source};
+use crate::shared::{
+    AcquireRequest, Acquisition, CommitAnswer, CommitRequest, EndpointHealth, Fault, FaultKind, Fence,
+    LeaseAnswer, LeaseRequest, LockKind, LogReader, Mark, MarkVersions, Mutation, MutationAnswer, Reading,
+    Reply, ScanPage, ScanRequest, ServerFacts, Shared, Strength, Token, Version, Wakeups,
+};
+use crate::sync::{Mutex, lock};
+use crate::time::Clock;
+
+/// The shared tier on Redis.
+#[derive(Debug)]
+pub(super) struct Adapter {
+    pub(super) route: Arc<Route>,
+    pub(super) layout: Layout,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) source: Source,
+    /// What the log said last, for servers whose scripts cannot see it.
+    pub(super) heard: Arc<Mutex<Heard>>,
+    closed: CancellationToken,
+    wake: Wake,
+    /// Bounds the work that is done after its caller has left.
+    aftermath: Arc<Semaphore>,
+}
+
+/// The log's identity and the last pattern removal, as heard by this node.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Heard {
+    pub(super) incarnation: Option<u64>,
+    pub(super) pattern: Option<LogId>,
+}
+
+impl Adapter {
+    pub(super) fn new(config: &Redis, root: &str, clock: Arc<dyn Clock>) -> Self {
+        let route = Arc::new(Route::new(config));
+        let closed = CancellationToken::new();
+        Self {
+            wake: Wake::new(route.clone(), closed.clone()),
+            route,
+            layout: Layout::new(root),
+            clock,
+            source: Source::random(),
+            heard: Arc::default(),
+            closed,
+            aftermath: Arc::new(Semaphore::new(MAX_AFTERMATH)),
+        }
+    }
+
+    /// Makes equal notices different, so that a log restored from a copy does not pass for its continuation.
+    pub(super) fn nonce(&self) -> String {
+        format!("{:016x}", rand::random::<u64>())
+    }
+
+    /// The fence of this node, where scripts cannot see the log. Nothing to compare before the log was heard.
+    pub(super) fn heard_fence(&self) -> Option<Fence> {
+        if !self.route.is_cluster() {
+            return None;
+        }
+        let heard = *lock(&self.heard);
+        let incarnation = heard.incarnation?;
+        let pattern = heard.pattern.map(|id| id.to_string()).unwrap_or_default();
+        Some(Fence(format!("{incarnation}/{pattern}").into_bytes()))
+    }
+
+    /// Does something that nobody waits for, unless too much of that is going on.
+    pub(super) fn afterwards(&self, calls: Vec<(u16, Call)>) {
+        let Ok(permit) = self.aftermath.clone().try_acquire_owned() else {
+            return;
+        };
+        let (route, closed) = (self.route.clone(), self.closed.clone());
+        tokio::spawn(async move {
+            let work = route.run(calls, true, AFTERMATH_BUDGET);
+            let _ = closed.run_until_cancelled(work).await;
+            drop(permit);
+        });
+    }
+
+    async fn one<T>(answers: impl Future<Output = Result<Vec<T>, Fault>>) -> Result<T, Fault> {
+        let first = answers.await?.into_iter().next();
+        first.ok_or_else(|| Fault::new(FaultKind::Protocol, "an answer is missing"))
+    }
+}
+
+impl Shared for Adapter {
+    fn read<'a>(&'a self, key: &'a str, within: Duration) -> Reply<'a, Reading> {
+        Box::pin(async move { Self::one(self.read_keys(&[key], within)).await })
+    }
+
+    fn read_many<'a>(&'a self, keys: &'a [&'a str], within: Duration) -> Reply<'a, Vec<Reading>> {
+        Box::pin(self.read_keys(keys, within))
+    }
+
+    fn lease<'a>(&'a self, request: LeaseRequest<'a>, within: Duration) -> Reply<'a, LeaseAnswer> {
+        Box::pin(Self::one(self.lease_keys(vec![request], within)))
+    }
+
+    fn lease_many<'a>(
+        &'a self,
+        requests: Vec<LeaseRequest<'a>>,
+        within: Duration,
+    ) -> Reply<'a, Vec<LeaseAnswer>> {
+        Box::pin(self.lease_keys(requests, within))
+    }
+
+    fn renew<'a>(&'a self, key: &'a str, token: Token, ttl: Duration, within: Duration) -> Reply<'a, bool> {
+        Box::pin(self.renew_lock(key, token, ttl, within))
+    }
+
+    fn commit<'a>(&'a self, request: CommitRequest<'a>, within: Duration) -> Reply<'a, CommitAnswer> {
+        Box::pin(Self::one(self.commit_keys(vec![request], within)))
+    }
+
+    fn commit_many<'a>(
+        &'a self,
+        requests: Vec<CommitRequest<'a>>,
+        within: Duration,
+    ) -> Reply<'a, Vec<CommitAnswer>> {
+        Box::pin(self.commit_keys(requests, within))
+    }
+
+    fn subscribe<'a>(&'a self, key: &'a str, within: Duration) -> Reply<'a, Wakeups> {
+        Box::pin(self.wake.subscribe(key, within))
+    }
+
+    fn mutate<'a>(
+        &'a self,
+        op: Op,
+        mutations: Vec<Mutation<'a>>,
+        within: Duration,
+    ) -> Reply<'a, MutationAnswer> {
+        Box::pin(self.change(op, mutations, within))
+    }
+
+    fn marks<'a>(
+        &'a self,
+        marks: &'a [Mark<'a>],
+        ttl: Duration,
+        within: Duration,
+    ) -> Reply<'a, Vec<MarkVersions>> {
+        Box::pin(self.fetch_marks(marks, ttl, within))
+    }
+
+    fn move_marks<'a>(
+        &'a self,
+        marks: &'a [Mark<'a>],
+        strength: Strength,
+        hold: Duration,
+        ttl: Duration,
+        within: Duration,
+    ) -> Reply<'a, LogId> {
+        Box::pin(self.invalidate_marks(marks, strength, hold, ttl, within))
+    }
+
+    fn begin_pattern<'a>(&'a self, glob: &'a str, within: Duration) -> Reply<'a, LogId> {
+        Box::pin(self.announce_pattern(glob, within))
+    }
+
+    fn scan<'a>(&'a self, request: ScanRequest<'a>, within: Duration) -> Reply<'a, ScanPage> {
+        Box::pin(self.route.scan(request, within))
+    }
+
+    fn discard<'a>(&'a self, entries: &'a [(String, Version)], within: Duration) -> Reply<'a, u64> {
+        Box::pin(self.discard_entries(entries, within))
+    }
+
+    fn acquire<'a>(&'a self, request: AcquireRequest<'a>, within: Duration) -> Reply<'a, Acquisition> {
+        Box::pin(self.take(request, within))
+    }
+
+    fn extend<'a>(
+        &'a self,
+        kind: LockKind,
+        name: &'a str,
+        token: Token,
+        ttl: Duration,
+        within: Duration,
+    ) -> Reply<'a, bool> {
+        Box::pin(self.extend_named(kind, name, token, ttl, within))
+    }
+
+    fn give_back<'a>(
+        &'a self,
+        kind: LockKind,
+        name: &'a str,
+        token: Token,
+        within: Duration,
+    ) -> Reply<'a, bool> {
+        Box::pin(self.give_named_back(kind, name, token, within))
+    }
+
+    fn follow_log(&self) -> LogReader {
+        log::follow(self, self.closed.clone())
+    }
+
+    fn inspect(&self, within: Duration) -> Reply<'_, ServerFacts> {
+        Box::pin(inspect::inspect(&self.route, &self.layout, within))
+    }
+
+    fn health(&self) -> Vec<EndpointHealth> {
+        self.route.health()
+    }
+
+    fn close(&self) {
+        self.closed.cancel();
+        route::close(&self.route);
+    }
+}
+
+impl Drop for Adapter {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// The identity of a log that may be about to begin: another one each time, since one that begins twice must not pass
+/// for the same. Within what Lua's numbers hold exactly, and never zero.
+pub(super) fn fresh_incarnation() -> String {
+    rand::random_range(1..1_u64 << 53).to_string()
+}
+
+const MAX_AFTERMATH: usize = 64;
+/// As long as a frozen server's connection lives.
+const AFTERMATH_BUDGET: Duration = Duration::from_secs(3);

@@ -1,0 +1,292 @@
+//! One connection to one server: greeted, checked, and watched.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use redis::aio::{MultiplexedConnection, PubSub};
+use redis::{AsyncConnectionConfig, ProtocolVersion, RedisConnectionInfo, Value};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::config::{Address, Login, Settings};
+use super::fault::{self, Answer, Refusal};
+use super::request::{Batch, ScriptForm};
+use super::stream::{Activity, Progress, Stream};
+use crate::shared::{Fault, FaultKind};
+use crate::sync::{Mutex, lock};
+use crate::time::{Clock, SystemClock};
+
+/// A multiplexed connection: any number of requests at a time, answered in order.
+pub(super) struct Connection {
+    id: u64,
+    multiplexed: MultiplexedConnection,
+    activity: Arc<Activity>,
+    /// The driver has ended: the other side closed, or the bytes were not RESP.
+    ended: CancellationToken,
+    /// Somebody learned from an answer that this connection is of no use.
+    condemned: CancellationToken,
+    verdict: Mutex<Option<Fault>>,
+    _driver: AbortOnDropHandle<()>,
+}
+
+/// What the other side must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expect {
+    /// A server that takes writes.
+    Master,
+    /// Whatever it is.
+    Any,
+}
+
+/// How a connection ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The other side closed it.
+    Closed,
+    /// No byte for too long although one was due.
+    Silent,
+    /// An answer said that it is of no use.
+    Condemned(Fault),
+}
+
+impl Connection {
+    /// Connects and greets within the connect timeout.
+    pub(super) async fn open(address: &Address, settings: &Settings, expect: Expect) -> Result<Self, Fault> {
+        let progress = Progress::new();
+        let opening = async {
+            let stream = Stream::connect(address, settings, &progress).await?;
+            Self::greet(stream, settings, expect).await
+        };
+        timeout(settings.connect_timeout, opening)
+            .await
+            .map_err(|_| progress.fault(address, settings.connect_timeout))?
+    }
+
+    async fn greet(stream: Stream, settings: &Settings, expect: Expect) -> Result<Self, Fault> {
+        let activity = stream.activity();
+        let config = AsyncConnectionConfig::new()
+            .set_response_timeout(None)
+            .set_connection_timeout(None)
+            .set_pipeline_buffer_size(QUEUE);
+        let (mut multiplexed, driver) =
+            MultiplexedConnection::new_with_config(&info(settings), stream, config)
+                .await
+                .map_err(|error| activity.explain(fault::greeting(&error)))?;
+        let ended = CancellationToken::new();
+        let guard = ended.clone().drop_guard();
+        let driver = AbortOnDropHandle::new(tokio::spawn(async move {
+            driver.await;
+            drop(guard);
+        }));
+        let role = multiplexed.send_packed_command(&redis::cmd("ROLE")).await;
+        check_role(role, expect).map_err(|fault| activity.explain(fault))?;
+        Ok(Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            multiplexed,
+            activity,
+            ended,
+            condemned: CancellationToken::new(),
+            verdict: Mutex::new(None),
+            _driver: driver,
+        })
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(super) fn is_usable(&self) -> bool {
+        !self.ended.is_cancelled() && !self.condemned.is_cancelled()
+    }
+
+    /// Sends a batch and waits for all answers. A script that the server does not know is sent once as text.
+    pub(super) async fn send(&self, batch: &Batch, asking: bool) -> Result<Vec<Answer>, Fault> {
+        let places = batch.places();
+        let mut answers = self.send_form(batch, &places, ScriptForm::Hash, asking).await?;
+        let unknown: Vec<usize> = places
+            .into_iter()
+            .filter(|place| answers[*place] == Err(Refusal::NoScript))
+            .collect();
+        if !unknown.is_empty() {
+            let again = self.send_form(batch, &unknown, ScriptForm::Text, asking).await?;
+            for (place, answer) in unknown.into_iter().zip(again) {
+                answers[place] = answer;
+            }
+        }
+        for answer in &answers {
+            self.judge(answer);
+        }
+        Ok(answers)
+    }
+
+    async fn send_form(
+        &self,
+        batch: &Batch,
+        places: &[usize],
+        form: ScriptForm,
+        asking: bool,
+    ) -> Result<Vec<Answer>, Fault> {
+        let pipeline = batch.pipeline(places, form, asking);
+        let count = if asking { places.len() * 2 } else { places.len() };
+        let sent = self
+            .multiplexed
+            .clone()
+            .send_packed_commands(&pipeline, 0, count)
+            .await;
+        let values = match sent {
+            Ok(values) => values,
+            Err(error) => match fault::of_driver(&error) {
+                Refusal::Fault(fault) if fault.kind() == FaultKind::Disconnected => {
+                    return Err(fault.after_sending());
+                }
+                refusal if places.len() == 1 => return Ok(vec![Err(refusal)]),
+                refusal => return Err(refusal.into()),
+            },
+        };
+        if values.len() != count {
+            return Err(fault::shape("a pipeline"));
+        }
+        let step = if asking { 2 } else { 1 };
+        Ok(values
+            .into_iter()
+            .skip(step - 1)
+            .step_by(step)
+            .map(fault::answer)
+            .collect())
+    }
+
+    /// Some answers speak about the server rather than the command.
+    fn judge(&self, answer: &Answer) {
+        if let Err(Refusal::Fault(fault)) = answer
+            && condemns(fault.kind())
+        {
+            self.condemn(fault.clone());
+        }
+    }
+
+    pub(super) fn condemn(&self, fault: Fault) {
+        lock(&self.verdict).get_or_insert(fault);
+        self.condemned.cancel();
+    }
+
+    /// Returns when the connection has ended or should. Asks for a sign of life after a second of silence.
+    pub(super) async fn watch(&self) -> End {
+        tokio::select! {
+            biased;
+            () = self.condemned.cancelled() => {
+                let verdict = lock(&self.verdict).clone();
+                End::Condemned(verdict.unwrap_or_else(|| Fault::new(FaultKind::Server, "condemned")))
+            }
+            () = self.ended.cancelled() => End::Closed,
+            () = self.fall_silent() => End::Silent,
+        }
+    }
+
+    async fn fall_silent(&self) {
+        loop {
+            let quiet = SystemClock.now().since(self.activity.last());
+            if quiet < QUIET {
+                tokio::time::sleep(QUIET - quiet).await;
+                continue;
+            }
+            let asked = SystemClock.coarse();
+            let mut multiplexed = self.multiplexed.clone();
+            let ping = redis::cmd("PING");
+            let answered = timeout(SILENCE, multiplexed.send_packed_command(&ping)).await;
+            if answered.is_err() && self.activity.last() <= asked {
+                return;
+            }
+            // The coarse clock may not have moved; neither does this loop run hot.
+            tokio::time::sleep(TICK).await;
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("id", &self.id)
+            .field("usable", &self.is_usable())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A connection that only listens.
+pub(super) async fn open_pubsub(address: &Address, settings: &Settings) -> Result<PubSub, Fault> {
+    let progress = Progress::new();
+    let opening = async {
+        let stream = Stream::connect(address, settings, &progress).await?;
+        PubSub::new(&info(settings), stream)
+            .await
+            .map_err(|error| fault::greeting(&error))
+    };
+    timeout(settings.connect_timeout, opening)
+        .await
+        .map_err(|_| progress.fault(address, settings.connect_timeout))?
+}
+
+fn condemns(kind: FaultKind) -> bool {
+    matches!(
+        kind,
+        FaultKind::Loading
+            | FaultKind::ReadOnly
+            | FaultKind::MasterDown
+            | FaultKind::Auth
+            | FaultKind::Protocol
+    )
+}
+
+fn info(settings: &Settings) -> RedisConnectionInfo {
+    let Login { username, password } = &settings.login;
+    let mut info = RedisConnectionInfo::default()
+        .set_db(i64::from(settings.database))
+        .set_skip_set_lib_name();
+    if let Some(username) = username {
+        info = info.set_username(username);
+    }
+    if let Some(password) = password {
+        info = info.set_password(password.expose_text());
+    }
+    if settings.resp3 {
+        info = info.set_protocol(ProtocolVersion::RESP3);
+    }
+    info
+}
+
+/// A user who may not ask for the role is believed to be connected to a master.
+fn check_role(role: redis::RedisResult<Value>, expect: Expect) -> Result<(), Fault> {
+    let role = match role {
+        Ok(role) => role,
+        Err(error) => {
+            let fault = match fault::of_driver(&error) {
+                Refusal::Fault(fault) => fault,
+                refusal => refusal.into(),
+            };
+            return match fault.kind() {
+                FaultKind::NoPermission | FaultKind::Server => Ok(()),
+                FaultKind::Disconnected => Err(fault::greeting(&error)),
+                _ => Err(fault),
+            };
+        }
+    };
+    let Value::Array(items) = role else {
+        return Err(fault::shape("ROLE"));
+    };
+    match items.first() {
+        Some(Value::BulkString(name)) if expect == Expect::Any || name == b"master" => Ok(()),
+        Some(Value::BulkString(_)) => Err(Fault::new(FaultKind::ReadOnly, "the server is a replica")),
+        _ => Err(fault::shape("ROLE")),
+    }
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+/// Requests that may wait for the socket; the bound on operations lies above it.
+const QUEUE: usize = 1_024;
+/// After so long without a byte, ask for one.
+const QUIET: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(20);
+/// So long to answer that: with the second before, a dead connection is replaced within three.
+const SILENCE: Duration = Duration::from_secs(2);

@@ -1,0 +1,267 @@
+//! A cluster: every call finds its node, whatever moves meanwhile.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use cache_core::Redis;
+use cache_core::notice::{Event, Op};
+use cache_core::shared::{
+    AcquireRequest, Acquisition, Ending, LockKind, LogEvent, Mark, Mutation, ScanRequest, Shared, Strength,
+    Token, Verdict, Version,
+};
+use cache_core::time::SystemClock;
+use support::{RedisCluster, Stopwatch, wait_until};
+
+use super::{BUDGET, change, commit, lease, read, remove, set, tombstone};
+
+fn open(cluster: &RedisCluster) -> Arc<dyn Shared> {
+    let config = Redis::cluster(cluster.urls()).unwrap();
+    config.open("m", Arc::new(SystemClock))
+}
+
+/// Sets values under keys of all slots' neighbourhoods.
+async fn fill(tier: &Arc<dyn Shared>, count: usize) -> Vec<String> {
+    let keys: Vec<String> = (0..count).map(|n| format!("m:k:{n}")).collect();
+    for key in &keys {
+        set(tier, key, key).await;
+    }
+    keys
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_whole_port_works_on_a_cluster() {
+    let cluster = RedisCluster::start();
+    let tier = open(&cluster);
+
+    // Single flight, wake-up and the last script, on each of many slots.
+    for n in 0..30 {
+        let key = format!("m:load:{n}");
+        let mut waiting = tier.subscribe(&key, BUDGET).await.unwrap();
+        let lease = lease(&tier, &key).await;
+        assert_eq!(commit(&tier, &key, &lease, "x").await.verdict, Verdict::Applied);
+        assert_eq!(waiting.next().await, Some(Ending::Done));
+        assert_eq!(read(&tier, &key).await.as_deref(), Some("x"));
+        let request = AcquireRequest {
+            kind: LockKind::Lock,
+            name: &key,
+            token: Token::random(),
+            ttl: super::LOCK,
+        };
+        assert!(matches!(
+            tier.acquire(request, BUDGET).await.unwrap(),
+            Acquisition::Acquired { .. }
+        ));
+    }
+
+    // A batch over many slots: one answer each, in order, and one notice.
+    let keys = fill(&tier, 90).await;
+    let texts: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let readings = tier.read_many(&texts, BUDGET).await.unwrap();
+    for (key, reading) in keys.iter().zip(readings) {
+        assert!(
+            matches!(reading.found, cache_core::shared::Found::Value(value) if super::text_of(&value) == key)
+        );
+    }
+    let mut reader = tier.follow_log();
+    reader.next().await.unwrap();
+    let mutations = keys
+        .iter()
+        .map(|key| {
+            let version = Version::random();
+            let tombstone = tombstone(version, Duration::ZERO);
+            Mutation {
+                key,
+                version,
+                change: cache_core::shared::Change::Remove { tombstone },
+            }
+        })
+        .collect();
+    let answer = tier.mutate(Op::Remove, mutations, BUDGET).await.unwrap();
+    assert_eq!(answer.verdicts, vec![Verdict::Applied; 90]);
+    let last = answer.notice.unwrap();
+    let removed = async {
+        loop {
+            if let LogEvent::Notices(notices) = reader.next().await.unwrap() {
+                if let Some(notice) = notices.into_iter().find(|notice| notice.id == last) {
+                    return notice.event;
+                }
+            }
+        }
+    };
+    let removed = tokio::time::timeout(Duration::from_secs(5), removed)
+        .await
+        .unwrap();
+    assert!(matches!(removed, Event::Keys(Op::Remove, keys) if keys.len() == 90));
+
+    // Marks and log share a slot.
+    let ttl = Duration::from_secs(100);
+    let marks = [
+        Mark::Tag("m", "a"),
+        Mark::Tag("m", "b"),
+        Mark::Prefix("m/eu", "c"),
+        Mark::Namespace("m"),
+    ];
+    tier.marks(&marks, ttl, BUDGET).await.unwrap();
+    let id = tier
+        .move_marks(&marks, Strength::Hard, Duration::ZERO, ttl, BUDGET)
+        .await
+        .unwrap();
+    assert!(id.is_after(last));
+
+    // A scan visits every master.
+    let (mut found, mut cursor) = (0, None);
+    loop {
+        let (glob, count) = ("m:load:*", 100);
+        let page = tier
+            .scan(ScanRequest { glob, cursor, count }, BUDGET)
+            .await
+            .unwrap();
+        found += page.keys.len();
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, 30);
+    for node in cluster.masters() {
+        let eternal = node.keys_without_ttl();
+        assert!(eternal.iter().all(|key| key == "{m}:log"), "{eternal:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pattern_heard_during_a_load_refuses_its_store() {
+    let cluster = RedisCluster::start();
+    let tier = open(&cluster);
+    let mut reader = tier.follow_log();
+    reader.next().await.unwrap();
+    let running = lease(&tier, "m:a").await;
+    tier.begin_pattern("m:a*", BUDGET).await.unwrap();
+    while !matches!(reader.next().await.unwrap(), LogEvent::Notices(_)) {}
+    let answer = commit(&tier, "m:a", &running, "old").await;
+    assert_eq!((answer.verdict, answer.released), (Verdict::FenceMoved, true));
+    let next = lease(&tier, "m:a").await;
+    assert_eq!(commit(&tier, "m:a", &next, "new").await.verdict, Verdict::Applied);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slots_on_their_way_are_followed_without_a_failure() {
+    let cluster = RedisCluster::start();
+    let tier = open(&cluster);
+    let keys = fill(&tier, 60).await;
+    let done = Arc::new(AtomicBool::new(false));
+    let (reading, over) = (tier.clone(), done.clone());
+    let reader = tokio::spawn(async move {
+        let mut reads = 0_u64;
+        while !over.load(Ordering::SeqCst) {
+            for key in &keys {
+                assert_eq!(read(&reading, key).await.as_ref(), Some(key));
+                reads += 1;
+            }
+            for key in &keys[..10] {
+                set(&reading, key, key).await;
+            }
+        }
+        reads
+    });
+    tokio::task::block_in_place(|| {
+        let masters = cluster.masters();
+        cluster.reshard(masters[0], masters[1], 300);
+        cluster.reshard(masters[1], masters[0], 300);
+    });
+    done.store(true, Ordering::SeqCst);
+    assert!(reader.await.unwrap() > 1_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_master_costs_its_own_slots_only_and_is_replaced() {
+    let cluster = RedisCluster::start();
+    let tier = open(&cluster);
+    let keys = fill(&tier, 60).await;
+    let (lost, others): (Vec<&String>, Vec<&String>) = {
+        let dead = cluster.master_of("m:k:0").port();
+        keys.iter().partition(|key| cluster.master_of(key).port() == dead)
+    };
+    assert!(!lost.is_empty() && others.len() > 20);
+    cluster.kill_master_of("m:k:0");
+    let stopwatch = Stopwatch::start();
+    for key in &others {
+        tier.read(key, Duration::from_millis(250)).await.unwrap();
+    }
+    assert!(
+        stopwatch.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        stopwatch.elapsed()
+    );
+    let stopwatch = Stopwatch::start();
+    assert!(tier.read(lost[0], Duration::from_millis(250)).await.is_err());
+    assert!(
+        stopwatch.elapsed() < Duration::from_millis(350),
+        "{:?}",
+        stopwatch.elapsed()
+    );
+    // What the cluster itself needs to notice and to elect, and a second and a half.
+    wait_until(
+        Duration::from_millis(15_000),
+        "the replica took over",
+        async || tier.read(lost[0], Duration::from_millis(250)).await.is_ok(),
+    )
+    .await;
+    let version = Version::random();
+    let tombstone = tombstone(version, Duration::ZERO);
+    let verdict = change(
+        &tier,
+        lost[0],
+        version,
+        cache_core::shared::Change::Remove { tombstone },
+    )
+    .await;
+    assert_eq!(verdict, Verdict::Applied);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_come_and_go_are_learned_and_left() {
+    let mut cluster = RedisCluster::start();
+    let tier = open(&cluster);
+    fill(&tier, 30).await;
+    let added = cluster.add_node().port();
+    let node = |port: u16| cluster.nodes().iter().find(|node| node.port() == port).unwrap();
+    let giver = cluster.master_of("m:k:0");
+    let count = cluster.slots_of(giver);
+    tokio::task::block_in_place(|| cluster.reshard(giver, node(added), count));
+    for n in 0..30 {
+        assert!(read(&tier, &format!("m:k:{n}")).await.is_some());
+    }
+    let left = giver.port();
+    wait_until(BUDGET, "the empty node is left", async || {
+        let health = tier.health();
+        let knows = |port: u16| {
+            health
+                .iter()
+                .any(|node| node.endpoint.ends_with(&format!(":{port}")))
+        };
+        knows(added) && !knows(left)
+    })
+    .await;
+    remove(&tier, "m:k:0").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_is_down_costs_the_deadline() {
+    let cluster = RedisCluster::start();
+    let tier = open(&cluster);
+    set(&tier, "m:a", "x").await;
+    for node in cluster.nodes() {
+        node.kill();
+    }
+    for _ in 0..20 {
+        let stopwatch = Stopwatch::start();
+        assert!(tier.read("m:a", Duration::from_millis(250)).await.is_err());
+        assert!(
+            stopwatch.elapsed() < Duration::from_millis(350),
+            "{:?}",
+            stopwatch.elapsed()
+        );
+    }
+}

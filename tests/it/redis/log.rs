@@ -1,0 +1,294 @@
+//! The invalidation log: complete, or saying that it is not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache_core::notice::{Event, LogId, Notice, Op};
+use cache_core::shared::{GapReason, LogEvent, LogReader, Mark, Shared, Strength};
+use support::{Fault, FaultProxy, RedisServer, Stopwatch};
+use tokio::time::timeout;
+
+use super::{BUDGET, open, open_url, remove, set};
+
+const TTL: Duration = Duration::from_secs(7_200);
+
+/// The next event that is not a confirmation.
+async fn next(reader: &mut LogReader) -> LogEvent {
+    let next = async {
+        loop {
+            match reader.next().await.expect("the tier is open") {
+                LogEvent::Confirmed { .. } => {}
+                event => return event,
+            }
+        }
+    };
+    timeout(Duration::from_secs(10), next)
+        .await
+        .expect("an event comes")
+}
+
+async fn confirmation(reader: &mut LogReader) -> LogId {
+    let next = async {
+        loop {
+            if let LogEvent::Confirmed { position, .. } = reader.next().await.expect("the tier is open") {
+                return position;
+            }
+        }
+    };
+    timeout(Duration::from_secs(10), next)
+        .await
+        .expect("a confirmation comes")
+}
+
+async fn gap(reader: &mut LogReader) -> GapReason {
+    loop {
+        match next(reader).await {
+            LogEvent::Gap { reason, .. } => return reason,
+            LogEvent::Unheard | LogEvent::Notices(_) => {}
+            LogEvent::Confirmed { .. } => unreachable!("left out"),
+        }
+    }
+}
+
+async fn notices(reader: &mut LogReader) -> Vec<Notice> {
+    match next(reader).await {
+        LogEvent::Notices(notices) => notices,
+        other => panic!("no notices: {other:?}"),
+    }
+}
+
+/// A reader at the end of the log.
+async fn following(tier: &Arc<dyn Shared>) -> LogReader {
+    let mut reader = tier.follow_log();
+    assert_eq!(gap(&mut reader).await, GapReason::Started);
+    reader
+}
+
+#[tokio::test]
+async fn every_mutation_reaches_every_node() {
+    let server = RedisServer::start();
+    let (one, two) = (open(&server), open(&server));
+    let mut readers = [following(&one).await, following(&two).await];
+    let version = set(&one, "m:a", "x").await;
+    let removed = remove(&one, "m:a").await;
+    one.move_marks(
+        &[Mark::Tag("m", "t")],
+        Strength::Soft,
+        Duration::from_millis(5),
+        TTL,
+        BUDGET,
+    )
+    .await
+    .unwrap();
+    one.begin_pattern("m:b*", BUDGET).await.unwrap();
+    for reader in &mut readers {
+        let mut heard = Vec::new();
+        while heard.len() < 4 {
+            heard.extend(notices(reader).await);
+        }
+        let expected = [
+            Event::Keys(Op::Set, vec![("m:a".to_owned(), version)]),
+            Event::Keys(Op::Remove, vec![("m:a".to_owned(), removed)]),
+            Event::Marks {
+                marks: vec!["t:m:t".to_owned()],
+                strength: Strength::Soft,
+                hold: Duration::from_millis(5),
+            },
+            Event::Pattern("m:b*".to_owned()),
+        ];
+        assert!(heard.windows(2).all(|pair| pair[1].id.follows(pair[0].id)));
+        assert!(
+            heard
+                .iter()
+                .all(|notice| notice.source == heard[0].source && notice.source.is_some())
+        );
+        let events: Vec<Event> = heard.into_iter().map(|notice| notice.event).collect();
+        assert_eq!(events, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_notice_arrives_within_milliseconds() {
+    let server = RedisServer::start();
+    let (one, two) = (open(&server), open(&server));
+    let mut reader = following(&two).await;
+    let mut times = Vec::new();
+    for n in 0..50 {
+        remove(&one, &format!("m:{n}")).await;
+        let stopwatch = Stopwatch::start();
+        notices(&mut reader).await;
+        times.push(stopwatch.elapsed());
+    }
+    times.sort();
+    assert!(times[47] < Duration::from_millis(200), "{times:?}");
+}
+
+#[tokio::test]
+async fn loads_are_not_announced() {
+    let server = RedisServer::start();
+    let tier = open(&server);
+    let lease = super::lease(&tier, "m:a").await;
+    super::commit(&tier, "m:a", &lease, "x").await;
+    assert_eq!(
+        server.command(&["XLEN", "{m}:log"]).integer(),
+        Some(1),
+        "only its beginning"
+    );
+}
+
+#[tokio::test]
+async fn the_master_confirms_every_second() {
+    let server = RedisServer::start();
+    let tier = open(&server);
+    let mut reader = following(&tier).await;
+    let first = confirmation(&mut reader).await;
+    remove(&tier, "m:a").await;
+    let stopwatch = Stopwatch::start();
+    while confirmation(&mut reader).await == first {}
+    assert!(
+        stopwatch.elapsed() < Duration::from_millis(2_500),
+        "{:?}",
+        stopwatch.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_flushed_log_is_a_gap() {
+    let server = RedisServer::start();
+    let tier = open(&server);
+    let mut reader = following(&tier).await;
+    server.flushall();
+    assert_eq!(gap(&mut reader).await, GapReason::NewLog);
+    server.flushall();
+    remove(&tier, "m:a").await;
+    assert_eq!(gap(&mut reader).await, GapReason::NewLog);
+    remove(&tier, "m:b").await;
+    assert!(matches!(next(&mut reader).await, LogEvent::Notices(_)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_while_away_is_replayed_and_a_trimmed_part_is_a_gap() {
+    let server = RedisServer::start();
+    let proxy = FaultProxy::start(server.address());
+    let far = open_url(&server.url_via(proxy.address()));
+    let near = open(&server);
+    let mut reader = following(&far).await;
+    proxy.accept(support::Accepting::Refuse);
+    proxy.close_all();
+    let removed = remove(&near, "m:a").await;
+    proxy.heal();
+    let heard = notices(&mut reader).await;
+    assert_eq!(
+        heard[0].event,
+        Event::Keys(Op::Remove, vec![("m:a".to_owned(), removed)])
+    );
+
+    proxy.accept(support::Accepting::Refuse);
+    proxy.close_all();
+    remove(&near, "m:a").await;
+    remove(&near, "m:a").await;
+    server.command(&["XTRIM", "{m}:log", "MAXLEN", "1"]);
+    proxy.heal();
+    assert_eq!(gap(&mut reader).await, GapReason::Trimmed);
+}
+
+#[tokio::test]
+async fn a_log_restored_from_an_older_copy_is_a_gap_although_its_numbers_fit() {
+    let server = RedisServer::start();
+    let tier = open(&server);
+    let mut reader = following(&tier).await;
+    server.command(&["SAVE"]);
+    remove(&tier, "m:a").await;
+    notices(&mut reader).await;
+    server.restart();
+    // The same number again, with something else in it.
+    let other = open(&server);
+    remove(&other, "m:b").await;
+    let reason = gap(&mut reader).await;
+    assert_eq!(reason, GapReason::Older);
+}
+
+#[tokio::test]
+async fn a_notice_of_the_future_is_a_gap() {
+    let server = RedisServer::start();
+    let tier = open(&server);
+    let mut reader = following(&tier).await;
+    let id = remove(&tier, "m:a").await;
+    let _ = (id, notices(&mut reader).await);
+    let newest = server.command(&["XREVRANGE", "{m}:log", "+", "-", "COUNT", "1"]);
+    let newest: LogId = newest.items()[0].items()[0].text().parse().unwrap();
+    let next = LogId::new(newest.incarnation(), newest.number() + 1).to_string();
+    server.command(&["XADD", "{m}:log", &next, "f", "2", "o", "remove", "k", "m:a"]);
+    assert_eq!(gap(&mut reader).await, GapReason::Unknown);
+    remove(&tier, "m:b").await;
+    notices(&mut reader).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silence_is_said_within_three_seconds_and_ends_with_the_next_confirmation() {
+    let server = RedisServer::start();
+    let proxy = FaultProxy::start(server.address());
+    let tier = open_url(&server.url_via(proxy.address()));
+    let mut reader = following(&tier).await;
+    confirmation(&mut reader).await;
+    let stopwatch = Stopwatch::start();
+    proxy.set(Fault::BlackHole);
+    loop {
+        if next(&mut reader).await == LogEvent::Unheard {
+            break;
+        }
+    }
+    assert!(
+        stopwatch.elapsed() < Duration::from_millis(3_600),
+        "{:?}",
+        stopwatch.elapsed()
+    );
+    proxy.heal();
+    let stopwatch = Stopwatch::start();
+    confirmation(&mut reader).await;
+    assert!(
+        stopwatch.elapsed() < Duration::from_millis(2_000),
+        "{:?}",
+        stopwatch.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_consumer_that_does_not_listen_costs_nobody_else_and_gets_a_gap() {
+    let server = RedisServer::start();
+    let tier = open(&server);
+    let mut reader = following(&tier).await;
+    for n in 0..200 {
+        remove(&tier, &format!("m:{n}")).await;
+        tokio::task::yield_now().await;
+    }
+    remove(&tier, "m:last").await;
+    let mut overflow = false;
+    let last = async {
+        while !overflow {
+            if let LogEvent::Gap { reason, .. } = reader.next().await.unwrap() {
+                assert_eq!(reason, GapReason::Overflow);
+                overflow = true;
+            }
+        }
+    };
+    timeout(Duration::from_secs(10), last)
+        .await
+        .expect("the gap is told");
+}
+
+#[tokio::test]
+async fn the_log_is_capped() {
+    let server = RedisServer::start();
+    let tier = open(&server);
+    for _ in 0..115 {
+        let mut calls = tokio::task::JoinSet::new();
+        for n in 0..100 {
+            let tier = tier.clone();
+            calls.spawn(async move { remove(&tier, &format!("m:{n}")).await });
+        }
+        calls.join_all().await;
+    }
+    let length = server.command(&["XLEN", "{m}:log"]).integer().unwrap();
+    assert!((10_000..=10_300).contains(&length), "{length}");
+}
