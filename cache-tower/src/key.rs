@@ -97,8 +97,16 @@ impl fmt::Debug for KeyPolicy {
 #[derive(Debug)]
 pub(crate) struct Keys {
     prefix: Prefix,
-    /// Tells apart what was judged by different policies.
-    policy: String,
+    /// The second part of each kind of key: the kind, and what tells apart what was judged by different policies.
+    kinds: Kinds,
+}
+
+#[derive(Debug)]
+struct Kinds {
+    response: String,
+    index: String,
+    variant: String,
+    flight: String,
 }
 
 /// What a request asks for.
@@ -118,30 +126,30 @@ impl Keys {
         apart.hash(&mut hasher);
         Ok(Self {
             prefix: Prefix::new(prefix)?,
-            policy: format!("{:08x}", hasher.finish() & 0xffff_ffff),
+            kinds: Kinds::new(hasher.finish()),
         })
     }
 
     /// The response without nominated fields.
     pub(crate) fn response(&self, target: &Target) -> KeyBuf {
-        self.of(target, "r")
+        self.of(target, &self.kinds.response)
     }
 
     /// The index of variants.
     pub(crate) fn index(&self, target: &Target) -> KeyBuf {
-        self.of(target, "i")
+        self.of(target, &self.kinds.index)
     }
 
     /// The variant for these values of nominated fields.
     pub(crate) fn variant(&self, target: &Target, secondary: &[u8]) -> KeyBuf {
-        let mut key = self.of(target, "v");
+        let mut key = self.of(target, &self.kinds.variant);
         key.secret(secondary);
         key
     }
 
     /// The request in flight, told apart by the fields that are known to be nominated.
     pub(crate) fn flight(&self, target: &Target, secondary: &[u8]) -> CacheKey {
-        let mut key = self.of(target, "f");
+        let mut key = self.of(target, &self.kinds.flight);
         if !secondary.is_empty() {
             key.secret(secondary);
         }
@@ -150,11 +158,23 @@ impl Keys {
 
     fn of(&self, target: &Target, kind: &str) -> KeyBuf {
         let mut key = KeyBuf::new(&self.prefix);
-        key.part(kind).part(&*self.policy).part(&*target.uri);
+        key.part(kind).part(&*target.uri);
         if let Some(part) = &target.part {
             key.part(&**part);
         }
         key
+    }
+}
+
+impl Kinds {
+    fn new(policy: u64) -> Self {
+        let kind = |kind: &str| format!("{kind}-{:08x}", policy & 0xffff_ffff);
+        Self {
+            response: kind("r"),
+            index: kind("i"),
+            variant: kind("v"),
+            flight: kind("f"),
+        }
     }
 }
 
@@ -167,13 +187,14 @@ impl Target {
     ) -> Result<Self, KeyProblem> {
         let uri = original_uri(request);
         let normalised = keys.target_for_key(uri);
-        let uri = key_uri::target_uri(normalised.as_ref().unwrap_or(uri), request.headers(), policy)
-            .map_err(KeyProblem::Target)?;
+        let uri = normalised.as_ref().unwrap_or(uri);
+        let mut text = String::with_capacity(TYPICAL_URI);
+        key_uri::write_target_uri(&mut text, uri, request.headers(), policy).map_err(KeyProblem::Target)?;
         let part = match &keys.part {
             None => None,
             Some(part) => Some(part(&head(request)).ok_or(KeyProblem::Part)?),
         };
-        Ok(Self { uri, part })
+        Ok(Self { uri: text, part })
     }
 
     /// The same kind of target at another URI of the same origin.
@@ -202,6 +223,9 @@ impl KeyProblem {
         }
     }
 }
+
+/// Room for most target URIs, so that writing one allocates once.
+const TYPICAL_URI: usize = 120;
 
 fn head<B>(request: &Request<B>) -> RequestHead<'_> {
     RequestHead {

@@ -89,7 +89,11 @@ impl StoredResponse {
     /// The fields for a client at `now`. `Age` is current; `Cache-Status` has a placeholder to be replaced or removed.
     pub(crate) fn served_headers(&self, head: &StoredHead, now: SystemTime) -> HeaderMap {
         let mut headers = self.template.get_or_init(|| template(head)).clone();
-        headers.insert(header::AGE, fields::age_value(head.freshness().age(now)));
+        replace(
+            &mut headers,
+            &header::AGE,
+            fields::age_value(head.freshness().age(now)),
+        );
         headers
     }
 }
@@ -123,7 +127,7 @@ impl StoredResponse {
         };
         drop(moment);
         let mut headers = self.template.get_or_init(|| template(head)).clone();
-        headers.insert(header::AGE, age_value);
+        replace(&mut headers, &header::AGE, age_value);
         set_status(&mut headers, status);
         headers
     }
@@ -139,20 +143,30 @@ fn template(head: &StoredHead) -> HeaderMap {
     headers
 }
 
+/// Sets a field that is there. `insert` would grow a full map first, although it adds nothing.
+fn replace(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
+    match headers.get_mut(name) {
+        Some(place) => *place = value,
+        None => {
+            headers.insert(name, value);
+        }
+    }
+}
+
 /// Puts this cache's own member in the place that the template holds, or behind those of other caches.
 pub(crate) fn set_status(headers: &mut HeaderMap, status: Option<HeaderValue>) {
-    let is_placeholder = headers.get(CACHE_STATUS) == Some(&STATUS_PLACEHOLDER);
-    match status {
-        Some(status) if is_placeholder => {
-            headers.insert(CACHE_STATUS, status);
-        }
-        Some(status) => {
-            headers.append(CACHE_STATUS, status);
-        }
-        None if is_placeholder => {
+    let place = headers
+        .get_mut(CACHE_STATUS)
+        .filter(|place| **place == STATUS_PLACEHOLDER);
+    match (place, status) {
+        (Some(place), Some(status)) => *place = status,
+        (Some(_), None) => {
             headers.remove(CACHE_STATUS);
         }
-        None => {}
+        (None, Some(status)) => {
+            headers.append(CACHE_STATUS, status);
+        }
+        (None, None) => {}
     }
 }
 

@@ -62,22 +62,34 @@ pub(crate) fn is_structure(character: char) -> bool {
     STRUCTURE.contains(character)
 }
 
-#[cold]
+#[inline(never)]
 fn escape_by_character(text: &str, emit: &mut dyn FnMut(&[u8])) {
     let bytes = text.as_bytes();
     let mut written = 0;
-    for (at, character) in text.char_indices() {
-        if !needs_escape(bytes, at) {
-            continue;
-        }
-        let end = at + character.len_utf8();
+    // By bytes: none inside a character is ever escaped on its own, see `CLASS`.
+    for (at, &first) in bytes.iter().enumerate() {
+        let length = match CLASS[usize::from(first)] {
+            PLAIN => continue,
+            ESCAPED => 1,
+            _ if is_invisible(code_point(bytes, at)) => encoded_length(first),
+            _ => continue,
+        };
         emit(&bytes[written..at]);
-        for &byte in &bytes[at..end] {
+        for &byte in &bytes[at..at + length] {
             emit(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
         }
-        written = end;
+        written = at + length;
     }
     emit(&bytes[written..]);
+}
+
+/// How many bytes a character of more than one has, by its first.
+const fn encoded_length(first: u8) -> usize {
+    match first {
+        0xF0.. => 4,
+        0xE0.. => 3,
+        _ => 2,
+    }
 }
 
 /// The characters behind an escaped text, or nothing if an escape is malformed.

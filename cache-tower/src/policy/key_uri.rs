@@ -122,7 +122,9 @@ pub fn target_uri(uri: &Uri, headers: &HeaderMap, policy: &HttpCachePolicy) -> R
 /// Writes a host and port in lower case, without the default port; `None` when it is not one.
 pub(crate) fn write_authority(out: &mut String, scheme: &str, authority: &[u8]) -> Option<()> {
     let authority = canonical_bytes(scheme, authority)?;
-    out.extend(authority.iter().map(|byte| char::from(byte.to_ascii_lowercase())));
+    let start = out.len();
+    out.push_str(std::str::from_utf8(authority).ok()?);
+    out.get_mut(start..)?.make_ascii_lowercase();
     Some(())
 }
 

@@ -4,6 +4,7 @@ mod attacks;
 mod changes;
 mod collapse;
 mod memory;
+mod order;
 mod placement;
 mod privacy;
 mod ranges;

@@ -57,7 +57,7 @@ impl Class {
             |text: &str| text.starts_with("authorization") || (is_safe && text.starts_with("cookie"));
         match self {
             Public => true,
-            Fresh | Varying => !is_credential(giver) && !(is_safe && is_credential(taker)),
+            Fresh | Varying => !(is_credential(giver) || (is_safe && is_credential(taker))),
             SetCookie | Error => !is_safe && !is_credential(giver),
             Private | NoStore | NoCache | VaryAny | Silent => false,
         }
@@ -129,7 +129,7 @@ async fn origin(request: Request<Body>) -> Response<Body> {
         tokio::task::yield_now().await;
     }
     let class = CLASSES[ask.class];
-    let body = if ask.id % 3 == 0 {
+    let body = if ask.id.is_multiple_of(3) {
         let (mut sender, channel) = Channel::<Bytes, std::io::Error>::new(1);
         let (first, second) = text.split_at(text.len() / 2);
         let pieces = [first.to_owned(), second.to_owned()];

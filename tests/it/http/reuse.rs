@@ -97,7 +97,7 @@ async fn the_key_is_shown_only_on_request_and_the_field_can_be_off() {
     open.says(200, &[FRESH]).get("/", &[]).await;
     let status = open.get("/", &[]).await.field("cache-status").unwrap();
     assert!(
-        status.starts_with("\"edge 1\"; hit; ttl=60; key=\"http:r:"),
+        status.starts_with("\"edge 1\"; hit; ttl=60; key=\"http:r-"),
         "{status}"
     );
 }
