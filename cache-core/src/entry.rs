@@ -153,6 +153,8 @@ pub(crate) type Version = u128;
 #[derive(Debug)]
 pub(crate) struct Meta {
     pub(crate) version: Version,
+    /// When the shared tier was last known to have it.
+    pub(crate) confirmed_at: Timestamp,
     pub(crate) loaded_at: Timestamp,
     /// Fresh until here.
     pub(crate) soft_at: Timestamp,
@@ -184,6 +186,10 @@ pub(crate) struct Meta {
 /// The plain part of [`Meta`], as it is decided when a value is stored.
 #[derive(Clone, Debug)]
 pub(crate) struct Birth {
+    /// `None` for a new value.
+    pub(crate) version: Option<Version>,
+    /// When the shared tier was last known to have it; when it was made, without one.
+    pub(crate) confirmed_at: Timestamp,
     pub(crate) loaded_at: Timestamp,
     pub(crate) soft_at: Timestamp,
     pub(crate) hard_at: Timestamp,
@@ -198,6 +204,8 @@ pub(crate) struct Birth {
 impl Meta {
     pub(crate) fn new(birth: Birth) -> Self {
         let Birth {
+            version,
+            confirmed_at,
             loaded_at,
             soft_at,
             hard_at,
@@ -209,7 +217,8 @@ impl Meta {
             marks,
         } = birth;
         Self {
-            version: rand::random(),
+            version: version.unwrap_or_else(rand::random),
+            confirmed_at,
             loaded_at,
             soft_at,
             hard_at,

@@ -18,7 +18,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::entry::{EntryId, Prehashed};
+use crate::entry::{EntryId, Prehashed, Version};
+use crate::shared::{self, MarkVersions};
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
 use crate::tag::TagSet;
 use crate::time::Timestamp;
@@ -50,12 +51,17 @@ pub(crate) enum Refusal {
 #[derive(Debug, Default)]
 struct Stripe {
     keys: HashMap<EntryId, Mutation, Prehashed>,
-    floor: u64,
+    /// What is not among the keys counts as mutated and held off like this.
+    floor: Mutation,
+    /// How many keys make it worth forgetting some.
+    forget_at: usize,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Mutation {
     epoch: u64,
+    /// The version that the mutation left: storing that very one is no way back.
+    version: Option<Version>,
     held_until: Timestamp,
 }
 
@@ -81,11 +87,46 @@ impl Epochs {
     }
 
     /// Mutates a key: `act` runs with the key's new epoch while no store of it can happen.
-    pub(crate) fn mutate<R>(&self, id: &EntryId, held_until: Timestamp, act: impl FnOnce(u64) -> R) -> R {
+    pub(crate) fn mutate<R>(
+        &self,
+        id: &EntryId,
+        now: Timestamp,
+        held_until: Timestamp,
+        act: impl FnOnce(u64) -> R,
+    ) -> R {
         let mut stripe = self.stripe(id);
         let epoch = self.next();
-        stripe.record(id, epoch, held_until);
+        stripe.record(id, Mutation { epoch, version: None, held_until }, now);
         act(epoch)
+    }
+
+    /// Notes a mutation that happened elsewhere and left `version` there; `act` runs while no store of the key can
+    /// happen.
+    pub(crate) fn heard<R>(&self, id: &EntryId, now: Timestamp, version: Version, act: impl FnOnce() -> R) -> R {
+        let mut stripe = self.stripe(id);
+        let epoch = self.next();
+        stripe.record(id, Mutation::of(epoch, Some(version)), now);
+        act()
+    }
+
+    /// Ends a mutation of the shared tier that was sent after [`mutate`](Self::mutate) gave `sent`: whether nothing
+    /// but its own echo happened to the key since. `act` is told, and runs while no store of the key can happen.
+    pub(crate) fn acknowledged<R>(
+        &self,
+        id: &EntryId,
+        now: Timestamp,
+        sent: u64,
+        version: Version,
+        act: impl FnOnce(bool, u64) -> R,
+    ) -> R {
+        let mut stripe = self.stripe(id);
+        let last = stripe.last(id);
+        let undisturbed = last.epoch == sent || last.version == Some(version);
+        let undisturbed = undisturbed && self.floor.load(Ordering::SeqCst) <= sent;
+        let epoch = self.next();
+        let version = if undisturbed { Some(version) } else { last.version };
+        stripe.record(id, Mutation::of(epoch, version), now);
+        act(undisturbed, epoch)
     }
 
     /// Mutates a key if nothing happened to it since `seen`.
@@ -109,25 +150,27 @@ impl Epochs {
         act: impl FnOnce(u64) -> R,
     ) -> Result<R, Refusal> {
         let mut stripe = self.stripe(id);
-        self.permit(&stripe, id, seen, now)?;
+        permit(&self.floor, &stripe.last(id), seen, None, now)?;
         if !holds() {
             return Err(Refusal::Mutated);
         }
         let epoch = self.next();
-        stripe.record(id, epoch, Timestamp::ZERO);
+        stripe.record(id, Mutation::of(epoch, None), now);
         Ok(act(epoch))
     }
 
-    /// Stores under a key if nothing happened to it since `seen`; `act` runs while no mutation of it can happen.
+    /// Stores under a key if nothing happened to it since `seen` but, perhaps, the mutation that left this very
+    /// `version`; `act` runs while no mutation of the key can happen.
     pub(crate) fn store<R>(
         &self,
         id: &EntryId,
         seen: u64,
+        version: Option<Version>,
         now: Timestamp,
         act: impl FnOnce() -> R,
     ) -> Result<R, Refusal> {
         let stripe = self.stripe(id);
-        self.permit(&stripe, id, seen, now)?;
+        permit(&self.floor, &stripe.last(id), seen, version, now)?;
         Ok(act())
     }
 
@@ -136,20 +179,14 @@ impl Epochs {
         self.floor.load(Ordering::SeqCst) > seen || self.stripe(id).last(id).epoch > seen
     }
 
-    /// Refuses every store that began before now: for mutations that name keys by a pattern.
-    pub(crate) fn raise_floor(&self) {
-        self.floor.fetch_max(self.next(), Ordering::SeqCst);
-    }
-
-    fn permit(&self, stripe: &Stripe, id: &EntryId, seen: u64, now: Timestamp) -> Result<(), Refusal> {
-        let last = stripe.last(id);
-        if now < last.held_until {
-            return Err(Refusal::HeldOff);
-        }
-        if last.epoch > seen || self.floor.load(Ordering::SeqCst) > seen {
-            return Err(Refusal::Mutated);
-        }
-        Ok(())
+    /// Refuses every store that began before now: for mutations that name keys by a pattern, and for missed ones.
+    ///
+    /// Stores that were permitted before have happened when this returns, so that the caller can find and undo them.
+    pub(crate) fn raise_floor(&self) -> u64 {
+        let floor = self.next();
+        self.floor.fetch_max(floor, Ordering::SeqCst);
+        self.stripes.iter().for_each(|stripe| drop(lock(stripe)));
+        floor
     }
 
     fn stripe(&self, id: &EntryId) -> MutexGuard<'_, Stripe> {
@@ -157,57 +194,154 @@ impl Epochs {
     }
 }
 
+/// Whether a store that began at `seen` may happen after the last mutation of its key.
+fn permit(
+    floor: &AtomicU64,
+    last: &Mutation,
+    seen: u64,
+    version: Option<Version>,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    if now < last.held_until {
+        return Err(Refusal::HeldOff);
+    }
+    let own = version.is_some() && last.version == version;
+    if (last.epoch > seen && !own) || floor.load(Ordering::SeqCst) > seen {
+        return Err(Refusal::Mutated);
+    }
+    Ok(())
+}
+
 impl Stripe {
     fn last(&self, id: &EntryId) -> Mutation {
-        let floor = Mutation {
-            epoch: self.floor,
-            held_until: Timestamp::ZERO,
-        };
-        self.keys.get(id).map_or(floor, |last| Mutation {
-            epoch: last.epoch.max(self.floor),
-            ..*last
-        })
+        self.keys.get(id).copied().unwrap_or(self.floor)
     }
 
-    fn record(&mut self, id: &EntryId, epoch: u64, held_until: Timestamp) {
+    fn record(&mut self, id: &EntryId, mutation: Mutation, now: Timestamp) {
         if let Some(last) = self.keys.get_mut(id) {
-            *last = Mutation {
-                epoch,
-                held_until: held_until.max(last.held_until),
-            };
+            *last = mutation.or_later(*last);
             return;
         }
-        if self.keys.len() >= KEYS_PER_STRIPE {
-            self.forget_older_half();
+        if self.keys.len() >= self.forget_at.max(KEYS_PER_STRIPE) {
+            self.forget_some(now);
         }
-        self.keys.insert(id.clone(), Mutation { epoch, held_until });
+        self.keys.insert(id.clone(), mutation.or_later(self.floor));
     }
 
-    /// Holds are kept as long as there is room for them: they are few, and forgetting one would let a store through.
-    fn forget_older_half(&mut self) {
+    /// Forgets the older half, except what is still held off, or everything if too much is.
+    fn forget_some(&mut self, now: Timestamp) {
         let mut epochs: Vec<u64> = self.keys.values().map(|last| last.epoch).collect();
         let middle = epochs.len() / 2;
         let (_, median, _) = epochs.select_nth_unstable(middle);
-        let median = *median;
-        self.floor = self.floor.max(median);
+        let mut newest_forgotten = *median;
         self.keys
-            .retain(|_, last| last.epoch > median || last.held_until > Timestamp::ZERO);
-        if self.keys.len() >= 8 * KEYS_PER_STRIPE {
-            self.keys.clear();
+            .retain(|_, last| last.epoch > newest_forgotten || last.held_until > now);
+        if self.keys.len() > HELD_PER_STRIPE {
+            let all = self.keys.drain().map(|(_, last)| last);
+            let all = all.fold(Mutation::default(), Mutation::or_later);
+            self.floor = self.floor.or_later(all);
+            newest_forgotten = all.epoch;
         }
+        self.floor.epoch = self.floor.epoch.max(newest_forgotten);
+        // Looked at again when it has doubled: what is held off cannot be forgotten, and is not to be gone through
+        // with every mutation.
+        self.forget_at = self.keys.len() * 2;
+    }
+}
+
+impl Mutation {
+    fn of(epoch: u64, version: Option<Version>) -> Self {
+        Self { epoch, version, held_until: Timestamp::ZERO }
+    }
+
+    /// Refuses what either refuses; the version is that of the later one.
+    fn or_later(self, other: Self) -> Self {
+        let version = if self.epoch >= other.epoch { self.version } else { other.version };
+        Self { epoch: self.epoch.max(other.epoch), version, held_until: self.held_until.max(other.held_until) }
+    }
+}
+
+/// A named part of a cache: keys, tags and prefixes of different namespaces never meet.
+#[derive(Debug)]
+pub(crate) struct Namespace {
+    pub(crate) id: u32,
+    pub(crate) text: Arc<str>,
+    pub(crate) own: Arc<Mark>,
+    /// The marks of this namespace and of those around it: clearing an outer one clears this too.
+    pub(crate) marks: Vec<Arc<Mark>>,
+}
+
+impl Namespace {
+    pub(crate) fn within(outer: Option<&Self>, id: u32, text: &str) -> Self {
+        let text: Arc<str> = text.into();
+        let own = Arc::new(Mark::new(MarkName::Namespace(text.clone())));
+        let mut marks = outer.map_or_else(Vec::new, |outer| outer.marks.clone());
+        marks.push(own.clone());
+        Self { id, text, own, marks }
     }
 }
 
 /// A tag, a prefix or a namespace, and when it was last invalidated.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Mark {
+    name: MarkName,
+    /// What the shared tier says of the mark, and what this node had seen when it asked.
+    known: Mutex<Option<(MarkVersions, u64)>>,
     hard: AtomicU64,
     soft: AtomicU64,
     /// Stores under this mark are refused until then, in nanoseconds of the cache's clock.
     held_until: AtomicU64,
 }
 
+/// What a mark stands for, with the namespace that it is in.
+#[derive(Debug)]
+pub(crate) enum MarkName {
+    Namespace(Arc<str>),
+    Prefix(Arc<str>, Box<str>),
+    Tag(Arc<str>, Box<str>),
+}
+
+impl MarkName {
+    /// As the shared tier calls it.
+    pub(crate) fn shared(&self) -> shared::Mark<'_> {
+        match self {
+            Self::Namespace(namespace) => shared::Mark::Namespace(namespace),
+            Self::Prefix(namespace, prefix) => shared::Mark::Prefix(namespace, prefix),
+            Self::Tag(namespace, tag) => shared::Mark::Tag(namespace, tag),
+        }
+    }
+}
+
 impl Mark {
+    fn new(name: MarkName) -> Self {
+        Self {
+            name,
+            known: Mutex::default(),
+            hard: AtomicU64::new(0),
+            soft: AtomicU64::new(0),
+            held_until: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &MarkName {
+        &self.name
+    }
+
+    /// What the shared tier said of the mark, unless it may have changed: since then it moved, or `since` has passed.
+    pub(crate) fn known(&self, since: u64) -> Option<MarkVersions> {
+        let known = lock(&self.known);
+        let (versions, seen) = known.as_ref()?;
+        (*seen >= since && !self.was_moved_since(*seen)).then(|| versions.clone())
+    }
+
+    /// Remembers an answer to a question that was sent at `seen`.
+    pub(crate) fn remember(&self, versions: MarkVersions, seen: u64) {
+        let mut known = lock(&self.known);
+        if known.as_ref().is_none_or(|(_, before)| *before <= seen) {
+            *known = Some((versions, seen));
+        }
+    }
+
     /// Whether anything was invalidated under this mark after `seen`, softly or not.
     pub(crate) fn was_moved_since(&self, seen: u64) -> bool {
         self.hard.load(Ordering::SeqCst) > seen || self.soft.load(Ordering::SeqCst) > seen
@@ -313,13 +447,9 @@ impl Epochs {
         self.marks_moved.fetch_max(self.next(), Ordering::SeqCst);
     }
 
-    /// A new mark that nobody can have forgotten: for namespaces, which are kept for the cache's life.
-    pub(crate) fn namespace_mark(&self) -> Arc<Mark> {
-        Arc::default()
-    }
-
     /// The mark of this name, made if need be.
-    pub(crate) fn mark(&self, namespace: u32, kind: Kind, name: &str) -> Arc<Mark> {
+    pub(crate) fn mark(&self, namespace: &Namespace, kind: Kind, name: &str) -> Arc<Mark> {
+        let (namespace, text) = (namespace.id, &namespace.text);
         let mut names = self.names(namespace, name);
         if let Some(mark) = names.marks.get(&(namespace, kind, Box::from(name))) {
             return mark.clone();
@@ -327,7 +457,10 @@ impl Epochs {
         if names.marks.len() >= NAMES_PER_STRIPE {
             self.forget_unused(&mut names);
         }
-        let mark = Arc::new(Mark::default());
+        let mark = Arc::new(Mark::new(match kind {
+            Kind::Tag => MarkName::Tag(text.clone(), name.into()),
+            Kind::Prefix => MarkName::Prefix(text.clone(), name.into()),
+        }));
         mark.hard
             .store(self.marks_floor.load(Ordering::SeqCst), Ordering::SeqCst);
         names
@@ -336,36 +469,29 @@ impl Epochs {
         mark
     }
 
-    pub(crate) fn tag_marks(&self, namespace: u32, tags: &TagSet) -> Vec<Arc<Mark>> {
+    pub(crate) fn tag_marks(&self, namespace: &Namespace, tags: &TagSet) -> Vec<Arc<Mark>> {
         tags.iter()
             .map(|tag| self.mark(namespace, Kind::Tag, tag.as_str()))
             .collect()
     }
 
-    /// The marks of an entry: of its namespaces (`above`), its prefix and its tags.
-    pub(crate) fn marks(&self, namespace: u32, above: &[Arc<Mark>], prefix: &str, tags: &TagSet) -> Marks {
+    /// The marks of an entry: of its namespaces, its prefix and its tags.
+    pub(crate) fn marks(&self, namespace: &Namespace, prefix: &str, tags: &TagSet) -> Marks {
         Marks {
-            scope: self.scope(namespace, above, prefix),
+            scope: self.scope(namespace, prefix),
             tags: self.tag_marks(namespace, tags),
         }
     }
 
-    fn scope(&self, namespace: u32, above: &[Arc<Mark>], prefix: &str) -> Scope {
-        if let Some(scope) = self
-            .names(namespace, prefix)
-            .scopes
-            .get(&(namespace, Box::from(prefix)))
-        {
+    fn scope(&self, namespace: &Namespace, prefix: &str) -> Scope {
+        let key = (namespace.id, Box::from(prefix));
+        if let Some(scope) = self.names(namespace.id, prefix).scopes.get(&key) {
             return scope.clone();
         }
         let mark = self.mark(namespace, Kind::Prefix, prefix);
-        let scope: Scope = above.iter().cloned().chain([mark]).collect();
-        let mut names = self.names(namespace, prefix);
-        names
-            .scopes
-            .entry((namespace, Box::from(prefix)))
-            .or_insert(scope)
-            .clone()
+        let scope: Scope = namespace.marks.iter().cloned().chain([mark]).collect();
+        let mut names = self.names(namespace.id, prefix);
+        names.scopes.entry(key).or_insert(scope).clone()
     }
 
     /// Forgets marks that no entry and no load holds, and remembers the latest of their invalidations for all of them.
@@ -405,6 +531,8 @@ const STRIPES: usize = 256;
 /// With 256 stripes: the last 32,768 mutated keys at least are known exactly, which a load of a second outlives only
 /// if more than that are mutated meanwhile.
 const KEYS_PER_STRIPE: usize = 256;
+/// With 256 stripes: about 131,000 hold-offs at once; beyond that, what shares a stripe with them is held off too.
+const HELD_PER_STRIPE: usize = 512;
 /// With 256 stripes: about 65,536 marks beyond those that entries hold.
 const NAMES_PER_STRIPE: usize = 256;
 
@@ -415,6 +543,10 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_nanos(1_000);
 
+    fn root() -> Namespace {
+        Namespace::within(None, 0, "c")
+    }
+
     fn id(n: u64) -> EntryId {
         EntryId::new(0, CacheKey::build("k", n).unwrap())
     }
@@ -423,21 +555,24 @@ mod tests {
     fn a_store_that_began_before_a_mutation_is_refused() {
         let epochs = Epochs::new();
         let seen = epochs.seen();
-        assert_eq!(epochs.store(&id(1), seen, NOW, || ()), Ok(()));
-        epochs.mutate(&id(1), Timestamp::ZERO, |_| ());
-        assert_eq!(epochs.store(&id(1), seen, NOW, || ()), Err(Refusal::Mutated));
-        assert_eq!(epochs.store(&id(1), epochs.seen(), NOW, || ()), Ok(()));
+        assert_eq!(epochs.store(&id(1), seen, None, NOW, || ()), Ok(()));
+        epochs.mutate(&id(1), NOW, Timestamp::ZERO, |_| ());
+        assert_eq!(epochs.store(&id(1), seen, None, NOW, || ()), Err(Refusal::Mutated));
+        assert_eq!(epochs.store(&id(1), epochs.seen(), None, NOW, || ()), Ok(()));
     }
 
     #[test]
     fn forgetting_mutations_refuses_more_and_never_less() {
         let epochs = Epochs::new();
         let seen = epochs.seen();
-        epochs.mutate(&id(0), Timestamp::ZERO, |_| ());
+        epochs.mutate(&id(0), NOW, Timestamp::ZERO, |_| ());
         for n in 1..200_000 {
-            epochs.mutate(&id(n), Timestamp::ZERO, |_| ());
+            epochs.mutate(&id(n), NOW, Timestamp::ZERO, |_| ());
         }
-        assert_eq!(epochs.store(&id(0), seen, NOW, || ()), Err(Refusal::Mutated));
+        assert_eq!(
+            epochs.store(&id(0), seen, None, NOW, || ()),
+            Err(Refusal::Mutated)
+        );
         let records: usize = epochs.stripes.iter().map(|stripe| lock(stripe).keys.len()).sum();
         assert!(records <= STRIPES * KEYS_PER_STRIPE, "{records} records are kept");
     }
@@ -445,15 +580,46 @@ mod tests {
     #[test]
     fn a_hold_off_refuses_stores_until_its_end() {
         let epochs = Epochs::new();
-        epochs.mutate(&id(1), held_until(NOW, Duration::from_nanos(500)), |_| ());
+        epochs.mutate(&id(1), NOW, held_until(NOW, Duration::from_nanos(500)), |_| ());
         let seen = epochs.seen();
         assert_eq!(
-            epochs.store(&id(1), seen, Timestamp::from_nanos(1_499), || ()),
+            epochs.store(&id(1), seen, None, Timestamp::from_nanos(1_499), || ()),
             Err(Refusal::HeldOff)
         );
         assert_eq!(
-            epochs.store(&id(1), seen, Timestamp::from_nanos(1_500), || ()),
+            epochs.store(&id(1), seen, None, Timestamp::from_nanos(1_500), || ()),
             Ok(())
+        );
+    }
+
+    #[test]
+    fn hold_offs_beyond_any_number_hold_and_ended_ones_are_forgotten() {
+        let epochs = Epochs::new();
+        let (seen, end) = (epochs.seen(), held_until(NOW, Duration::from_nanos(500)));
+        let many = (STRIPES * HELD_PER_STRIPE) as u64 * 3 / 2;
+        for n in 0..many {
+            epochs.mutate(&id(n), NOW, end, |_| ());
+        }
+        for n in (0..many).step_by(101) {
+            let before_end = Timestamp::from_nanos(1_499);
+            assert_eq!(
+                epochs.store(&id(n), u64::MAX, None, before_end, || ()),
+                Err(Refusal::HeldOff)
+            );
+            assert_eq!(
+                epochs.store(&id(n), seen, None, end, || ()),
+                Err(Refusal::Mutated),
+                "{n}"
+            );
+            assert_eq!(epochs.store(&id(n), epochs.seen(), None, end, || ()), Ok(()), "{n}");
+        }
+        for n in many..many + (STRIPES * HELD_PER_STRIPE) as u64 {
+            epochs.mutate(&id(n), end, Timestamp::ZERO, |_| ());
+        }
+        let records: usize = epochs.stripes.iter().map(|stripe| lock(stripe).keys.len()).sum();
+        assert!(
+            records <= 2 * STRIPES * HELD_PER_STRIPE,
+            "{records} records are kept"
         );
     }
 
@@ -462,18 +628,22 @@ mod tests {
         let epochs = Epochs::new();
         let tags = TagSet::new(["a", "b"]).unwrap();
         let before = epochs.seen();
-        let marks = epochs.marks(0, &[], "user", &tags);
+        let marks = epochs.marks(&root(), "user", &tags);
         assert_eq!(marks.standing(before), Standing::Valid);
         epochs.move_mark(
-            &epochs.mark(0, Kind::Tag, "other"),
+            &epochs.mark(&root(), Kind::Tag, "other"),
             Strength::Hard,
             Timestamp::ZERO,
         );
         assert_eq!(marks.standing(before), Standing::Valid);
-        epochs.move_mark(&epochs.mark(0, Kind::Tag, "b"), Strength::Soft, Timestamp::ZERO);
+        epochs.move_mark(
+            &epochs.mark(&root(), Kind::Tag, "b"),
+            Strength::Soft,
+            Timestamp::ZERO,
+        );
         assert_eq!(marks.standing(before), Standing::Stale);
         epochs.move_mark(
-            &epochs.mark(0, Kind::Prefix, "user"),
+            &epochs.mark(&root(), Kind::Prefix, "user"),
             Strength::Hard,
             Timestamp::ZERO,
         );
@@ -486,14 +656,14 @@ mod tests {
         let epochs = Epochs::new();
         let seen = epochs.seen();
         epochs.move_mark(
-            &epochs.mark(0, Kind::Tag, "gone"),
+            &epochs.mark(&root(), Kind::Tag, "gone"),
             Strength::Hard,
             Timestamp::ZERO,
         );
         for n in 0..400_000 {
-            epochs.mark(0, Kind::Tag, &format!("tag-{n}"));
+            epochs.mark(&root(), Kind::Tag, &format!("tag-{n}"));
         }
-        let marks = epochs.marks(0, &[], "p", &TagSet::new(["gone"]).unwrap());
+        let marks = epochs.marks(&root(), "p", &TagSet::new(["gone"]).unwrap());
         assert_eq!(marks.standing(seen), Standing::Invalid);
         let count: usize = epochs.marks.iter().map(|names| lock(names).marks.len()).sum();
         assert!(count <= STRIPES * NAMES_PER_STRIPE, "{count} marks are kept");

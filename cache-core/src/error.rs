@@ -91,7 +91,14 @@ impl Error {
         }))
     }
 
-    pub(crate) fn invalid(context: impl Into<String>) -> Self {
+    /// What callers get who come within `error_ttl` of a failure that cannot be shared.
+    pub(crate) fn recorded_failure() -> Self {
+        Self::new(ErrorKind::RecordedFailure, "the load failed a moment ago")
+    }
+
+    /// An [`Invalid`](ErrorKind::Invalid) error, for crates that check a configuration of their own. The context names
+    /// the setting and the remedy.
+    pub fn invalid(context: impl Into<String>) -> Self {
         Self::new(ErrorKind::Invalid, context)
     }
 

@@ -124,7 +124,7 @@ impl<K: Key, C, V: Clone, S: Hasher> Flights<K, C, V, S> {
             key: key.clone(),
             flight,
             generation: 0,
-            completed: false,
+            landed: false,
         }
     }
 
@@ -153,7 +153,7 @@ impl<K: Key, C, V: Clone, S: Hasher> Flights<K, C, V, S> {
             key: key.clone(),
             flight,
             generation,
-            completed: false,
+            landed: false,
         }
     }
 
@@ -218,14 +218,14 @@ impl<V> State<V> {
     }
 }
 
-/// Does the work of a flight. Dropping it without [`complete`](Self::complete) hands the lead to a follower.
+/// Does the work of a flight. Dropping it before it [landed](Self::land) hands the lead to a follower.
 #[must_use]
 pub(crate) struct Leader<K: Key, C, V: Clone, S: Hasher> {
     flights: Arc<Flights<K, C, V, S>>,
     key: K,
     flight: Arc<Flight<C, V>>,
     generation: u64,
-    completed: bool,
+    landed: bool,
 }
 
 impl<K: Key, C, V: Clone, S: Hasher> Leader<K, C, V, S> {
@@ -253,9 +253,10 @@ impl<K: Key, C, V: Clone, S: Hasher> Leader<K, C, V, S> {
         }
     }
 
-    /// Lands the flight: everyone who waits gets `value`, unless another leader of this flight was faster.
-    pub(crate) fn complete(mut self, value: V) {
-        self.completed = true;
+    /// Lands the flight: everyone who waits gets `value`, unless another leader of this flight was faster. It stays in
+    /// sight, and whoever joins gets the value at once, until the leader is dropped.
+    pub(crate) fn land(&mut self, value: V) {
+        self.landed = true;
         let mut state = lock(&self.flight.state);
         if matches!(state.phase, Phase::Landed(_)) {
             return;
@@ -263,9 +264,12 @@ impl<K: Key, C, V: Clone, S: Hasher> Leader<K, C, V, S> {
         state.phase = Phase::Landed(value);
         let wakers = state.waiters.take_wakers();
         drop(state);
-        self.flights
-            .forget(&mut self.flights.shard(&self.key), &self.key, &self.flight);
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Lands the flight, and takes it out of sight.
+    pub(crate) fn complete(mut self, value: V) {
+        self.land(value);
     }
 
     /// Waits until nobody follows.
@@ -276,10 +280,11 @@ impl<K: Key, C, V: Clone, S: Hasher> Leader<K, C, V, S> {
 
 impl<K: Key, C, V: Clone, S: Hasher> Drop for Leader<K, C, V, S> {
     fn drop(&mut self) {
-        if self.completed {
+        let mut shard = self.flights.shard(&self.key);
+        if self.landed {
+            self.flights.forget(&mut shard, &self.key, &self.flight);
             return;
         }
-        let mut shard = self.flights.shard(&self.key);
         let mut state = lock(&self.flight.state);
         if state.generation != self.generation || !matches!(state.phase, Phase::Led) {
             return;

@@ -74,6 +74,8 @@
 // Documentation links to the macro also when it is switched off.
 #![cfg_attr(not(feature = "macros"), allow(rustdoc::broken_intra_doc_links))]
 
+#[doc(hidden)]
+pub mod __private;
 mod breaker;
 mod cache;
 pub mod codec;
@@ -99,6 +101,16 @@ mod telemetry;
 pub mod testing;
 pub mod time;
 mod waits;
+
+#[cfg(feature = "macros")]
+#[doc = include_str!("cache_evict.md")]
+pub use cache_macros::cache_evict;
+#[cfg(feature = "macros")]
+#[doc = include_str!("cache_put.md")]
+pub use cache_macros::cache_put;
+#[cfg(feature = "macros")]
+#[doc = include_str!("cached.md")]
+pub use cache_macros::cached;
 
 pub use cache::{
     Cache, CacheBuilder, CacheValue, Claim, Invalidation, KeyPattern, LoadContext, LockGuard, MemoryCache,

@@ -99,6 +99,15 @@ pub enum Lookup<T> {
 }
 
 impl<T> Lookup<T> {
+    /// Why a tier further away should be asked: there is nothing, or nothing fresh.
+    pub(crate) fn reason(&self) -> Option<MissReason> {
+        match self {
+            Self::Hit(loaded) => loaded.outcome().is_stale().then_some(MissReason::Expired),
+            Self::Negative(_) => None,
+            Self::Miss(reason) => Some(*reason),
+        }
+    }
+
     /// The value, if there is one.
     pub fn value(self) -> Option<Loaded<T>> {
         match self {
@@ -121,11 +130,13 @@ pub enum Stored {
     HeldOff,
     /// Not stored: its TTL is zero.
     ZeroTtl,
+    /// Stored on this node only: the shared tier is away or full. When it is back, other nodes load the value anew.
+    Locally,
 }
 
 impl Stored {
     /// Whether the value can be read now.
     pub fn is_stored(self) -> bool {
-        self == Self::Yes
+        matches!(self, Self::Yes | Self::Locally)
     }
 }

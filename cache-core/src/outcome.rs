@@ -71,6 +71,8 @@ pub enum MissReason {
     Invalidated,
     /// What is stored has another type than asked for.
     OtherType,
+    /// It is stored here, but invalidations by other nodes are not heard at the moment.
+    Unconfirmed,
     /// The caller asked for a new load.
     Forced,
     /// The options say not to use the cache.
@@ -121,6 +123,7 @@ impl MissReason {
             Self::Expired => "expired",
             Self::Invalidated => "invalidated",
             Self::OtherType => "other_type",
+            Self::Unconfirmed => "unconfirmed",
             Self::Forced => "forced",
             Self::Bypassed => "bypassed",
         }

@@ -49,6 +49,8 @@ counters! {
     misses_invalidated = MissInvalidated,
     /// Lookups that found a value of another type.
     misses_other_type = MissOtherType,
+    /// Lookups that found an entry of which invalidations could not be heard.
+    misses_unconfirmed = MissUnconfirmed,
     /// Calls that asked for a new load, or not to use the cache.
     misses_by_request = MissByRequest,
     /// Runs of loaders that were started.
@@ -81,6 +83,26 @@ counters! {
     ttls_clamped = TtlClamped,
     /// Calls that would have waited for themselves.
     reentrant = Reentrant,
+    /// Fresh values served from the shared tier.
+    shared_hits = SharedHit,
+    /// Lookups in the shared tier that found nothing usable.
+    shared_misses = SharedMiss,
+    /// Steps that the shared tier did not answer, and that were done without it.
+    degraded = Degraded,
+    /// Stored values that could not be read: foreign, damaged, of another version.
+    decode_errors = DecodeError,
+    /// Waits for another node's load.
+    lease_waits = LeaseWait,
+    /// Leases that ended before their loads did.
+    leases_lost = LeaseLost,
+    /// Notices of the invalidation log that were applied.
+    notices = Notice,
+    /// Times that notices may have been missed, and everything in this process was forgotten.
+    log_gaps = LogGap,
+    /// Pending invalidations that were delivered after all.
+    recovered = Recovered,
+    /// Times that too many invalidations were pending and became one of everything.
+    recovery_overflows = RecoveryOverflow,
 }
 
 impl Counters {
@@ -95,6 +117,7 @@ impl Counters {
             + self.misses_expired
             + self.misses_invalidated
             + self.misses_other_type
+            + self.misses_unconfirmed
             + self.misses_by_request
     }
 
@@ -157,6 +180,7 @@ impl Tally {
             MissReason::Expired => Count::MissExpired,
             MissReason::Invalidated => Count::MissInvalidated,
             MissReason::OtherType => Count::MissOtherType,
+            MissReason::Unconfirmed => Count::MissUnconfirmed,
             MissReason::Forced | MissReason::Bypassed => Count::MissByRequest,
         });
     }

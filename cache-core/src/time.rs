@@ -102,10 +102,10 @@ impl Clock for TokioClock {
     fn now(&self) -> Timestamp {
         static ORIGIN: OnceLock<Instant> = OnceLock::new();
         let origin = ORIGIN.get_or_init(Instant::now);
-        let since = tokio::time::Instant::now()
-            .into_std()
-            .saturating_duration_since(*origin);
-        Timestamp::ZERO + HEAD_START + since
+        let now = tokio::time::Instant::now().into_std();
+        // A paused clock stands at the beginning of its test, which may lie before the first reading.
+        (Timestamp::ZERO + HEAD_START + now.saturating_duration_since(*origin))
+            .before(origin.saturating_duration_since(now))
     }
 
     /// Moves with the runtime's clock, from the time of day at which it was first asked.
@@ -199,6 +199,14 @@ mod tests {
             let now = SystemClock.now();
             assert!(coarse <= now, "coarse {coarse:?} ran ahead of {now:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_clock_of_a_paused_runtime_moves_exactly_with_it() {
+        std::thread::sleep(Duration::from_millis(5));
+        let first = TokioClock.now();
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(TokioClock.now().since(first), Duration::from_millis(1));
     }
 
     #[test]

@@ -5,6 +5,10 @@
     reason = "a failed test is what a panic is for, also in helpers of tests"
 )]
 
+mod cached_fn;
+mod fleet;
 mod harness;
+mod http;
+mod macro_ui;
 mod redis;
 mod tidy;

@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, LoadError};
 use crate::key::CacheKey;
 use crate::loaded::Loaded;
 use crate::options::EntryOptions;
-use crate::outcome::{MissReason, OutcomeKind, StaleReason};
+use crate::outcome::{MissReason, OutcomeKind, StaleReason, Tier};
 use crate::stats::Count;
 use crate::sync::Arc;
 use crate::telemetry;
@@ -215,7 +215,7 @@ where
     let mut missing = Vec::with_capacity(leaders.len());
     for (load, leader) in leaders {
         match load.found_meanwhile() {
-            Some(found) => leader.complete(Settled::Found(found)),
+            Some(found) => leader.complete(Settled::Found(found, Tier::Memory)),
             None => missing.push((load, leader)),
         }
     }
@@ -236,8 +236,11 @@ where
         Ran::Value(mut values) => {
             for (load, leader) in missing {
                 let value = values.remove(load.id.key());
-                let settled = load.keep(value, Said::default(), leader.context(), now, now.since(started));
-                leader.complete(settled);
+                let kept = load.keep(value, Said::default(), leader.context(), now, now.since(started));
+                if let Some(entry) = &kept.entry {
+                    load.store_here(entry, leader.context().seen);
+                }
+                leader.complete(kept.settled);
             }
         }
         failed => {

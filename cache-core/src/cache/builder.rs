@@ -3,11 +3,17 @@
 use std::time::Duration;
 
 use crate::cache::failures::Failures;
+use crate::cache::far::Far;
+#[cfg(feature = "redis")]
+use crate::cache::far::FarSettings;
 use crate::cache::lock::Leases;
 use crate::cache::tasks::Tasks;
 use crate::cache::upkeep::Upkeep;
-use crate::cache::{Cache, Inner, Namespace, Settings};
-use crate::epochs::Epochs;
+use crate::cache::{Cache, Inner, Settings};
+#[cfg(feature = "redis")]
+use crate::codec::envelope::Framing;
+use crate::codec::{Codec, Compression};
+use crate::epochs::{Epochs, Namespace};
 use crate::error::Error;
 use crate::flight::Flights;
 use crate::memory::{Bound, Memory};
@@ -39,6 +45,13 @@ pub struct CacheBuilder {
     lock_wait: Duration,
     max_loads: usize,
     max_background_loads: usize,
+    #[cfg(feature = "redis")]
+    redis: Option<crate::redis::Redis>,
+    codec: Codec,
+    compression: Compression,
+    schema: u32,
+    lock_ttl: Duration,
+    disconnected_cap: Duration,
 }
 
 impl CacheBuilder {
@@ -53,6 +66,13 @@ impl CacheBuilder {
             lock_wait: seconds(5),
             max_loads: 64,
             max_background_loads: 16,
+            #[cfg(feature = "redis")]
+            redis: None,
+            codec: Codec::Json,
+            compression: Compression::none(),
+            schema: 0,
+            lock_ttl: seconds(10),
+            disconnected_cap: seconds(5),
         }
     }
 
@@ -122,6 +142,59 @@ impl CacheBuilder {
         self
     }
 
+    /// Adds Redis as the tier that all nodes share. Nothing is contacted when the cache is built: it connects with the
+    /// first operation, and works without Redis while that is away.
+    ///
+    /// Default: none, memory only.
+    #[cfg(feature = "redis")]
+    pub fn redis(mut self, redis: crate::redis::Redis) -> Self {
+        self.redis = Some(redis);
+        self
+    }
+
+    /// How values are written to the shared tier. What was written with another codec is still read.
+    ///
+    /// Default: [`Codec::Json`], readable with `redis-cli`.
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.codec = codec;
+        self
+    }
+
+    /// Whether and how values are compressed on their way to the shared tier.
+    ///
+    /// Default: [`Compression::none`].
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.compression = compression;
+        self
+    }
+
+    /// The number of this build's form of values. Raise it when a type changes in a way that the codec cannot bridge:
+    /// older values are then misses, and newer ones are left alone while they are fresh.
+    ///
+    /// Default: 0.
+    pub fn schema(mut self, number: u32) -> Self {
+        self.schema = number;
+        self
+    }
+
+    /// How long the lock of a load lasts unless it is renewed, which happens three times as often: a node that dies
+    /// while it loads delays the others by at most this.
+    ///
+    /// Default: 10 seconds.
+    pub fn lock_ttl(mut self, ttl: Duration) -> Self {
+        self.lock_ttl = ttl;
+        self
+    }
+
+    /// How long entries are served from memory while invalidations by other nodes cannot be heard, although Redis
+    /// answers. After it they are read from Redis again.
+    ///
+    /// Default: 5 seconds.
+    pub fn disconnected_cap(mut self, cap: Duration) -> Self {
+        self.disconnected_cap = cap;
+        self
+    }
+
     /// Builds the cache. Nothing is contacted and no task is started.
     ///
     /// # Errors
@@ -137,12 +210,12 @@ impl CacheBuilder {
             None
         });
         let epochs = Epochs::new();
-        let root = Arc::new(Namespace {
-            id: 0,
-            text: self.name.as_str().into(),
-            marks: vec![epochs.namespace_mark()],
-        });
+        let root = Arc::new(Namespace::within(None, 0, &self.name));
+        let far = self.shared_tier();
+        let default_policy = self.defaults.resolve()?;
         let inner = Inner {
+            far,
+            default_policy,
             name: self.name.into(),
             clock: self.clock,
             memory: Memory::new(Bound {
@@ -169,6 +242,29 @@ impl CacheBuilder {
         })
     }
 
+    #[cfg(feature = "redis")]
+    fn shared_tier(&self) -> Option<Arc<Far>> {
+        let redis = self.redis.as_ref()?;
+        let port = redis.open(&self.name, self.clock.clone());
+        let framing = Framing {
+            compression: self.compression,
+            ..Framing::default()
+        };
+        let settings = FarSettings {
+            budget: redis.budget(),
+            lock_ttl: self.lock_ttl,
+            lease_window: self.max_load + LEASE_MARGIN,
+            disconnected_cap: self.disconnected_cap,
+            schema: self.schema,
+        };
+        Some(Arc::new(Far::new(port, self.clock.clone(), self.codec, framing, settings)))
+    }
+
+    #[cfg(not(feature = "redis"))]
+    fn shared_tier(&self) -> Option<Arc<Far>> {
+        None
+    }
+
     fn check(&self) -> Result<(), Error> {
         let zero = |field: &str, remedy: &str| Err(Error::invalid(format!("`{field}` is zero; {remedy}")));
         match self {
@@ -192,6 +288,10 @@ impl CacheBuilder {
         }
     }
 }
+
+/// Versions outlive the longest load by this, so that a load's last step can still compare.
+#[cfg(feature = "redis")]
+const LEASE_MARGIN: Duration = Duration::from_secs(10);
 
 /// Names stand in keys, labels and patterns as they are, so they are kept plain.
 pub(crate) fn check_name(what: &str, name: &str) -> Result<(), Error> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::cache::Cache;
-use crate::cache::lock::{LeaseKind, LeaseName};
+use crate::cache::lock::{Hold, LeaseKind};
 use crate::error::Error;
 use crate::key::CacheKey;
 
@@ -14,28 +14,21 @@ use crate::key::CacheKey;
 #[must_use = "an unconfirmed claim ends with its lease, and the item is processed again"]
 #[derive(Debug)]
 pub struct Claim {
-    cache: Cache,
-    name: LeaseName,
-    token: u64,
+    hold: Hold,
 }
 
 impl Claim {
     /// The effect has happened: nobody claims the item again for `ttl`. Whether the claim had not ended before; if
     /// it had, somebody else may have processed the item meanwhile.
     pub async fn confirm(self, ttl: Duration) -> bool {
-        let now = self.cache.inner.clock.now();
-        self.cache
-            .inner
-            .leases
-            .extend(&self.name, self.token, now, now + ttl)
+        let confirmed = self.hold.extend(ttl).await;
+        self.hold.leave_to_its_end();
+        confirmed
     }
 
     /// The effect has not happened, and another may try at once. Whether the claim had not ended before.
     pub async fn release(self) -> bool {
-        self.cache
-            .inner
-            .leases
-            .release(&self.name, self.token, self.cache.inner.clock.now())
+        self.hold.release().await
     }
 }
 
@@ -55,20 +48,13 @@ impl Cache {
     /// # Errors
     ///
     /// [`Invalid`](crate::ErrorKind::Invalid) for a zero lease; [`Overloaded`](crate::ErrorKind::Overloaded) if a
-    /// million locks and claims are held.
+    /// million locks and claims are held in memory; [`Unavailable`](crate::ErrorKind::Unavailable) if there is a shared
+    /// tier and it does not answer.
     pub async fn claim(&self, key: &CacheKey, lease: Duration) -> Result<Option<Claim>, Error> {
         let name = self.lease(LeaseKind::Claim, key.text());
-        let token = self.take_lease(&name, "lease", lease)?;
-        Ok(token.map(|token| Claim {
-            cache: self.clone(),
-            name,
-            token,
-        }))
-    }
-
-    /// Whether the item is claimed or confirmed.
-    pub async fn is_claimed(&self, key: &CacheKey) -> bool {
-        let name = self.lease(LeaseKind::Claim, key.text());
-        self.inner.leases.until(&name, self.inner.clock.now()).is_some()
+        Ok(self
+            .take_lease(name, "lease", lease)
+            .await?
+            .map(|hold| Claim { hold }))
     }
 }

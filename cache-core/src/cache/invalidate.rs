@@ -9,11 +9,15 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use crate::cache::Cache;
+use crate::entry::{AnyEntry, EntryId};
 use crate::epochs::{Kind, Mark, Standing, Strength, held_until};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::key::{CacheKey, KeyParts, Prefix};
+use crate::shared::Fault;
 use crate::stats::Count;
+use crate::sync::Arc;
 use crate::tag::Tag;
+use crate::time::Timestamp;
 
 /// A hard invalidation that happens when it is awaited.
 ///
@@ -54,7 +58,7 @@ impl<'a> IntoFuture for Invalidation<'a> {
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { self.cache.invalidate(self.target?, self.hold) })
+        Box::pin(async move { self.cache.invalidate(self.target?, self.hold).await })
     }
 }
 
@@ -114,6 +118,20 @@ impl KeyPattern {
     }
 }
 
+impl KeyPattern {
+    /// The pattern as the shared tier reads it. Parts have no character that means something in it.
+    fn glob(&self, namespace: &str) -> String {
+        let mut glob = namespace.to_owned();
+        for part in &self.parts {
+            glob.push(':');
+            glob.push_str(part.as_deref().unwrap_or("*"));
+        }
+        // The pattern names the first parts; what follows is a part of its own, or nothing.
+        glob.push('*');
+        glob
+    }
+}
+
 /// Stands in for the prefix while a pattern's parts are escaped.
 const PATTERN: Prefix = Prefix::literal("p");
 
@@ -158,22 +176,36 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// None in memory.
+    /// [`InvalidationUncertain`](ErrorKind::InvalidationUncertain) if the shared tier did not acknowledge it; none in
+    /// memory.
     pub async fn expire(&self, key: &CacheKey) -> Result<(), Error> {
         let id = self.id(key);
-        self.inner
-            .epochs
-            .mutate(&id, crate::time::Timestamp::ZERO, |epoch| {
-                self.inner.flights.detach_entry(&id);
-                let Some(entry) = self.current(&id) else { return };
-                if entry.meta().negative || entry.meta().hard_at <= entry.meta().soft_at {
-                    self.inner.memory.remove(id.as_ref());
-                } else {
-                    entry.meta().expire(epoch);
-                }
-            });
+        self.expire_here(&id);
         self.inner.tally.count(Count::Invalidation);
-        Ok(())
+        let Some(far) = self.far().cloned() else {
+            return Ok(());
+        };
+        self.start_upkeep();
+        let expired = self.expire_far(&far, &id).await;
+        self.expire_here(&id);
+        expired.map_err(|fault| {
+            // Gone is a safe way of being stale.
+            far.recovery().add_key(self, &id, Duration::ZERO);
+            self.uncertain(&fault)
+        })
+    }
+
+    fn expire_here(&self, id: &EntryId) {
+        let now = self.inner.clock.now();
+        self.inner.epochs.mutate(id, now, Timestamp::ZERO, |epoch| {
+            self.inner.flights.detach_entry(id);
+            let Some(entry) = self.current(id) else { return };
+            if entry.meta().negative || entry.meta().hard_at <= entry.meta().soft_at {
+                self.inner.memory.remove(id.as_ref());
+            } else {
+                entry.meta().expire(epoch);
+            }
+        });
     }
 
     /// Makes every entry that carries `tag` stale, in constant time: soft.
@@ -183,19 +215,19 @@ impl Cache {
     /// [`Invalid`](crate::ErrorKind::Invalid) for text that cannot be a tag.
     pub async fn invalidate_tag_soft(&self, tag: impl AsRef<str> + Send) -> Result<(), Error> {
         let tag = Tag::new(tag.as_ref())?;
-        let mark = self.inner.epochs.mark(self.namespace.id, Kind::Tag, tag.as_str());
-        self.move_mark(&mark, Strength::Soft, Duration::ZERO);
-        Ok(())
+        let mark = self.inner.epochs.mark(&self.namespace, Kind::Tag, tag.as_str());
+        self.move_mark(&mark, Strength::Soft, Duration::ZERO).await
     }
 
     /// Makes everything in this handle's namespace, and the ones inside it, stale: soft.
     ///
     /// # Errors
     ///
-    /// None in memory.
+    /// [`InvalidationUncertain`](ErrorKind::InvalidationUncertain) if the shared tier did not acknowledge it; none in
+    /// memory.
     pub async fn clear_soft(&self) -> Result<(), Error> {
-        self.move_mark(&self.own_mark(), Strength::Soft, Duration::ZERO);
-        Ok(())
+        self.move_mark(&self.namespace.own, Strength::Soft, Duration::ZERO)
+            .await
     }
 
     /// Gives the memory of entries back that can never be read again; how many there were.
@@ -213,65 +245,102 @@ impl Cache {
         }
     }
 
-    fn invalidate(&self, target: Target, hold: Duration) -> Result<(), Error> {
+    async fn invalidate(&self, target: Target, hold: Duration) -> Result<(), Error> {
         match target {
-            Target::Key(key) => self.forget(&self.id(&key), hold),
+            Target::Key(key) => self.remove_key(&self.id(&key), hold).await,
             Target::Tag(tag) => {
-                let mark = self.inner.epochs.mark(self.namespace.id, Kind::Tag, tag.as_str());
-                self.move_mark(&mark, Strength::Hard, hold);
+                let mark = self.inner.epochs.mark(&self.namespace, Kind::Tag, tag.as_str());
+                self.move_mark(&mark, Strength::Hard, hold).await
             }
             Target::Prefix(prefix) => {
                 let mark = self
                     .inner
                     .epochs
-                    .mark(self.namespace.id, Kind::Prefix, prefix.as_str());
-                self.move_mark(&mark, Strength::Hard, hold);
+                    .mark(&self.namespace, Kind::Prefix, prefix.as_str());
+                self.move_mark(&mark, Strength::Hard, hold).await
             }
-            Target::Pattern(_) if !hold.is_zero() => {
-                return Err(Error::invalid(
-                    "a pattern has no hold-off; invalidate a tag or a prefix, which have",
-                ));
-            }
-            Target::Pattern(pattern) => self.remove_all(|key| pattern.matches(key)),
+            Target::Pattern(_) if !hold.is_zero() => Err(Error::invalid(
+                "a pattern has no hold-off; invalidate a tag or a prefix, which have",
+            )),
+            Target::Pattern(pattern) => self.remove_all(&pattern).await,
             Target::Everything => {
-                self.move_mark(&self.own_mark(), Strength::Hard, hold);
-                self.inner
-                    .memory
-                    .retain(|_, entry| entry.meta().standing(&self.inner.epochs) != Standing::Invalid);
+                let cleared = self.move_mark(&self.namespace.own, Strength::Hard, hold).await;
+                let dead = |entry: &AnyEntry| entry.meta().standing(&self.inner.epochs) == Standing::Invalid;
+                self.inner.memory.retain(|_, entry| !dead(entry));
                 self.inner.failures.clear();
+                cleared
             }
         }
-        Ok(())
     }
 
-    /// Removes the keys of this namespace that `matches` names.
+    /// The epoch moves, the shared tier changes, the epoch moves again: what was read in between is not stored.
+    async fn remove_key(&self, id: &EntryId, hold: Duration) -> Result<(), Error> {
+        self.forget(id, hold);
+        let Some(far) = self.far().cloned() else {
+            return Ok(());
+        };
+        self.start_upkeep();
+        let removed = self.remove_far(&far, id, hold).await;
+        let now = self.inner.clock.now();
+        self.inner.epochs.mutate(id, now, Timestamp::ZERO, |_| self.forget_here(id));
+        removed.map_err(|fault| {
+            far.recovery().add_key(self, id, hold);
+            self.uncertain(&fault)
+        })
+    }
+
+    /// Removes the keys of this namespace that `pattern` matches.
     ///
     /// Which loads in flight would store such a key is not known by name here, so every store of a load that began
     /// before is refused: more than needed, never less.
-    fn remove_all(&self, matches: impl Fn(&CacheKey) -> bool) {
+    async fn remove_all(&self, pattern: &KeyPattern) -> Result<(), Error> {
+        self.remove_all_here(pattern);
+        self.inner.tally.count(Count::GroupInvalidation);
+        let Some(far) = self.far().cloned() else {
+            return Ok(());
+        };
+        self.start_upkeep();
+        let glob = pattern.glob(&self.namespace.text);
+        let removed = self.remove_pattern_far(&far, &glob).await;
+        self.remove_all_here(pattern);
+        removed.map_err(|fault| {
+            far.recovery().add_pattern(self, glob);
+            self.uncertain(&fault)
+        })
+    }
+
+    fn remove_all_here(&self, pattern: &KeyPattern) {
         self.inner.epochs.raise_floor();
         self.inner.flights.detach_all();
         let namespace = self.namespace.id;
         self.inner
             .memory
-            .retain(|id, _| id.namespace() != namespace || !matches(id.key()));
+            .retain(|id, _| id.namespace() != namespace || !pattern.matches(id.key()));
         self.inner.failures.clear();
-        self.inner.tally.count(Count::GroupInvalidation);
     }
 
-    fn move_mark(&self, mark: &Mark, strength: Strength, hold: Duration) {
+    async fn move_mark(&self, mark: &Arc<Mark>, strength: Strength, hold: Duration) -> Result<(), Error> {
         let held_until = held_until(self.inner.clock.now(), hold);
         self.inner.epochs.move_mark(mark, strength, held_until);
         self.inner.tally.count(Count::GroupInvalidation);
+        let Some(far) = self.far().cloned() else {
+            return Ok(());
+        };
+        self.start_upkeep();
+        let moved = self.move_far(&far, mark, strength, hold).await;
+        self.inner.epochs.move_mark(mark, strength, held_until);
+        moved.map(drop).map_err(|fault| {
+            far.recovery().add_mark(self, mark, strength, hold);
+            self.uncertain(&fault)
+        })
     }
 
-    /// The mark of this handle's own namespace: the innermost.
-    fn own_mark(&self) -> crate::sync::Arc<Mark> {
-        self.namespace
-            .marks
-            .last()
-            .cloned()
-            .unwrap_or_else(|| self.inner.epochs.namespace_mark())
+    fn uncertain(&self, fault: &Fault) -> Error {
+        self.degraded("invalidate", fault);
+        Error::new(
+            ErrorKind::InvalidationUncertain,
+            format!("invalidated on this node and pending for the others: {fault}"),
+        )
     }
 }
 

@@ -16,6 +16,7 @@ use tracing::Instrument as _;
 
 use crate::cache::context::Said;
 use crate::cache::failures::Recorded;
+use crate::cache::far::{Departure, Far, HeldLease, Leave};
 use crate::cache::near::Near;
 use crate::cache::{Cache, LoadContext, LoadFlights, Loader, Wire};
 use crate::entry::{AnyEntry, Birth, Entry, EntryId, Meta, Negative, Prehashed};
@@ -24,6 +25,7 @@ use crate::error::{Error, ErrorKind};
 use crate::flight;
 use crate::freshness::{eager_from, jittered, smoothed};
 use crate::options::Policy;
+use crate::outcome::Tier;
 use crate::stats::Count;
 use crate::sync::Arc;
 use crate::telemetry;
@@ -89,7 +91,7 @@ pub(crate) type Arrival = flight::Arrival<FlightId, FlightContext, Settled, Preh
 #[derive(Clone)]
 pub(crate) enum Settled {
     /// A tier had it after all: a flight had just ended.
-    Found(AnyEntry),
+    Found(AnyEntry, Tier),
     /// The loader gave it.
     Loaded(AnyEntry),
     /// The loader gave it and called the load failed.
@@ -105,6 +107,8 @@ pub(crate) struct Failure {
     pub(crate) no_stale: bool,
     /// What the loader wants to be answered instead.
     pub(crate) fallback: Option<AnyEntry>,
+    /// A stale value of the shared tier, for callers who had none.
+    pub(crate) stale: Option<AnyEntry>,
 }
 
 #[derive(Clone)]
@@ -112,6 +116,16 @@ pub(crate) enum Cause {
     /// The loader's own error.
     Loader(Arc<dyn Any + Send + Sync>),
     Cache(Error),
+}
+
+impl Cause {
+    /// The failure in one word, as other nodes are told.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Loader(_) => "loader_error",
+            Self::Cache(error) => error.kind().as_str(),
+        }
+    }
 }
 
 /// Everything that a load needs besides its loader.
@@ -148,6 +162,13 @@ impl LoadKind {
     }
 }
 
+/// What a loader gave.
+pub(crate) struct Kept {
+    pub(crate) settled: Settled,
+    /// The entry, if it is to be stored.
+    pub(crate) entry: Option<AnyEntry>,
+}
+
 /// How a loader's run ended, unless it was given up.
 pub(crate) enum Ran<V, E> {
     Value(V),
@@ -157,10 +178,11 @@ pub(crate) enum Ran<V, E> {
 }
 
 impl<T: Send + Sync + 'static> Load<T> {
-    /// Runs the load and lands the flight. `None`: the last caller left, and the options say to stop then.
+    /// Runs the load and lands the flight. `None`: the last caller left, and the options say to stop then, or another
+    /// node does it and nobody waits here.
     pub(crate) async fn run<E: Send + Sync + 'static>(
-        self,
-        leader: Leader,
+        mut self,
+        mut leader: Leader,
         loader: Loader<'_, T, E>,
     ) -> Option<Settled> {
         // The prefix names the function; the rest of a key may be somebody's data and stays out of traces.
@@ -170,32 +192,100 @@ impl<T: Send + Sync + 'static> Load<T> {
             prefix = self.id.key().prefix(),
             kind = self.kind.as_str(),
         );
-        let settled = self.settle(&leader, loader).instrument(span).await?;
+        let settled = self.settle(&mut leader, loader).instrument(span).await?;
         leader.complete(settled.clone());
         Some(settled)
     }
 
     async fn settle<E: Send + Sync + 'static>(
-        &self,
-        leader: &Leader,
+        &mut self,
+        leader: &mut Leader,
         loader: Loader<'_, T, E>,
     ) -> Option<Settled> {
-        let _permit = self.cache.inner.tasks.load_permit().await;
         if let Some(found) = self.found_meanwhile() {
-            return Some(Settled::Found(found));
+            return Some(Settled::Found(found, Tier::Memory));
         }
+        let leave = match self.look_further(leader.context()).await {
+            Ok(leave) => leave,
+            Err(settled) => return settled,
+        };
+        let _permit = self.cache.inner.tasks.load_permit().await;
         let context = LoadContext::new(self.id.key().clone(), self.previous.clone());
         self.cache.inner.tally.count(Count::Load);
         let started = self.cache.inner.clock.now();
-        let ran = self.run_loader(leader, loader, context.clone()).await?;
+        let lease = leave.as_ref().and_then(|(_, leave)| leave.lease.as_ref());
+        let ran = self.run_loader(leader, loader, context.clone(), lease).await?;
         let now = self.cache.inner.clock.now();
-        telemetry::load_took(self.cache.name(), now.since(started));
+        let took = now.since(started);
+        telemetry::load_took(self.cache.name(), took);
         let said = context.take();
-        let flight = leader.context();
-        Some(match ran {
-            Ran::Value(value) => self.keep(value, said, flight, now, now.since(started)),
-            failed => self.failed::<E>(self.cache.cause(failed), said, flight, now),
-        })
+        match ran {
+            Ran::Value(value) => {
+                let kept = self.keep(value, said, leader.context(), now, took);
+                let seen = leader.context().seen;
+                let mut store = pin!(self.store(&kept, leave, seen));
+                // Usually the value is stored when its callers get it. A slow shared tier does not make them wait.
+                if deadline(STORE_PATIENCE, store.as_mut()).await.is_none() {
+                    leader.land(kept.settled.clone());
+                    store.await;
+                }
+                Some(kept.settled.clone())
+            }
+            failed => {
+                let cause = self.cache.cause(failed);
+                let kind = cause.kind();
+                let settled = self.failed::<E>(cause, said, leader.context(), now);
+                leader.land(settled.clone());
+                self.tell_failure(leave, kind).await;
+                Some(settled)
+            }
+        }
+    }
+
+    /// Asks the shared tier for the value, or for the right to load it. `Err` with the end of the load if it needs no
+    /// loader.
+    async fn look_further(
+        &mut self,
+        flight: &FlightContext,
+    ) -> Result<Option<(Arc<Far>, Leave<T>)>, Option<Settled>> {
+        let Some(far) = self.cache.far().cloned() else {
+            return Ok(None);
+        };
+        match self.depart(&far, flight).await {
+            Departure::Found(entry) => {
+                self.cache.inner.tally.count(Count::SharedHit);
+                self.cache
+                    .promote(&self.id, &entry, flight.seen, self.cache.inner.clock.now());
+                Err(Some(Settled::Found(entry, Tier::Shared)))
+            }
+            Departure::FailedElsewhere(kind) => {
+                let message = format!("the load failed on another node a moment ago: {kind}");
+                let cause = Cause::Cache(Error::new(ErrorKind::RecordedFailure, message));
+                self.throttle(self.cache.inner.clock.now());
+                Err(Some(Settled::Failed(Failure {
+                    cause,
+                    no_stale: false,
+                    fallback: None, stale: None })))
+            }
+            Departure::NotNeeded => Err(None),
+            Departure::Load(leave) => {
+                self.cache.inner.tally.count(Count::SharedMiss);
+                // The shared tier is away altogether: what is fresh by its TTL is better than another load.
+                if leave.lease.is_none()
+                    && self.kind == LoadKind::Miss
+                    && let Some(entry) = self.cache.unconfirmed::<T>(&self.id)
+                {
+                    return Err(Some(Settled::Found(entry, Tier::Memory)));
+                }
+                if let Some(stale) = &leave.stale {
+                    // It stands in for a failing load, and further callers find it here.
+                    let stale: AnyEntry = stale.clone();
+                    self.cache.promote(&self.id, &stale, flight.seen, self.cache.inner.clock.now());
+                    self.previous = leave.stale.clone();
+                }
+                Ok(Some((far, leave)))
+            }
+        }
     }
 
     /// What another flight, that ended just before this one began, has stored.
@@ -215,6 +305,7 @@ impl<T: Send + Sync + 'static> Load<T> {
         leader: &Leader,
         loader: Loader<'_, T, E>,
         context: LoadContext<T>,
+        lease: Option<&HeldLease>,
     ) -> Option<Ran<Option<T>, E>> {
         // The call itself may panic, so it is part of the future that is caught.
         let work = run(self.limit(), leader.id(), async move { loader(context).await });
@@ -225,10 +316,17 @@ impl<T: Send + Sync + 'static> Load<T> {
                 std::future::pending::<()>().await;
             }
         };
+        let kept = async {
+            match lease {
+                Some(lease) => lease.keep().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             ran = work => Some(ran),
             () = abandoned => None,
+            () = kept => None,
         }
     }
 
@@ -243,7 +341,7 @@ impl<T: Send + Sync + 'static> Load<T> {
         }
     }
 
-    /// Stores what the loader gave, if it is to be stored and nothing newer happened meanwhile.
+    /// What the loader gave, as an entry, and whether it is to be stored.
     pub(crate) fn keep(
         &self,
         value: Option<T>,
@@ -251,7 +349,7 @@ impl<T: Send + Sync + 'static> Load<T> {
         flight: &FlightContext,
         now: Timestamp,
         took: Duration,
-    ) -> Settled {
+    ) -> Kept {
         let (mut policy, mut marks) = (self.policy, flight.marks.clone());
         if let Some(ttl) = said.ttl {
             policy = policy.with_ttl(ttl);
@@ -262,7 +360,7 @@ impl<T: Send + Sync + 'static> Load<T> {
         policy.negative_ttl = said.negative_ttl.unwrap_or(policy.negative_ttl);
         let discovered = said.tag_set();
         if let Some(tags) = &discovered {
-            marks.extend(self.cache.inner.epochs.tag_marks(self.id.namespace(), tags));
+            marks.extend(self.cache.inner.epochs.tag_marks(&self.cache.namespace, tags));
         }
         let delta = smoothed(self.previous.as_ref().map(|previous| previous.meta.delta), took);
         let shape = Shape {
@@ -281,15 +379,35 @@ impl<T: Send + Sync + 'static> Load<T> {
             );
             self.cache.inner.tally.count(Count::LoadError);
             self.throttle(now);
-            return Settled::Doubted(entry);
+            return Kept {
+                settled: Settled::Doubted(entry),
+                entry: None,
+            };
         }
-        if !said.do_not_store && discovered.is_some() {
-            self.store(&entry, flight.seen, now);
+        let store = !said.do_not_store && discovered.is_some();
+        Kept {
+            entry: store.then(|| entry.clone()),
+            settled: Settled::Loaded(entry),
         }
-        Settled::Loaded(entry)
     }
 
-    fn store(&self, entry: &AnyEntry, seen: u64, now: Timestamp) {
+    /// Stores what the loader gave in the tiers, unless something newer happened meanwhile: the shared one decides, and
+    /// this process keeps what it accepted.
+    async fn store(&self, kept: &Kept, leave: Option<(Arc<Far>, Leave<T>)>, seen: u64) {
+        let Some(entry) = &kept.entry else { return };
+        let accepted = match leave {
+            Some((far, leave)) => self.commit(&far, leave, entry, seen).await,
+            None => true,
+        };
+        if accepted {
+            self.store_here(entry, seen);
+        } else {
+            self.cache.inner.tally.count(Count::StoreRefused);
+        }
+    }
+
+    pub(crate) fn store_here(&self, entry: &AnyEntry, seen: u64) {
+        let now = self.cache.inner.clock.now();
         let stored = match self.kind {
             LoadKind::Miss | LoadKind::Eager => self.cache.fill(&self.id, entry, seen, now),
             LoadKind::Forced => self.cache.replace(&self.id, entry, seen, now),
@@ -324,6 +442,7 @@ impl<T: Send + Sync + 'static> Load<T> {
             cause,
             no_stale: said.no_stale,
             fallback,
+            stale: self.previous.clone().map(|previous| previous as AnyEntry),
         };
         if !failure.no_stale && self.kind != LoadKind::Eager {
             self.throttle(now);
@@ -354,7 +473,7 @@ impl<T: Send + Sync + 'static> Load<T> {
         let inner = &self.cache.inner;
         // Refused if the key was mutated meanwhile: then the failure is of a load that no longer counts.
         let remember = || inner.failures.remember(self.id.clone(), recorded);
-        let _ = inner.epochs.store(&self.id, flight.seen, now, remember);
+        let _ = inner.epochs.store(&self.id, flight.seen, None, now, remember);
     }
 }
 
@@ -416,6 +535,8 @@ impl Cache {
             delta,
             negative,
             weight: memory.weight(id.key().text().len(), size),
+            version: None,
+            confirmed_at: now,
             seen,
             marks,
         });
@@ -437,7 +558,12 @@ impl Cache {
         now: Timestamp,
     ) -> Result<(), Refusal> {
         self.storable(entry, now)?;
-        let stored = self.inner.epochs.store(id, seen, now, || self.insert(id, entry));
+        let stored = self
+            .inner
+            .epochs
+            .store(id, seen, Some(entry.meta().version), now, || {
+                self.insert(id, entry);
+            });
         self.count_store(stored)
     }
 
@@ -519,6 +645,9 @@ impl LoadFlights {
         self.detach_where(entry, |flight| flight.entry == *entry);
     }
 }
+
+/// How long callers wait for their value to be stored in the shared tier: a slow round trip.
+const STORE_PATIENCE: Duration = Duration::from_millis(25);
 
 /// Runs a loader as the work of `flight`, for at most `limit`, and catches its panic.
 pub(crate) async fn run<V, E>(

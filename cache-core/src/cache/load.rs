@@ -82,6 +82,13 @@ pub(crate) enum Answer<T> {
 }
 
 impl<T> Answer<T> {
+    pub(crate) fn outcome(&self) -> Outcome {
+        match self {
+            Self::Value(loaded) => loaded.outcome(),
+            Self::Negative(outcome) => *outcome,
+        }
+    }
+
     pub(crate) fn optional(self) -> Option<Loaded<T>> {
         match self {
             Self::Value(loaded) => Some(loaded),
@@ -462,7 +469,7 @@ impl<T: Send + Sync + 'static> Call<T> {
     /// known when it joined.
     fn must_ask_again(&self, settled: &Settled, joined: u64) -> bool {
         match settled {
-            Settled::Loaded(entry) | Settled::Found(entry) | Settled::Doubted(entry) => {
+            Settled::Loaded(entry) | Settled::Found(entry, _) | Settled::Doubted(entry) => {
                 entry.meta().marks.moved_between(entry.meta().seen, joined)
             }
             Settled::Failed(_) => false,
@@ -484,14 +491,14 @@ impl<T: Send + Sync + 'static> Call<T> {
         };
         match settled {
             Settled::Loaded(entry) => Ok(self.given(entry, Outcome::load(loaded, reason))),
-            Settled::Found(entry) => {
+            Settled::Found(entry, tier) => {
                 let age = entry.meta().age(self.cache.inner.clock.now());
                 let kind = if entry.meta().negative {
                     OutcomeKind::Negative
                 } else {
                     OutcomeKind::Fresh
                 };
-                Ok(self.given(entry, Outcome::hit(kind, Tier::Memory, age)))
+                Ok(self.given(entry, Outcome::hit(kind, tier, age)))
             }
             Settled::Doubted(entry) => Ok(match self.still_usable(&stale) {
                 Some(stale) => self.stale(stale, StaleReason::LoadFailed, reason),
@@ -531,6 +538,7 @@ impl<T: Send + Sync + 'static> Call<T> {
         reason: MissReason,
         stale: Option<Arc<Entry<T>>>,
     ) -> Result<Answer<T>, LoadError<E>> {
+        let stale = stale.or_else(|| typed(failure.stale.clone()?));
         let stale = stale.filter(|_| !failure.no_stale && !self.plan.forced);
         if let Some(stale) = self.still_usable(&stale) {
             return Ok(self.stale(stale, StaleReason::LoadFailed, reason));
@@ -571,8 +579,7 @@ fn failure(error: Error) -> Failure {
     Failure {
         cause: Cause::Cache(error),
         no_stale: false,
-        fallback: None,
-    }
+        fallback: None, stale: None }
 }
 
 /// Ends after `limit`; never without one, and never without a runtime to keep the time.

@@ -4,12 +4,15 @@
 //! the lease. Leases are kept apart from cached entries: they are never evicted.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use crate::cache::Cache;
+use crate::cache::far::Far;
 use crate::error::{Error, ErrorKind};
+use crate::shared::{AcquireRequest, Acquisition, LockKind, Token};
 use crate::sync::{Arc, Mutex, lock};
 use crate::time::Timestamp;
 
@@ -18,6 +21,15 @@ use crate::time::Timestamp;
 pub(crate) enum LeaseKind {
     Lock,
     Claim,
+}
+
+impl LeaseKind {
+    fn shared(self) -> LockKind {
+        match self {
+            Self::Lock => LockKind::Lock,
+            Self::Claim => LockKind::Claim,
+        }
+    }
 }
 
 /// Which lease: by namespace, purpose and name.
@@ -131,6 +143,127 @@ const MIN_SWEEP: usize = 1_024;
 /// About 100 MB of names and leases: more than that is a leak, and is said instead of fed.
 const MAX_LEASES: usize = 1_000_000;
 
+/// A lease that is held, in this process or in the shared tier. Given back when it is dropped, if it is to be.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    cache: Cache,
+    name: LeaseName,
+    place: Place,
+    /// When it ends as far as this holder knows, in nanoseconds; 0 once it is known to be lost.
+    until: AtomicU64,
+}
+
+#[derive(Debug)]
+enum Place {
+    Here(u64),
+    Far {
+        far: Arc<Far>,
+        token: Token,
+        fencing: u64,
+    },
+}
+
+impl Hold {
+    pub(crate) fn fencing(&self) -> u64 {
+        match &self.place {
+            Place::Here(token) => *token,
+            Place::Far { fencing, .. } => *fencing,
+        }
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        let now = self.cache.inner.clock.now();
+        let held_here = match &self.place {
+            Place::Here(token) => self.cache.inner.leases.holds(&self.name, *token, now),
+            Place::Far { .. } => true,
+        };
+        held_here && now.as_nanos() < self.until.load(Ordering::Relaxed)
+    }
+
+    /// Holds it for `ttl` from now; whether it was still held.
+    pub(crate) async fn extend(&self, ttl: Duration) -> bool {
+        let now = self.cache.inner.clock.now();
+        let extended = match &self.place {
+            Place::Here(token) => self.cache.inner.leases.extend(&self.name, *token, now, now + ttl),
+            Place::Far { far, token, .. } => {
+                let name = self.cache.lease_text(&self.name);
+                match far
+                    .ask(
+                        far.port()
+                            .extend(self.name.1.shared(), &name, *token, ttl, far.budget()),
+                    )
+                    .await
+                {
+                    Ok(extended) => extended,
+                    // Unknown: what was known about the end still holds.
+                    Err(fault) => {
+                        self.cache.degraded("extend", &fault);
+                        return false;
+                    }
+                }
+            }
+        };
+        let until = if extended { (now + ttl).as_nanos() } else { 0 };
+        self.until.store(until, Ordering::Relaxed);
+        extended
+    }
+
+    /// Gives it back; whether it was still held.
+    pub(crate) async fn release(&self) -> bool {
+        let was_held = self.until.swap(0, Ordering::Relaxed) > 0;
+        match &self.place {
+            Place::Here(token) => {
+                self.cache
+                    .inner
+                    .leases
+                    .release(&self.name, *token, self.cache.inner.clock.now())
+            }
+            Place::Far { far, token, .. } if was_held => {
+                let name = self.cache.lease_text(&self.name);
+                let released = far
+                    .ask(
+                        far.port()
+                            .give_back(self.name.1.shared(), &name, *token, far.budget()),
+                    )
+                    .await;
+                released
+                    .inspect_err(|fault| self.cache.degraded("release", fault))
+                    .unwrap_or(false)
+            }
+            Place::Far { .. } => false,
+        }
+    }
+
+    /// Gives it back without waiting for it: the lease ends by itself where nothing can be sent.
+    pub(crate) fn release_in_background(&self) {
+        if self.until.swap(0, Ordering::Relaxed) == 0 {
+            return;
+        }
+        match &self.place {
+            Place::Here(token) => {
+                self.cache
+                    .inner
+                    .leases
+                    .release(&self.name, *token, self.cache.inner.clock.now());
+            }
+            Place::Far { far, token, .. } => {
+                let (far, token, kind) = (far.clone(), *token, self.name.1.shared());
+                let name = self.cache.lease_text(&self.name);
+                let _ = self.cache.inner.tasks.spawn(async move {
+                    let _ = far
+                        .ask(far.port().give_back(kind, &name, token, far.budget()))
+                        .await;
+                });
+            }
+        }
+    }
+
+    /// Lets the lease run to its end.
+    pub(crate) fn leave_to_its_end(&self) {
+        self.until.store(0, Ordering::Relaxed);
+    }
+}
+
 /// A held lock. Released by [`release`](Self::release) or on drop, and lost when its time ends.
 ///
 /// It makes double work unlikely, not impossible: a holder that sleeps beyond its time shares the world with the next
@@ -138,68 +271,52 @@ const MAX_LEASES: usize = 1_000_000;
 #[must_use = "a lock that is dropped is released"]
 #[derive(Debug)]
 pub struct LockGuard {
-    cache: Cache,
-    name: LeaseName,
-    token: u64,
+    hold: Hold,
 }
 
 impl LockGuard {
-    /// Whether the lock is still this guard's.
+    /// Whether the lock is still this guard's, as far as can be known without asking: its time has not ended, and no
+    /// renewal was refused.
     pub fn is_held(&self) -> bool {
-        self.cache
-            .inner
-            .leases
-            .holds(&self.name, self.token, self.cache.inner.clock.now())
+        self.hold.is_held()
     }
 
     /// A number that is larger for every later holder.
     pub fn fencing_token(&self) -> u64 {
-        self.token
+        self.hold.fencing()
     }
 
     /// Holds the lock for `ttl` from now; whether it was still this guard's.
     pub async fn renew(&self, ttl: Duration) -> bool {
-        let now = self.cache.inner.clock.now();
-        self.cache
-            .inner
-            .leases
-            .extend(&self.name, self.token, now, now + ttl)
+        self.hold.extend(ttl).await
     }
 
     /// Gives the lock back; whether it was still this guard's.
     pub async fn release(self) -> bool {
-        self.give_back()
-    }
-
-    fn give_back(&self) -> bool {
-        self.cache
-            .inner
-            .leases
-            .release(&self.name, self.token, self.cache.inner.clock.now())
+        self.hold.release().await
     }
 }
 
 impl Drop for LockGuard {
     fn drop(&mut self) {
-        self.give_back();
+        self.hold.release_in_background();
     }
 }
 
 impl Cache {
-    /// Takes the lock of this name for at most `ttl`, if nobody holds it.
+    /// Takes the lock of this name for at most `ttl`, if nobody holds it: on this node, or with a shared tier, in the
+    /// fleet.
     ///
     /// # Errors
     ///
     /// [`Invalid`](ErrorKind::Invalid) for a zero `ttl`; [`Overloaded`](ErrorKind::Overloaded) if a million locks and
-    /// claims are held.
+    /// claims are held in memory; [`Unavailable`](ErrorKind::Unavailable) if there is a shared tier and it does not
+    /// answer: a lock that only this node knows would be none.
     pub async fn try_lock(&self, name: &str, ttl: Duration) -> Result<Option<LockGuard>, Error> {
-        let name = self.lease(LeaseKind::Lock, name);
-        let token = self.take_lease(&name, "ttl", ttl)?;
-        Ok(token.map(|token| LockGuard {
-            cache: self.clone(),
-            name,
-            token,
-        }))
+        let hold = self
+            .take_lease(self.lease(LeaseKind::Lock, name), "ttl", ttl)
+            .await?;
+        Ok(hold.map(|hold| LockGuard { hold }))
     }
 
     /// Takes the lock of this name for at most `ttl`, waiting up to `wait` while others hold it.
@@ -240,26 +357,62 @@ impl Cache {
         (self.namespace.id, kind, name.into())
     }
 
-    pub(crate) fn take_lease(
+    /// The lease's name in the shared tier.
+    pub(crate) fn lease_text(&self, name: &LeaseName) -> String {
+        format!("{}:{}", self.namespace.text, name.2)
+    }
+
+    pub(crate) async fn take_lease(
         &self,
-        name: &LeaseName,
+        name: LeaseName,
         field: &str,
         ttl: Duration,
-    ) -> Result<Option<u64>, Error> {
+    ) -> Result<Option<Hold>, Error> {
         if ttl.is_zero() {
             return Err(Error::invalid(format!(
                 "`{field}` is zero; a lease needs some time"
             )));
         }
         let now = self.inner.clock.now();
-        self.inner.leases.acquire(name, now, now + ttl)
+        let place = match self.far().cloned() {
+            None => self.inner.leases.acquire(&name, now, now + ttl)?.map(Place::Here),
+            Some(far) => self.take_lease_far(far, &name, ttl).await?,
+        };
+        let until = AtomicU64::new((now + ttl).as_nanos());
+        Ok(place.map(|place| Hold {
+            cache: self.clone(),
+            name,
+            place,
+            until,
+        }))
+    }
+
+    async fn take_lease_far(
+        &self,
+        far: Arc<Far>,
+        name: &LeaseName,
+        ttl: Duration,
+    ) -> Result<Option<Place>, Error> {
+        let token = Token::random();
+        let text = self.lease_text(name);
+        let request = AcquireRequest {
+            kind: name.1.shared(),
+            name: &text,
+            token,
+            ttl,
+        };
+        match far.ask(far.port().acquire(request, far.budget())).await {
+            Ok(Acquisition::Acquired { fencing }) => Ok(Some(Place::Far { far, token, fencing })),
+            Ok(Acquisition::Held { .. }) => Ok(None),
+            Err(fault) => Err(self.unavailable("acquire", &fault)),
+        }
     }
 
     /// When to look again for a lock whose holder may never release it: at its end, and now and then before.
     fn lease_end(&self, name: &str) -> Duration {
         let now = self.inner.clock.now();
         let end = self.inner.leases.until(&self.lease(LeaseKind::Lock, name), now);
-        end.map_or(Duration::ZERO, |(_, until)| until.since(now))
+        end.map_or(LOOK_AGAIN, |(_, until)| until.since(now))
             .clamp(Duration::from_millis(1), LOOK_AGAIN)
     }
 }

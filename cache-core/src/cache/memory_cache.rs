@@ -84,12 +84,12 @@ impl<T: Send + Sync + 'static> MemoryCache<T> {
 
     /// See [`Cache::get`].
     pub async fn get(&self, key: &CacheKey) -> Option<Loaded<T>> {
-        self.cache.hit_or_miss(key.as_key())
+        self.cache.hit_or_miss(key.as_key(), self.wire).await
     }
 
     /// See [`Cache::lookup`].
     pub async fn lookup(&self, key: &CacheKey) -> Lookup<T> {
-        self.cache.look(key.as_key())
+        self.cache.look_anywhere(key.as_key(), self.wire).await
     }
 
     /// See [`Cache::set`].
@@ -103,7 +103,9 @@ impl<T: Send + Sync + 'static> MemoryCache<T> {
         value: T,
         options: impl Into<EntryOptions> + Send,
     ) -> Result<Stored, Error> {
-        self.cache.write(key, Some(value), &options.into(), self.wire)
+        self.cache
+            .write(key, Some(value), &options.into(), self.wire)
+            .await
     }
 
     /// See [`Cache::remove`].

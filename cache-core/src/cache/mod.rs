@@ -8,13 +8,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::entry::{AnyEntry, EntryId, EntryRef, Prehashed};
-use crate::epochs::{Epochs, Mark};
+use crate::epochs::{Epochs, Namespace};
 use crate::error::{Error, ErrorKind, LoadError};
 use crate::flight::Flights;
 use crate::key::{CacheKey, KeyRef};
 use crate::loaded::{Loaded, Lookup, Stored};
 use crate::memory::Memory;
-use crate::options::EntryOptions;
+use crate::options::{EntryOptions, Policy};
 use crate::stats::{Stats, Tally};
 use crate::sync::{Arc, Mutex, lock};
 use crate::tag::TagSet;
@@ -25,6 +25,7 @@ mod builder;
 mod claim;
 mod context;
 mod failures;
+mod far;
 mod install;
 mod invalidate;
 mod lead;
@@ -51,13 +52,14 @@ pub use permit::StorePermit;
 pub use typed::Typed;
 
 use failures::Failures;
+use far::Far;
 use lead::{FlightContext, Settled};
 use lock::Leases;
 use tasks::Tasks;
 use upkeep::Upkeep;
-use wire::Wire;
 
 pub(crate) use load::{Loader, Plan, Work};
+pub(crate) use wire::Wire;
 
 /// What a [`Cache`] can hold: values that can be written to and read from a shared tier.
 ///
@@ -89,7 +91,11 @@ pub(crate) struct Inner {
     failures: Failures,
     leases: Leases,
     namespaces: Mutex<Vec<Arc<Namespace>>>,
+    /// The shared tier, if there is one.
+    far: Option<Arc<Far>>,
     defaults: EntryOptions,
+    /// The defaults, complete: for values that come from the shared tier without a call's options.
+    default_policy: Policy,
     tasks: Tasks,
     tally: Tally,
     upkeep: Upkeep,
@@ -104,15 +110,6 @@ pub(crate) type LoadFlights = Flights<lead::FlightId, FlightContext, Settled, Pr
 pub(crate) struct Settings {
     pub(crate) max_load: Duration,
     pub(crate) lock_wait: Duration,
-}
-
-/// A named part of a cache: keys, tags and prefixes of different namespaces never meet.
-#[derive(Debug)]
-pub(crate) struct Namespace {
-    id: u32,
-    text: Box<str>,
-    /// The marks of this namespace and of those around it: clearing an outer one clears this too.
-    marks: Vec<Arc<Mark>>,
 }
 
 impl Cache {
@@ -149,13 +146,7 @@ impl Cache {
         }
         let id = u32::try_from(namespaces.len())
             .map_err(|_| Error::invalid("the cache has more namespaces than it can number"))?;
-        let mut marks = self.namespace.marks.clone();
-        marks.push(self.inner.epochs.namespace_mark());
-        let namespace = Arc::new(Namespace {
-            id,
-            text: text.into(),
-            marks,
-        });
+        let namespace = Arc::new(Namespace::within(Some(&self.namespace), id, &text));
         namespaces.push(namespace.clone());
         Ok(self.at(namespace))
     }
@@ -297,7 +288,7 @@ impl Cache {
 
     /// The fresh value under `key`, if a tier has one. Never loads, never returns a stale one.
     pub async fn get<T: CacheValue>(&self, key: &CacheKey) -> Option<Loaded<T>> {
-        self.hit_or_miss(key.as_key())
+        self.hit_or_miss(key.as_key(), Wire::serde()).await
     }
 
     /// The fresh value that the in-process tier has under `key`, without waiting for anything: the hit path for callers
@@ -308,7 +299,7 @@ impl Cache {
 
     /// What the tiers know about `key`, stale values included, and why not if they know nothing.
     pub async fn lookup<T: CacheValue>(&self, key: &CacheKey) -> Lookup<T> {
-        self.look(key.as_key())
+        self.look_anywhere(key.as_key(), Wire::serde()).await
     }
 
     /// Whether a fresh value, or a fresh "no such value", is stored under `key`.
@@ -318,7 +309,11 @@ impl Cache {
 
     /// How long the entry under `key` stays fresh; `None` if there is no fresh one.
     pub async fn remaining_ttl(&self, key: &CacheKey) -> Option<Duration> {
-        self.remaining(key.as_key())
+        match (self.remaining(key.as_key()), self.far()) {
+            (Some(remaining), _) => Some(remaining),
+            (None, Some(far)) => self.remaining_far(far, key).await,
+            (None, None) => None,
+        }
     }
 
     /// Stores `value` under `key`. A load of the key that began earlier cannot overwrite it.
@@ -332,12 +327,12 @@ impl Cache {
         value: T,
         options: impl Into<EntryOptions> + Send,
     ) -> Result<Stored, Error> {
-        self.write(key, Some(value), &options.into(), Wire::serde())
+        self.write(key, Some(value), &options.into(), Wire::serde()).await
     }
 
     /// The fresh values under `keys`, in their order.
     pub async fn get_many<T: CacheValue>(&self, keys: &[CacheKey]) -> Vec<Option<Loaded<T>>> {
-        keys.iter().map(|key| self.hit_or_miss(key.as_key())).collect()
+        self.look_for_many(keys, Wire::serde()).await
     }
 
     /// Stores many values with the same options.
@@ -351,10 +346,12 @@ impl Cache {
         options: impl Into<EntryOptions> + Send,
     ) -> Result<Vec<Stored>, Error> {
         let options = options.into();
-        values
-            .into_iter()
-            .map(|(key, value)| self.write(&key, Some(value), &options, Wire::serde()))
-            .collect()
+        let values: Vec<_> = values.into_iter().collect();
+        let mut stored = Vec::with_capacity(values.len());
+        for (key, value) in values {
+            stored.push(self.write(&key, Some(value), &options, Wire::serde()).await?);
+        }
+        Ok(stored)
     }
 
     /// Runs every task of this cache to its end, for at most `timeout`, and starts none from now on: later loads run
@@ -364,6 +361,14 @@ impl Cache {
     ///
     /// [`Closed`](ErrorKind::Closed) with the number of tasks that had not ended.
     pub async fn close(&self, timeout: Duration) -> Result<(), Error> {
+        let undelivered = self.flush_pending(timeout / 2).await;
+        if undelivered > 0 {
+            tracing::warn!(
+                cache = self.name(),
+                undelivered,
+                "invalidations were not delivered before the cache closed"
+            );
+        }
         match self.inner.tasks.close(timeout).await {
             0 => Ok(()),
             left => Err(Error::new(
@@ -440,9 +445,32 @@ impl Cache {
     }
 
     fn marks_of(&self, key: &CacheKey, tags: &TagSet) -> crate::epochs::Marks {
-        self.inner
-            .epochs
-            .marks(self.namespace.id, &self.namespace.marks, key.prefix(), tags)
+        self.inner.epochs.marks(&self.namespace, key.prefix(), tags)
+    }
+
+    fn namespace_called(&self, text: &str) -> Option<Arc<Namespace>> {
+        lock(&self.inner.namespaces)
+            .iter()
+            .find(|namespace| *namespace.text == *text)
+            .cloned()
+    }
+
+    fn namespace_id(&self, text: &str) -> Option<u32> {
+        Some(self.namespace_called(text)?.id)
+    }
+
+    /// A handle to the namespace of an entry of this cache.
+    fn within_namespace_of(&self, id: &EntryId) -> Self {
+        let namespace = lock(&self.inner.namespaces).get(id.namespace() as usize).cloned();
+        self.at(namespace.unwrap_or_else(|| self.namespace.clone()))
+    }
+
+    /// The mark that everything in the cache carries.
+    fn outermost_mark(&self) -> Arc<crate::epochs::Mark> {
+        let outermost = lock(&self.inner.namespaces)
+            .first()
+            .map(|namespace| namespace.own.clone());
+        outermost.unwrap_or_else(|| self.namespace.own.clone())
     }
 
     fn current(&self, id: &EntryId) -> Option<AnyEntry> {

@@ -1,12 +1,15 @@
 //! Reading the in-process tier: find, judge, count. This is the hit path, the one that every call pays.
 
-use crate::cache::Cache;
-use crate::entry::{AnyEntry, Entry, EntryRef, Meta, typed};
+use crate::cache::far::{Far, FarEntry, ReadAs};
+use crate::cache::{Cache, Wire};
+use crate::entry::{AnyEntry, Entry, EntryId, EntryRef, Meta, typed};
 use crate::epochs::Standing;
 use crate::freshness::{Freshness, judge};
-use crate::key::KeyRef;
+use crate::key::{CacheKey, KeyRef};
 use crate::loaded::{Loaded, Lookup};
 use crate::outcome::{MissReason, Outcome, OutcomeKind, StaleReason, Tier};
+use crate::shared::Fault;
+use crate::stats::Count;
 use crate::sync::Arc;
 use crate::time::{COARSE_LAG, Timestamp};
 
@@ -39,7 +42,11 @@ impl Cache {
         let now = self.inner.clock.coarse();
         let entry = self.inner.memory.get(self.entry_ref(key))?;
         let meta = entry.meta();
-        if meta.negative || now >= meta.eager_from || !self.is_surely_fresh(meta, now) {
+        if meta.negative
+            || now >= meta.eager_from
+            || !self.is_surely_fresh(meta, now)
+            || !self.is_trusted(meta, now)
+        {
             return None;
         }
         let age = meta.age(now);
@@ -51,14 +58,36 @@ impl Cache {
         ))
     }
 
-    /// A fresh value, counted as a hit or a miss.
-    pub(crate) fn hit_or_miss<T: Send + Sync + 'static>(&self, key: KeyRef<'_>) -> Option<Loaded<T>> {
+    /// A fresh value of any tier, counted as a hit or a miss.
+    pub(crate) async fn hit_or_miss<T: Send + Sync + 'static>(
+        &self,
+        key: KeyRef<'_>,
+        wire: Wire<T>,
+    ) -> Option<Loaded<T>> {
         if let Some(hit) = self.hit(key) {
             return Some(hit);
         }
-        match self.look::<T>(key) {
+        match self.look_anywhere(key, wire).await {
             Lookup::Hit(loaded) if !loaded.outcome().is_stale() => Some(loaded),
             Lookup::Hit(_) | Lookup::Negative(_) | Lookup::Miss(_) => None,
+        }
+    }
+
+    /// What the tiers know; the shared one is asked only if the in-process one has nothing fresh.
+    pub(crate) async fn look_anywhere<T: Send + Sync + 'static>(
+        &self,
+        key: KeyRef<'_>,
+        wire: Wire<T>,
+    ) -> Lookup<T> {
+        let found = self.look(key);
+        let (Some(far), reason) = (self.far().cloned(), found.reason()) else {
+            return found;
+        };
+        let Some(reason) = reason else { return found };
+        self.start_upkeep();
+        match self.look_far(&far, &key.to_key(), wire, reason).await {
+            Lookup::Miss(_) => found,
+            better => better,
         }
     }
 
@@ -91,6 +120,9 @@ impl Cache {
             return Near::Miss(MissReason::Absent);
         };
         match self.freshness(entry.meta(), now) {
+            Ok(Freshness::Fresh) if !self.is_trusted(entry.meta(), now) => {
+                Near::Miss(MissReason::Unconfirmed)
+            }
             Ok(Freshness::Fresh) => fresh(entry, now),
             Ok(Freshness::Stale) if entry.meta().negative => self.gone(id, &entry, MissReason::Expired),
             Ok(Freshness::Stale) => typed(entry).map_or(Near::Miss(MissReason::OtherType), Near::Stale),
@@ -123,6 +155,134 @@ impl Cache {
     /// Fresh by the coarse clock with room for its lag, so that no precise one need be asked.
     fn is_surely_fresh(&self, meta: &Meta, coarse: Timestamp) -> bool {
         coarse + COARSE_LAG < meta.soft_at && meta.standing(&self.inner.epochs) == Standing::Valid
+    }
+
+    /// Whether invalidations of the entry would have been heard; without a shared tier there is nothing to hear.
+    fn is_trusted(&self, meta: &Meta, now: Timestamp) -> bool {
+        self.far().is_none_or(|far| far.trusts(meta.confirmed_at, now))
+    }
+
+    /// What is fresh by its TTL although nobody confirms it: the shared tier is away altogether, and this is the best
+    /// there is.
+    pub(crate) fn unconfirmed<T: Send + Sync + 'static>(&self, id: &EntryId) -> Option<AnyEntry> {
+        let entry = self.current(id)?;
+        let fresh = self.freshness(entry.meta(), self.inner.clock.now()) == Ok(Freshness::Fresh);
+        (fresh && !entry.meta().negative)
+            .then(|| typed::<T>(entry.clone()).map(|_| entry))
+            .flatten()
+    }
+
+    /// What the shared tier knows, for a lookup that the in-process tier could not answer; counted.
+    pub(crate) async fn look_far<T: Send + Sync + 'static>(
+        &self,
+        far: &Far,
+        key: &CacheKey,
+        wire: Wire<T>,
+        reason: MissReason,
+    ) -> Lookup<T> {
+        let id = self.id(key);
+        let read_as = ReadAs {
+            wire,
+            policy: self.inner.default_policy,
+            seen: self.inner.epochs.seen(),
+        };
+        let read = self.read_far(far, &id, read_as, &self.far_budget(far)).await;
+        let read = match read {
+            Ok(read) => read,
+            Err(fault) => {
+                self.degraded("read", &fault);
+                let Some(entry) = self.unconfirmed::<T>(&id) else {
+                    return Lookup::Miss(reason);
+                };
+                FarEntry::Fresh(entry)
+            }
+        };
+        self.found_far(&id, read, read_as.seen, reason)
+    }
+
+    fn found_far<T: Send + Sync + 'static>(
+        &self,
+        id: &EntryId,
+        read: FarEntry<T>,
+        seen: u64,
+        reason: MissReason,
+    ) -> Lookup<T> {
+        let now = self.inner.clock.now();
+        match read {
+            FarEntry::Fresh(entry) => {
+                self.promote(id, &entry, seen, now);
+                self.inner.tally.count(Count::SharedHit);
+                let age = entry.meta().age(now);
+                match typed(entry) {
+                    Some(entry) => Lookup::Hit(Loaded::new(
+                        entry,
+                        Outcome::hit(OutcomeKind::Fresh, Tier::Shared, age),
+                    )),
+                    None => Lookup::Negative(age),
+                }
+            }
+            FarEntry::Stale(entry, _) => {
+                let age = entry.meta.age(now);
+                let kind = OutcomeKind::Stale(StaleReason::Allowed);
+                Lookup::Hit(Loaded::new(entry, Outcome::hit(kind, Tier::Shared, age)))
+            }
+            FarEntry::Unusable(_) | FarEntry::Absent => {
+                self.inner.tally.count(Count::SharedMiss);
+                Lookup::Miss(reason)
+            }
+        }
+    }
+
+    /// The fresh values of many keys, in their order; the shared tier is asked once for all that are not here.
+    pub(crate) async fn look_for_many<T: Send + Sync + 'static>(
+        &self,
+        keys: &[CacheKey],
+        wire: Wire<T>,
+    ) -> Vec<Option<Loaded<T>>> {
+        let mut found: Vec<Lookup<T>> = keys.iter().map(|key| self.look(key.as_key())).collect();
+        if let Some(far) = self.far().cloned() {
+            self.start_upkeep();
+            if let Err(fault) = self.look_far_for_many(&far, keys, wire, &mut found).await {
+                self.degraded("read_many", &fault);
+            }
+        }
+        let fresh = |lookup: Lookup<T>| lookup.value().filter(|loaded| !loaded.outcome().is_stale());
+        found.into_iter().map(fresh).collect()
+    }
+
+    async fn look_far_for_many<T: Send + Sync + 'static>(
+        &self,
+        far: &Far,
+        keys: &[CacheKey],
+        wire: Wire<T>,
+        found: &mut [Lookup<T>],
+    ) -> Result<(), Fault> {
+        let read_as = ReadAs {
+            wire,
+            policy: self.inner.default_policy,
+            seen: self.inner.epochs.seen(),
+        };
+        let missing: Vec<_> = found
+            .iter()
+            .enumerate()
+            .filter_map(|(at, found)| Some((at, found.reason()?)))
+            .collect();
+        let ids: Vec<EntryId> = missing.iter().map(|(at, _)| self.id(&keys[*at])).collect();
+        let budget = self.far_budget(far);
+        let read = self.read_far_many(far, &ids, read_as, &budget).await?;
+        for (((at, reason), id), read) in missing.iter().zip(&ids).zip(read) {
+            found[*at] = self.found_far(id, read, read_as.seen, *reason);
+        }
+        Ok(())
+    }
+
+    /// Copies what was read in the shared tier into this process, unless something was heard of it meanwhile.
+    pub(crate) fn promote(&self, id: &EntryId, entry: &AnyEntry, seen: u64, now: Timestamp) {
+        let version = Some(entry.meta().version);
+        let _ = self
+            .inner
+            .epochs
+            .store(id, seen, version, now, || self.insert(id, entry));
     }
 
     fn gone<T>(&self, id: EntryRef<'_>, entry: &AnyEntry, reason: MissReason) -> Near<T> {

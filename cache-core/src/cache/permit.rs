@@ -98,7 +98,7 @@ impl StorePermit {
         !self.cache.namespace.marks.iter().any(|mark| moved(mark))
             && !tags
                 .iter()
-                .any(|tag| moved(&epochs.mark(self.cache.namespace.id, Kind::Tag, tag.as_str())))
+                .any(|tag| moved(&epochs.mark(&self.cache.namespace, Kind::Tag, tag.as_str())))
     }
 }
 

@@ -63,12 +63,19 @@ impl<T: CacheValue> Typed<T> {
 
     /// See [`Cache::get`].
     pub async fn get(&self, parts: impl KeyParts) -> Option<Loaded<T>> {
-        self.cache.hit_or_miss(self.buffer(parts).as_key())
+        let key = {
+            let buffer = self.buffer(parts);
+            match self.cache.hit(buffer.as_key()) {
+                Some(hit) => return Some(hit),
+                None => buffer.finish(),
+            }
+        };
+        self.cache.hit_or_miss(key.as_key(), Wire::serde()).await
     }
 
     /// See [`Cache::lookup`].
     pub async fn lookup(&self, parts: impl KeyParts) -> Lookup<T> {
-        self.cache.look(self.buffer(parts).as_key())
+        self.cache.lookup(&self.key(parts)).await
     }
 
     /// See [`Cache::get_or_load`].
@@ -108,6 +115,7 @@ impl<T: CacheValue> Typed<T> {
     pub async fn set(&self, parts: impl KeyParts, value: T) -> Result<Stored, Error> {
         self.cache
             .write(&self.key(parts), Some(value), &self.options, Wire::serde())
+            .await
     }
 
     /// See [`Cache::remove`].

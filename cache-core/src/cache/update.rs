@@ -2,15 +2,19 @@
 
 use std::time::Duration;
 
+use crate::cache::far::{FarEntry, ReadAs, port_version};
 use crate::cache::lead::Shape;
 use crate::cache::near::Near;
 use crate::cache::{Cache, CacheValue, Wire};
-use crate::entry::typed;
+use crate::entry::{AnyEntry, Entry, EntryId, Version, typed};
 use crate::error::{Error, ErrorKind};
 use crate::key::CacheKey;
 use crate::loaded::Loaded;
-use crate::options::EntryOptions;
+use crate::notice::Op;
+use crate::options::{EntryOptions, Policy};
 use crate::outcome::{MissReason, Outcome, OutcomeKind};
+use crate::shared::{Condition, Fault, Verdict};
+use crate::time::Timestamp;
 
 impl Cache {
     /// Replaces the value under `key` by what `change` makes of it, atomically: concurrent updates all take effect,
@@ -23,7 +27,8 @@ impl Cache {
     /// # Errors
     ///
     /// [`Contended`](ErrorKind::Contended) if other writers were faster 1,000 times in a row;
-    /// [`Invalid`](ErrorKind::Invalid) for contradicting options.
+    /// [`Invalid`](ErrorKind::Invalid) for contradicting options; [`Unavailable`](ErrorKind::Unavailable) if there is a
+    /// shared tier and it does not answer.
     ///
     /// # Cancellation
     ///
@@ -44,29 +49,19 @@ impl Cache {
         for attempt in 0..MAX_ATTEMPTS {
             let now = self.inner.clock.now();
             let seen = self.inner.epochs.seen();
-            let (before, version) = match self.near::<T>(key.as_key(), now) {
-                Near::Fresh(entry) | Near::Eager(entry) => {
-                    (Some(entry.value.clone()), Some(entry.meta.version))
-                }
-                Near::Stale(entry) => (None, Some(entry.meta.version)),
-                Near::Negative(entry) => (None, Some(entry.0.meta().version)),
-                Near::Miss(_) => (None, self.current(&id).map(|entry| entry.meta().version)),
-            };
-            let value = change(before);
+            let before = self.current_for_update(&id, now, policy, seen).await?;
+            let value = change(before.value);
             let marks = self.marks_of(key, options.tag_set());
-            let entry = self.shape(
-                &id,
-                Some(value),
-                Wire::serde(),
-                Shape {
-                    policy,
-                    marks,
-                    seen,
-                    now,
-                    delta: Duration::ZERO,
-                },
-            );
-            if self.storable(&entry, now).is_ok() && self.swap(&id, version, &entry, seen) {
+            let shape = Shape {
+                policy,
+                marks,
+                seen,
+                now,
+                delta: Duration::ZERO,
+            };
+            let entry = self.shape(&id, Some(value), Wire::serde(), shape);
+            if self.storable(&entry, now).is_ok() && self.swap::<T>(&id, before.version, &entry, seen).await?
+            {
                 let outcome = Outcome::load(OutcomeKind::Loaded, MissReason::Forced);
                 return typed(entry)
                     .map(|entry| Loaded::new(entry, outcome))
@@ -82,28 +77,122 @@ impl Cache {
         ))
     }
 
-    /// Puts `entry` in place if the one with `version` (or none) is still there.
-    fn swap(
+    /// What stands under the key where updates are decided: in the shared tier if there is one, else here.
+    async fn current_for_update<T: CacheValue + Clone>(
         &self,
-        id: &crate::entry::EntryId,
-        version: Option<crate::entry::Version>,
-        entry: &crate::entry::AnyEntry,
+        id: &EntryId,
+        now: Timestamp,
+        policy: Policy,
         seen: u64,
-    ) -> bool {
-        let now = self.inner.clock.now();
-        let swapped = self.inner.epochs.mutate_if(
-            id,
+    ) -> Result<Before<T>, Error> {
+        let Some(far) = self.far().cloned() else {
+            return Ok(match self.near::<T>(id.key().as_key(), now) {
+                Near::Fresh(entry) | Near::Eager(entry) => Before::of(&entry),
+                Near::Stale(entry) => Before {
+                    value: None,
+                    version: Some(entry.meta.version),
+                },
+                Near::Negative(entry) => Before {
+                    value: None,
+                    version: Some(entry.0.meta().version),
+                },
+                Near::Miss(_) => Before {
+                    value: None,
+                    version: self.current(id).map(|entry| entry.meta().version),
+                },
+            });
+        };
+        self.start_upkeep();
+        let read_as = ReadAs {
+            wire: Wire::<T>::serde(),
+            policy,
             seen,
-            now,
-            || self.current(id).map(|entry| entry.meta().version) == version,
-            |epoch| {
+        };
+        let read = self.read_far(&far, id, read_as, &self.far_budget(&far)).await;
+        match read.map_err(|fault| self.unavailable("update", &fault))? {
+            FarEntry::Fresh(entry) => {
+                let version = entry.meta().version;
+                let value = typed::<T>(entry).map(|entry| entry.value.clone());
+                Ok(Before {
+                    value,
+                    version: Some(version),
+                })
+            }
+            FarEntry::Stale(_, version) => Ok(Before {
+                value: None,
+                version: Some(version),
+            }),
+            FarEntry::Unusable(version) => Ok(Before { value: None, version }),
+            FarEntry::Absent => Ok(Before {
+                value: None,
+                version: None,
+            }),
+        }
+    }
+
+    /// Puts `entry` in place if what stands there is still what was seen.
+    async fn swap<T: CacheValue>(
+        &self,
+        id: &EntryId,
+        version: Option<Version>,
+        entry: &AnyEntry,
+        seen: u64,
+    ) -> Result<bool, Error> {
+        let now = self.inner.clock.now();
+        let Some(far) = self.far().cloned() else {
+            let unchanged = || self.current(id).map(|entry| entry.meta().version) == version;
+            let swapped = self.inner.epochs.mutate_if(id, seen, now, unchanged, |epoch| {
                 entry.meta().stored_at_epoch(epoch);
                 self.inner.flights.detach_entry(id);
                 self.insert(id, entry);
-            },
-        );
-        let _ = self.count_store(swapped);
-        swapped.is_ok()
+            });
+            return Ok(self.count_store(swapped).is_ok());
+        };
+        let begun = self.inner.epochs.mutate_since(id, u64::MAX, now, |epoch| {
+            self.forget_here(id);
+            epoch
+        });
+        let Ok(begun) = begun else { return Ok(false) };
+        let condition = Condition::Seen(version.map(port_version));
+        let answer = self
+            .set_far(&far, Op::Update, id, entry, Wire::<T>::serde(), condition)
+            .await;
+        let applied = matches!(answer, Ok(Some(Verdict::Applied)));
+        self.end_mutation(id, begun, entry, applied);
+        match answer {
+            Ok(Some(Verdict::OutOfMemory)) => Err(Error::new(
+                ErrorKind::Unavailable,
+                "the shared tier has no room left",
+            )),
+            Ok(Some(_)) => Ok(applied),
+            Ok(None) => Err(Error::invalid(
+                "the updated value cannot be written to the shared tier",
+            )),
+            Err(fault) => Err(self.unavailable("update", &fault)),
+        }
+    }
+
+    pub(crate) fn unavailable(&self, step: &'static str, fault: &Fault) -> Error {
+        self.degraded(step, fault);
+        Error::new(
+            ErrorKind::Unavailable,
+            format!("the shared tier did not answer: {fault}"),
+        )
+    }
+}
+
+/// What an update starts from.
+struct Before<T> {
+    value: Option<T>,
+    version: Option<Version>,
+}
+
+impl<T: Clone> Before<T> {
+    fn of(entry: &Entry<T>) -> Self {
+        Self {
+            value: Some(entry.value.clone()),
+            version: Some(entry.meta.version),
+        }
     }
 }
 

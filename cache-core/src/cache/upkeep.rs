@@ -1,15 +1,15 @@
-//! What a cache does for itself while it is in use: drop dead entries, pass counters on.
+//! What a cache does for itself while it is in use: drop dead entries, pass counters on, hear what other nodes change
+//! and deliver what the shared tier did not acknowledge.
 //!
 //! One task, started by the first load on the runtime of that load, ended by `close` or with the cache's last handle.
 //! A cache that is only built, or only hit, starts none; if the runtime shuts down, the next load starts it anew.
 
-use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::cache::far::{WeakCache, listen};
 use crate::cache::{Cache, Inner};
 use crate::epochs::Standing;
-use crate::sync::Arc;
 
 /// Whether the task of a cache runs.
 #[derive(Debug, Default)]
@@ -23,11 +23,17 @@ impl Cache {
         if self.inner.tasks.is_closing() || self.inner.upkeep.runs.swap(true, Ordering::Relaxed) {
             return;
         }
-        let running = Running(Arc::downgrade(&self.inner));
+        let running = Running(WeakCache::of(self));
         let closing = self.inner.tasks.closing();
         // Refused without a runtime; then `running` is dropped, and the next load tries again.
         let _ = self.inner.tasks.spawn(async move {
-            closing.run_until_cancelled(running.keep_up()).await;
+            let work = async {
+                tokio::select! {
+                    () = running.keep_up() => {}
+                    () = running.listen() => {}
+                }
+            };
+            closing.run_until_cancelled(work).await;
         });
     }
 
@@ -49,27 +55,40 @@ impl Inner {
 }
 
 /// The task's hold on its cache: weak, so that it does not keep the cache alive.
-struct Running(Weak<Inner>);
+struct Running(WeakCache);
 
 impl Running {
     async fn keep_up(&self) {
         let mut seconds = 0_u64;
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            let Some(inner) = self.0.upgrade() else { return };
+            let Some(cache) = self.0.upgrade() else { return };
             seconds += 1;
-            inner.publish_metrics();
+            cache.publish_metrics();
             if seconds.is_multiple_of(SWEEP_EVERY) {
-                inner.sweep();
+                cache.sweep();
             }
+            cache.recover_if_possible().await;
+        }
+    }
+
+    /// Applies what other nodes change; without a shared tier there is nothing to hear, and this never ends.
+    async fn listen(&self) {
+        let log = self
+            .0
+            .upgrade()
+            .and_then(|cache| Some(cache.far()?.port().follow_log()));
+        match log {
+            Some(log) => listen(&self.0, log).await,
+            None => std::future::pending().await,
         }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(inner) = self.0.upgrade() {
-            inner.upkeep.runs.store(false, Ordering::Relaxed);
+        if let Some(cache) = self.0.upgrade() {
+            cache.inner.upkeep.runs.store(false, Ordering::Relaxed);
         }
     }
 }

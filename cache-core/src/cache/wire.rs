@@ -3,11 +3,14 @@
 use std::fmt;
 
 use crate::cache::CacheValue;
+use crate::codec::Coding;
 
 /// What the engine needs to know about `T` beyond moving it around: chosen once per call, by the public method.
 pub(crate) struct Wire<T> {
     /// The bytes that a value takes, roughly.
     pub(crate) weigh: fn(&T) -> usize,
+    /// How values are written to and read from a shared tier; `None` for values that stay in this process.
+    pub(crate) coding: Option<Coding<T>>,
 }
 
 impl<T> Clone for Wire<T> {
@@ -23,6 +26,7 @@ impl<T: CacheValue> Wire<T> {
     pub(crate) fn serde() -> Self {
         Self {
             weigh: encoded_length,
+            coding: Some(Coding::of()),
         }
     }
 }
@@ -30,7 +34,7 @@ impl<T: CacheValue> Wire<T> {
 impl<T> Wire<T> {
     /// For values that stay in this process.
     pub(crate) fn local(weigh: fn(&T) -> usize) -> Self {
-        Self { weigh }
+        Self { weigh, coding: None }
     }
 }
 

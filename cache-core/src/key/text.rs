@@ -23,11 +23,16 @@ pub(crate) struct KeyText {
     open: usize,
     /// Where the longest run of parts ends after which a digest of all the others still fits.
     readable: usize,
-    /// Holds the open part instead of `inline` once `spilled`.
-    spill: Vec<u8>,
-    spilled: bool,
+    /// What only long keys need; ordinary ones pay for a pointer.
+    overflow: Option<Box<Overflow>>,
+}
+
+#[derive(Default)]
+struct Overflow {
+    /// The open part, if it is too long to be in `inline`.
+    spill: Option<Vec<u8>>,
     /// Takes in every part from `readable` on, once there are too many for one digest each.
-    folded: Option<Box<Sha256>>,
+    folded: Option<Sha256>,
 }
 
 impl KeyText {
@@ -38,9 +43,7 @@ impl KeyText {
             len: 0,
             open: 0,
             readable: 0,
-            spill: Vec::new(),
-            spilled: false,
-            folded: None,
+            overflow: None,
         }
     }
 
@@ -64,7 +67,7 @@ impl KeyText {
     #[inline]
     pub(crate) fn open_part(&mut self) {
         self.open = self.len;
-        if self.folded.is_some() {
+        if self.is_folded() {
             self.move_to_heap();
         }
         self.push(b":");
@@ -73,10 +76,10 @@ impl KeyText {
     /// Ends the part; from here on the text is within its bound again.
     #[inline]
     pub(crate) fn close_part(&mut self) {
-        if self.spilled {
-            self.close_long_part();
+        if let Some(part) = self.take_spill() {
+            self.close_long_part(&part);
         }
-        if self.len <= READABLE_BYTES && self.folded.is_none() {
+        if self.len <= READABLE_BYTES && !self.is_folded() {
             self.readable = self.len;
         }
     }
@@ -84,42 +87,34 @@ impl KeyText {
     /// Forgets the open part.
     pub(crate) fn abandon_part(&mut self) {
         self.len = self.open;
-        self.spilled = false;
-        self.spill.clear();
+        self.take_spill();
     }
 
     /// Adds bytes to the open part.
     #[inline]
     pub(crate) fn push(&mut self, bytes: &[u8]) {
-        if !self.spilled {
-            if let Some(room) = self.inline.get_mut(self.len..self.len + bytes.len()) {
-                room.copy_from_slice(bytes);
-                self.len += bytes.len();
-                return;
-            }
-            self.move_to_heap();
+        if self.overflow.is_none()
+            && let Some(room) = self.inline.get_mut(self.len..self.len + bytes.len())
+        {
+            room.copy_from_slice(bytes);
+            self.len += bytes.len();
+        } else {
+            self.push_to_long_key(bytes);
         }
-        self.spill.extend_from_slice(bytes);
     }
 
     /// How much has been written to the open part, its separator included.
     #[inline]
     pub(crate) fn position(&self) -> usize {
-        if self.spilled {
-            self.spill.len()
-        } else {
-            self.len - self.open
-        }
+        self.spill().map_or(self.len - self.open, Vec::len)
     }
 
     /// What has been written to the open part since `position`.
     #[inline]
     pub(crate) fn since(&self, position: usize) -> &[u8] {
-        let part = if self.spilled {
-            &self.spill[..]
-        } else {
-            &self.inline[self.open..self.len]
-        };
+        let part = self
+            .spill()
+            .map_or(&self.inline[self.open..self.len], Vec::as_slice);
         part.get(position..).unwrap_or_default()
     }
 
@@ -155,32 +150,68 @@ impl KeyText {
     }
 
     fn truncate(&mut self, position: usize) {
-        if self.spilled {
-            self.spill.truncate(position);
+        if let Some(spill) = self.spill_mut() {
+            spill.truncate(position);
         } else {
             self.len = self.open + position;
         }
     }
 
-    #[cold]
-    fn move_to_heap(&mut self) {
-        self.spill.clear();
-        self.spill.extend_from_slice(&self.inline[self.open..self.len]);
-        self.len = self.open;
-        self.spilled = true;
+    #[inline]
+    fn is_folded(&self) -> bool {
+        self.overflow
+            .as_ref()
+            .is_some_and(|overflow| overflow.folded.is_some())
+    }
+
+    #[inline]
+    fn spill(&self) -> Option<&Vec<u8>> {
+        self.overflow.as_ref()?.spill.as_ref()
+    }
+
+    #[inline]
+    fn spill_mut(&mut self) -> Option<&mut Vec<u8>> {
+        self.overflow.as_mut()?.spill.as_mut()
+    }
+
+    #[inline]
+    fn take_spill(&mut self) -> Option<Vec<u8>> {
+        self.overflow.as_mut()?.spill.take()
     }
 
     #[cold]
-    fn close_long_part(&mut self) {
-        let part = std::mem::take(&mut self.spill);
-        self.spilled = false;
-        if let Some(folded) = &mut self.folded {
-            folded.update(&part);
+    fn push_to_long_key(&mut self, bytes: &[u8]) {
+        if let Some(spill) = self.spill_mut() {
+            spill.extend_from_slice(bytes);
+        } else if let Some(room) = self.inline.get_mut(self.len..self.len + bytes.len()) {
+            room.copy_from_slice(bytes);
+            self.len += bytes.len();
+        } else {
+            self.move_to_heap();
+            self.push_to_long_key(bytes);
+        }
+    }
+
+    #[cold]
+    fn move_to_heap(&mut self) {
+        let part = self.inline[self.open..self.len].to_vec();
+        self.len = self.open;
+        self.overflow.get_or_insert_default().spill = Some(part);
+    }
+
+    #[cold]
+    fn close_long_part(&mut self, part: &[u8]) {
+        if let Some(folded) = self
+            .overflow
+            .as_mut()
+            .and_then(|overflow| overflow.folded.as_mut())
+        {
+            folded.update(part);
             self.write_fold();
         } else if self.open + part.len() <= MAX_KEY_BYTES {
-            self.push(&part); // a long secret has become a short digest meanwhile
+            self.push(part); // a long secret has become a short digest meanwhile
         } else {
-            self.close_by_digest(&part);
+            self.close_by_digest(part);
         }
     }
 
@@ -194,16 +225,22 @@ impl KeyText {
             self.push(&replacement);
             return;
         }
-        let mut folded = Box::new(Sha256::new());
+        let mut folded = Sha256::new();
         folded.update(&self.inline[self.readable..self.open]);
         folded.update(replacement);
-        self.folded = Some(folded);
+        self.overflow.get_or_insert_default().folded = Some(folded);
         self.write_fold();
     }
 
     fn write_fold(&mut self) {
-        let Some(folded) = &self.folded else { return };
-        let digest = digest::encode(&folded.as_ref().clone().finalize());
+        let Some(folded) = self
+            .overflow
+            .as_ref()
+            .and_then(|overflow| overflow.folded.as_ref())
+        else {
+            return;
+        };
+        let digest = digest::encode(&folded.clone().finalize());
         self.len = self.readable;
         self.push(b":##");
         self.push(&digest);

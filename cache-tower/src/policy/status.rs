@@ -153,15 +153,19 @@ impl CacheStatus {
     /// Appends the member to the field. Each cache adds itself at the end, so the last member is the one nearest to the
     /// client (§2); it becomes a line of its own. A name that cannot be written leaves the field as it is.
     pub fn append_to(&self, headers: &mut HeaderMap, cache: &str) {
-        let mut text = String::with_capacity(64);
-        if self.write(cache, &mut text).is_ok()
-            && let Ok(value) = HeaderValue::from_str(&text)
-        {
+        if let Some(value) = self.to_value(cache) {
             headers.append(CACHE_STATUS, value);
         }
     }
 
-    fn write(&self, cache: &str, out: &mut String) -> fmt::Result {
+    /// The member as a field value; `None` for a name that cannot be written.
+    pub fn to_value(&self, cache: &str) -> Option<HeaderValue> {
+        let mut text = String::with_capacity(64);
+        self.write_member(&mut text, cache).ok()?;
+        HeaderValue::from_str(&text).ok()
+    }
+
+    fn write_member(&self, out: &mut String, cache: &str) -> fmt::Result {
         if is_token(cache) {
             out.push_str(cache);
         } else {
@@ -210,7 +214,7 @@ struct Named<'a> {
 impl fmt::Display for Named<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = String::with_capacity(64);
-        self.status.write(self.cache, &mut text)?;
+        self.status.write_member(&mut text, self.cache)?;
         formatter.write_str(&text)
     }
 }

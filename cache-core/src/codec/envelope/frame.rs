@@ -85,7 +85,7 @@ pub(super) fn checksum(covered: &[u8]) -> u64 {
     XxHash3_64::oneshot(covered)
 }
 
-pub(crate) const MAGIC: [u8; 4] = [0xF5, b'c', b'c', b'e'];
+pub(crate) const MAGIC: [u8; 4] = crate::shared::MAGIC;
 pub(crate) const MAGIC_AT: Range<usize> = 0..4;
 pub(crate) const VERSION_AT: Range<usize> = 4..20;
 

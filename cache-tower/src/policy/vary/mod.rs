@@ -99,6 +99,13 @@ impl Nominated {
         self.fields.iter().map(|field| &field.name)
     }
 
+    /// The stored values as [`secondary_key`] writes those of a request that matches.
+    pub fn secondary_key(&self) -> Vec<u8> {
+        let mut key = Vec::new();
+        self.fields.iter().for_each(|field| field.write_to(&mut key));
+        key
+    }
+
     /// Whether no field is nominated.
     pub fn is_empty(&self) -> bool {
         self.fields.is_empty()
@@ -163,19 +170,7 @@ pub fn select<'a>(
 pub fn secondary_key<'n>(names: impl IntoIterator<Item = &'n HeaderName>, request: &HeaderMap) -> Vec<u8> {
     let mut key = Vec::new();
     for name in names {
-        let field = NominatedField::of(name.clone(), request);
-        key.extend_from_slice(name.as_str().as_bytes());
-        match field.normal_form() {
-            None => key.push(b'-'),
-            Some(value) => {
-                key.push(b'=');
-                // The length goes first, so that no value can imitate the field that follows.
-                key.extend_from_slice(value.len().to_string().as_bytes());
-                key.push(b':');
-                key.extend_from_slice(value);
-            }
-        }
-        key.push(b'\n');
+        NominatedField::of(name.clone(), request).write_to(&mut key);
     }
     key
 }
@@ -198,6 +193,21 @@ impl NominatedField {
             value: value.map(Vec::into_boxed_slice),
             normal,
         }
+    }
+
+    fn write_to(&self, key: &mut Vec<u8>) {
+        key.extend_from_slice(self.name.as_str().as_bytes());
+        match self.normal_form() {
+            None => key.push(b'-'),
+            Some(value) => {
+                key.push(b'=');
+                // The length goes first, so that no value can imitate the field that follows.
+                key.extend_from_slice(value.len().to_string().as_bytes());
+                key.push(b':');
+                key.extend_from_slice(value);
+            }
+        }
+        key.push(b'\n');
     }
 
     fn normal_form(&self) -> Option<&[u8]> {

@@ -1,0 +1,54 @@
+//! Instructions per hit: a number that hardly depends on what else the machine does.
+//!
+//! Each contender runs twice under valgrind, in a process of its own, with different numbers of hits; the difference
+//! belongs to the hits.
+
+use std::process::Command;
+
+use crate::functions;
+use crate::l1::contender;
+use crate::peers::{BY_KEY, Caches, MOKA, OR_LOAD, QUICK_EXPIRING, TYPED};
+use crate::report::{Report, Row};
+
+const AREA: &str = "instructions";
+
+pub(crate) fn measure(report: &mut Report) {
+    let moka = per_hit(MOKA);
+    let quick = per_hit(QUICK_EXPIRING);
+    for name in [TYPED, BY_KEY, OR_LOAD].into_iter().chain(functions::OURS) {
+        let ours = per_hit(name);
+        for (peer, theirs) in [(MOKA, moka), (QUICK_EXPIRING, quick)] {
+            report.add(Row::new(AREA, name, ours, "instructions").against(peer, theirs));
+        }
+    }
+}
+
+/// Runs one contender, and nothing else worth mentioning.
+pub(crate) fn probe(name: &str, hits: u64) {
+    if functions::OURS.contains(&name) {
+        contender(&mut functions::Functions::filled().contenders(), name).run(hits);
+    } else {
+        contender(&mut Caches::filled().contenders(), name).run(hits);
+    }
+}
+
+fn per_hit(name: &str) -> f64 {
+    let (few, many) = (5_000, 25_000);
+    let counted = count(name, many).saturating_sub(count(name, few));
+    counted as f64 / (many - few) as f64
+}
+
+fn count(name: &str, hits: u64) -> u64 {
+    let program = std::env::current_exe().expect("the program knows where it is");
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(program)
+        .args(["probe", name, &hits.to_string()])
+        .output()
+        .unwrap_or_else(|error| panic!("valgrind is needed to count instructions: {error}"));
+    let text = String::from_utf8_lossy(&output.stderr);
+    let collected = text.lines().find_map(|line| line.split_once("Collected : "));
+    collected
+        .and_then(|(_, number)| number.trim().parse().ok())
+        .unwrap_or_else(|| panic!("valgrind did not count `{name}`:\n{text}"))
+}

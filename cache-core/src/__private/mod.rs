@@ -1,0 +1,35 @@
+//! What the expansion of `#[cached]` calls. Hidden, and versioned with the macro crate: not for use by hand.
+//!
+//! A call of a cached function is one [`look`], which answers from the in-process tier without an allocation, or
+//! returns a [`Miss`]. Only then are options, a key of its own and the boxed body made, and [`Miss::owned`] or
+//! [`Miss::borrowed`] sends them down the read-through path.
+
+use std::future::Future;
+use std::pin::Pin;
+
+mod errors;
+mod look;
+mod output;
+mod run;
+mod site;
+mod slot;
+mod types;
+mod value;
+
+pub use crate::key::dispatch::{AppendNothing, AppendPart, AppendSerialized, Arg};
+pub use crate::key::{CacheKey, KeyBuf, KeyError, KeyPart};
+pub use crate::tag::{Tag, TagSet};
+pub use crate::{Cache, Eager, EntryOptions, Error, LoadContext, Loaded, Outcome, Stored};
+
+pub use errors::{
+    Errors, NoClone, NoConversion, Probe, TellsCacheErrors, ViaClone, ViaFrom, tells_cache_errors,
+};
+pub use look::{Miss, Ops, invalidate, invalidate_all, key, look, look_told, ops, peek, set};
+pub use output::{Fallible, FallibleMaybe, Maybe, Never, Output, Plain};
+pub use run::{After, Told, bypassed};
+pub use site::{Site, slashed};
+pub use types::TypePart;
+pub use value::{carry, duty, of_value, tag, typed};
+
+/// A future behind a pointer: what only the way past the hit pays for.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -1,0 +1,371 @@
+//! Checks across options and function, each with the token that is at fault and the remedy.
+
+use proc_macro2::{Ident, Span};
+use quote::format_ident;
+use syn::spanned::Spanned as _;
+
+use crate::args::{Args, Ttl};
+use crate::diag::{Diag, suggestion};
+use crate::duration::Period;
+use crate::function::{Function, Param, Style};
+use crate::model::{CachedFn, Place, is_detached, loose_types, receiver_refusal};
+use crate::tokens::borrows;
+
+/// What kind of function it is.
+pub(crate) fn function(function: &Function, place: &Place, diag: &mut Diag) {
+    let sig = &function.sig;
+    if let Some(constness) = &sig.constness {
+        diag.error(
+            constness.span,
+            "a `const fn` is evaluated by the compiler and has nothing to cache",
+        );
+    }
+    if let syn::Safety::Unsafe(token) = &sig.safety {
+        diag.error(
+            token.span,
+            "an `unsafe fn` cannot be cached: its contract holds for one call, not for a later hit",
+        );
+    }
+    if let Some(abi) = &sig.abi {
+        diag.error(
+            abi.span(),
+            "a function with a foreign ABI cannot be async, and so not cached",
+        );
+    }
+    if let Some(receiver) = function.receiver() {
+        if matches!(place, Place::Free) {
+            diag.error(
+                receiver.self_token.span,
+                "a cached method needs `#[cached]` on its `impl` block too, which gives it its companions",
+            );
+        }
+        if let Some(refusal) = receiver_refusal(&receiver.kind) {
+            diag.error(receiver.span(), refusal);
+        }
+    }
+    if let Some(output) = no_value(function) {
+        diag.error(output, "the function returns `()`: there is no value to cache");
+    }
+    for param in function.params() {
+        if let syn::Type::Reference(reference) = &param.ty
+            && let Some(mutability) = &reference.mutability
+        {
+            diag.error(
+                mutability.span,
+                "an argument that is changed cannot be cached: a hit would leave the change out; return it instead",
+            );
+        }
+    }
+}
+
+fn no_value(function: &Function) -> Option<Span> {
+    match function.output() {
+        Some((_, syn::Type::Tuple(unit))) if unit.elems.is_empty() => Some(match &function.sig.output {
+            syn::ReturnType::Default => function.sig.ident.span(),
+            syn::ReturnType::Type(_, ty) => ty.span(),
+        }),
+        _ => None,
+    }
+}
+
+pub(crate) fn not_async(function: &Function, diag: &mut Diag) {
+    let message = match function.sig.output {
+        _ if function.attrs.iter().any(|attr| {
+            attr.path()
+                .segments
+                .last()
+                .is_some_and(|s| s.ident == "async_trait")
+        }) =>
+        {
+            "put `#[cached]` above `#[async_trait]`"
+        }
+        _ => {
+            "`#[cached]` is for functions that return a future, since it may have to wait for another caller's load: make \
+             this an `async fn`; for a quick computation keep the value in a `std::sync::LazyLock` or a `MemoryCache`"
+        }
+    };
+    diag.error(function.sig.fn_token.span, message);
+}
+
+/// Every name in a list is an argument, and each list makes sense with the others.
+pub(crate) fn names(function: &Function, args: &Args, params: &[Param], diag: &mut Diag) -> bool {
+    let mut all_known = true;
+    let mut known: Vec<String> = params
+        .iter()
+        .filter(|param| param.is_named)
+        .map(|param| param.name.to_string())
+        .collect();
+    if function.receiver().is_some() {
+        known.push("self".to_owned());
+    }
+    let types: Vec<Ident> = crate::model::generic_names(&function.sig.generics);
+    let mut check = |list: &[Ident], generics: bool| {
+        for (index, name) in list.iter().enumerate() {
+            let text = name.to_string();
+            // `skip(self)` may come from the block, for functions without one too.
+            let is_known = known.contains(&text) || (generics && (types.contains(name) || text == "self"));
+            if !is_known {
+                let remedy = suggestion(&text, known.iter().map(String::as_str));
+                all_known = false;
+                diag.error(
+                    name.span(),
+                    format!("`{text}` is not an argument of `{}`{remedy}", function.sig.ident),
+                );
+            } else if list[..index].contains(name) && text != "self" {
+                diag.error(name.span(), format!("`{text}` is named twice"));
+            }
+        }
+    };
+    // Type parameters of a block are not seen from here, so a capitalised name is left to the compiler.
+    let skipped: Vec<Ident> = args
+        .skip
+        .iter()
+        .filter(|name| !name.to_string().starts_with(char::is_uppercase))
+        .cloned()
+        .collect();
+    check(&skipped, true);
+    check(&args.secret, false);
+    check(&args.detach, false);
+    for name in args.secret.iter().filter(|name| args.skip.contains(name)) {
+        diag.error(
+            name.span(),
+            format!("`{name}` is skipped, so there is nothing of it to hide"),
+        );
+    }
+    all_known &= template_names(function, args, &known, diag);
+    for name in &args.detach {
+        let param = params.iter().find(|param| param.name == *name);
+        if param.is_some_and(|param| !matches!(param.ty, syn::Type::Reference(_))) {
+            diag.error(
+                name.span(),
+                format!("`{name}` is owned already; `detach` is for references"),
+            );
+        }
+    }
+    all_known
+}
+
+fn template_names(function: &Function, args: &Args, known: &[String], diag: &mut Diag) -> bool {
+    let mut all_known = true;
+    use crate::args::{Key, TagText, Tags};
+    let mut check = |template: &crate::template::Template, result: bool| {
+        for hole in template.holes() {
+            let root = hole.root.to_string();
+            let is_value = result && root == "result";
+            if !is_value && !known.contains(&root) {
+                let remedy = suggestion(&root, known.iter().map(String::as_str));
+                all_known = false;
+                diag.error(
+                    template.literal.span(),
+                    format!(
+                        "`{{{root}}}` is not an argument of `{}`{remedy}",
+                        function.sig.ident
+                    ),
+                );
+            }
+        }
+    };
+    if let Some(Key::Template(template)) = &args.key {
+        check(template, false);
+    }
+    if let Some(Tags::List(tags)) = &args.tags {
+        for tag in tags {
+            if let TagText::Template(template) = tag {
+                check(template, true);
+            }
+        }
+    }
+    all_known
+}
+
+/// Whether the load has to run inside its caller, by what the tokens show.
+pub(crate) fn is_borrowed(function: &Function, args: &Args, params: &[Param], place: &Place) -> bool {
+    args.borrowed || !obstacles(function, args, params, place).is_empty()
+}
+
+/// What keeps a load from owning all it uses.
+fn obstacles(function: &Function, args: &Args, params: &[Param], place: &Place) -> Vec<String> {
+    let mut loose = loose_types(&function.sig.generics);
+    if let Place::Block { generics, .. } = place {
+        loose.extend(loose_types(generics));
+        if generics.lifetimes().next().is_some() {
+            loose.push(format_ident!("Self"));
+        }
+    }
+    let this = format_ident!("self");
+    let mut obstacles = Vec::new();
+    if function.receiver_is_borrowed() && !args.detach.contains(&this) {
+        obstacles.push("`self`".to_owned());
+    }
+    for param in params {
+        let is_borrowed = match &param.ty {
+            syn::Type::Reference(reference) if is_detached(args, param) => borrows(&reference.elem, &[]),
+            ty => borrows(ty, &[]),
+        };
+        if is_borrowed {
+            obstacles.push(if param.is_named {
+                format!("`{}`", param.name)
+            } else {
+                "an argument".to_owned()
+            });
+        }
+    }
+    if obstacles.is_empty() {
+        obstacles.extend(
+            loose
+                .iter()
+                .map(|name| format!("`{name}`, which is not bounded by `'static`")),
+        );
+    }
+    obstacles
+}
+
+/// What the options mean for this function.
+pub(crate) fn options(cached: &CachedFn, diag: &mut Diag) {
+    durations(&cached.args, diag);
+    backgrounds(cached, diag);
+    errors(cached, diag);
+    combinations(cached, diag);
+}
+
+fn durations(args: &Args, diag: &mut Diag) {
+    let ttl = match &args.ttl {
+        Some(Ttl::Period(period)) => Some(period),
+        _ => None,
+    };
+    let mut refuse_zero = |period: Option<&Period>, message: &str| {
+        if let Some(Period::Fixed(0, span)) = period {
+            diag.error(*span, message);
+        }
+    };
+    refuse_zero(
+        ttl,
+        "a TTL of zero stores nothing; leave `#[cached]` out, or use `if = ..` to switch it off",
+    );
+    refuse_zero(
+        args.stale.as_ref(),
+        "a stale window of zero is the default; leave `stale` out",
+    );
+    refuse_zero(
+        args.error_ttl.as_ref(),
+        "an `error_ttl` of zero is the default; leave it out",
+    );
+    refuse_zero(
+        args.hard_timeout.as_ref(),
+        "a `hard_timeout` of zero waits for nothing; give it at least 1 ms",
+    );
+    if let (Some(Period::Fixed(soft, span)), Some(Period::Fixed(hard, _))) =
+        (&args.soft_timeout, &args.hard_timeout)
+        && soft >= hard
+    {
+        diag.error(
+            *span,
+            "`soft_timeout` has no effect unless it is shorter than `hard_timeout`",
+        );
+    }
+}
+
+/// Loads that outlive their caller need to own what they use.
+fn backgrounds(cached: &CachedFn, diag: &mut Diag) {
+    let args = &cached.args;
+    let obstacles = obstacles(&cached.function, args, &cached.params, &cached.place);
+    for option in ["eager", "background", "soft_timeout"]
+        .into_iter()
+        .filter(|option| args.has(option))
+    {
+        if args.borrowed {
+            diag.error(
+                args.span_of(option),
+                format!("`{option}` loads in the background, which `borrowed` forbids"),
+            );
+        } else if !obstacles.is_empty() {
+            let borrowed = obstacles.join(", ");
+            let names: Vec<_> = obstacles.iter().map(|name| name.trim_matches('`')).collect();
+            let remedy = if names.iter().any(|name| name.contains('\'')) {
+                "add that bound".to_owned()
+            } else {
+                format!(
+                    "take owned arguments such as `Arc<_>`, or say `detach({})` to clone them into the load",
+                    names.join(", ")
+                )
+            };
+            diag.error(
+                args.span_of(option),
+                format!("`{option}` loads in the background and needs owned arguments, but borrows {borrowed}: {remedy}"),
+            );
+        }
+    }
+    if !args.propagate.is_empty() && cached.borrowed {
+        diag.error(
+            args.span_of("propagate"),
+            "`propagate` is not needed here: the arguments are borrowed, so the load runs in the caller's task and sees its task-locals",
+        );
+    }
+    for option in ["soft_timeout", "background", "throttle"]
+        .into_iter()
+        .filter(|option| args.has(option))
+    {
+        if args.stale.is_none() {
+            diag.error(
+                args.span_of(option),
+                format!("`{option}` is about stale values, and none are kept: add `stale = \"1h\"`"),
+            );
+        }
+    }
+    if args.background && args.soft_timeout.is_some() {
+        diag.error(
+            args.span_of("background"),
+            "`background` is a `soft_timeout` of zero; give one of the two",
+        );
+    }
+}
+
+/// Without a `Result` there is no way to tell a caller about a failure.
+fn errors(cached: &CachedFn, diag: &mut Diag) {
+    let args = &cached.args;
+    if !cached.shape.is_fallible() {
+        for option in ["hard_timeout", "error_ttl", "error"]
+            .into_iter()
+            .filter(|option| args.has(option))
+        {
+            diag.error(
+                args.span_of(option),
+                format!(
+                    "`{option}` is about errors, and `{}` returns none; return a `Result` (for an alias of it, add `result = true`)",
+                    cached.function.sig.ident
+                ),
+            );
+        }
+    }
+    for name in args.error.iter().flatten() {
+        if *name != "clone" && *name != "from" {
+            diag.error(
+                name.span(),
+                "`error(..)` says what the error type implements: `clone`, `from`, or both",
+            );
+        }
+    }
+    if args.negative_ttl.is_some() && !cached.shape.is_optional() {
+        diag.error(
+            args.span_of("negative_ttl"),
+            "`negative_ttl` is about `None`, and the function always returns a value; return an `Option` (for an alias of it, add `option = true`)",
+        );
+    }
+}
+
+fn combinations(cached: &CachedFn, diag: &mut Diag) {
+    let args = &cached.args;
+    let this = format_ident!("self");
+    if !cached.has_companions() && args.detach.contains(&this) {
+        diag.error(
+            args.span_of("detach"),
+            "`detach(self)` calls a companion, so it does not go with `companions = false`",
+        );
+    }
+    if cached.style != Style::Async && matches!(cached.place, Place::Block { of_trait: true, .. }) {
+        diag.error(
+            cached.function.sig.fn_token.span,
+            "in the implementation of a trait, write the method as `async fn`; with `#[async_trait]`, put `#[cached]` above it",
+        );
+    }
+}

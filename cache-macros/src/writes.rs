@@ -1,0 +1,383 @@
+//! `#[cache_put]` and `#[cache_evict]`: functions that write keep the cached functions that read honest.
+//!
+//! What they say of a target's arguments is evaluated before the body, which may use them up; what they say of
+//! `result` after it.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::ext::IdentExt as _;
+use syn::parse::{Parse, ParseStream};
+use syn::punctuated::Punctuated;
+use syn::spanned::Spanned as _;
+use syn::{Expr, ExprClosure, Path, Token, Type, parse_quote};
+
+use crate::args::{TagText, Tags};
+use crate::diag::{Diag, suggestion};
+use crate::expand::tag_text;
+use crate::function::{Function, Style, last_segment};
+use crate::tokens::mentions;
+
+/// Which of the two attributes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Write {
+    Put,
+    Evict,
+}
+
+impl Write {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Put => "cache_put",
+            Self::Evict => "cache_evict",
+        }
+    }
+
+    fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::Put => &["value", "crate"],
+            Self::Evict => &["tags", "all", "before", "always", "cache", "crate"],
+        }
+    }
+}
+
+/// The options as written.
+#[derive(Default)]
+struct Options {
+    targets: Vec<Target>,
+    tags: Option<Tags>,
+    value: Option<ExprClosure>,
+    before: Option<Ident>,
+    always: Option<Ident>,
+    cache: Option<Expr>,
+    krate: Option<Path>,
+}
+
+/// One call of a companion.
+struct Target {
+    span: Span,
+    /// The receiver or the type and the companion's name, without its arguments.
+    callee: TokenStream,
+    args: Vec<Expr>,
+}
+
+/// The function with its duties, or as it was with the mistakes beside it.
+pub(crate) fn expand(
+    write: Write,
+    options: TokenStream,
+    function: &Function,
+    diag: &mut Diag,
+) -> TokenStream {
+    let read = |input: ParseStream<'_>| Ok(Options::parse(write, input, diag));
+    let options = match syn::parse::Parser::parse2(read, options) {
+        Ok(options) => options,
+        Err(error) => {
+            diag.push(error);
+            Options::default()
+        }
+    };
+    check(write, &options, function, diag);
+    if diag.is_empty() {
+        options.expand(write, function)
+    } else {
+        function.to_token_stream()
+    }
+}
+
+fn check(write: Write, options: &Options, function: &Function, diag: &mut Diag) {
+    let name = write.name();
+    if !matches!(function.output(), Some((Style::Async, _))) {
+        diag.error(
+            function.sig.fn_token.span,
+            format!("`#[{name}]` waits for the cache: make this an `async fn`"),
+        );
+    }
+    if options.targets.is_empty() && options.tags.is_none() && diag.is_empty() {
+        let example = match write {
+            Write::Put => "name the cached function and its arguments: `#[cache_put(user(id))]`",
+            Write::Evict => {
+                "name what becomes invalid: `#[cache_evict(user(id))]`, `all(user)` or `tags = [\"user:{id}\"]`"
+            }
+        };
+        diag.error(Span::call_site(), example);
+    }
+    let Some(before) = &options.before else { return };
+    if options.always.is_some() {
+        diag.error(
+            before.span(),
+            "`before` does not know how the function will end, so `always` does not go with it",
+        );
+    }
+    let of_result = |args: &[Expr]| args.iter().any(|arg| mentions(arg, &result()));
+    for target in options.targets.iter().filter(|target| of_result(&target.args)) {
+        diag.error(
+            target.span,
+            "this needs the result, which is not there `before` the function runs",
+        );
+    }
+}
+
+fn result() -> Ident {
+    format_ident!("result")
+}
+
+impl Options {
+    fn parse(write: Write, input: ParseStream<'_>, diag: &mut Diag) -> Self {
+        let mut options = Self::default();
+        while !input.is_empty() {
+            if let Err(error) = options.option(write, input) {
+                diag.push(error);
+                while !input.is_empty() && !input.peek(Token![,]) {
+                    let _ = input.parse::<proc_macro2::TokenTree>();
+                }
+            }
+            if !input.is_empty() && input.parse::<Token![,]>().is_err() {
+                diag.error(input.span(), "expected `,` between two options");
+                let _ = input.parse::<TokenStream>();
+            }
+        }
+        options
+    }
+
+    fn option(&mut self, write: Write, input: ParseStream<'_>) -> syn::Result<()> {
+        let ahead = input.fork();
+        let name = Ident::parse_any(&ahead)?;
+        let text = name.to_string();
+        let is_option = ahead.peek(Token![=]) || matches!(text.as_str(), "before" | "always");
+        if text == "all" && ahead.peek(syn::token::Paren) && write == Write::Evict {
+            return self.all(input);
+        }
+        if !is_option {
+            self.targets.push(Target::parse(write, input)?);
+            return Ok(());
+        }
+        if !write.options().contains(&text.as_str()) {
+            return Err(syn::Error::new(
+                name.span(),
+                format!(
+                    "`{text}` is not an option of `#[{}]`{}",
+                    write.name(),
+                    suggestion(&text, write.options().iter().copied())
+                ),
+            ));
+        }
+        Ident::parse_any(input)?;
+        match text.as_str() {
+            "before" => self.before = Some(name),
+            "always" => self.always = Some(name),
+            "tags" => self.tags = Some(assigned(input)?),
+            "value" => self.value = Some(assigned(input)?),
+            "cache" => self.cache = Some(assigned(input)?),
+            _ => {
+                input.parse::<Token![=]>()?;
+                self.krate = Some(Path::parse_mod_style(input)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// `all(user)`, `all(self.user)`: every entry of a function.
+    fn all(&mut self, input: ParseStream<'_>) -> syn::Result<()> {
+        Ident::parse_any(input)?;
+        let content;
+        syn::parenthesized!(content in input);
+        for function in Punctuated::<Expr, Token![,]>::parse_terminated(&content)? {
+            self.targets.push(Target {
+                span: function.span(),
+                callee: callee(&function, "invalidate_all")?,
+                args: Vec::new(),
+            });
+        }
+        Ok(())
+    }
+
+    fn expand(&self, write: Write, function: &Function) -> TokenStream {
+        let krate = self.krate.clone().unwrap_or_else(|| parse_quote!(::cache_core));
+        let private = quote!(#krate::__private);
+        let (attrs, vis, sig, body) = (&function.attrs, &function.vis, &function.sig, &function.body);
+        let output = function
+            .output()
+            .map_or_else(|| parse_quote!(()), |(_, output)| output);
+        let prepared = self.prepared();
+        let duties = self.duties(write, &private);
+        let (before, after) = if self.before.is_some() {
+            (duties, TokenStream::new())
+        } else {
+            (TokenStream::new(), self.on_success(&output, &duties))
+        };
+        quote! {
+            #(#attrs)* #vis #sig {
+                #prepared
+                #before
+                let __result: #output = #private::typed::<#output, _>(async #body).await;
+                #after
+                __result
+            }
+        }
+    }
+
+    /// The arguments of the targets, and the tags, that do not need the result.
+    fn prepared(&self) -> TokenStream {
+        let targets = self.targets.iter().enumerate().flat_map(|(index, target)| {
+            target
+                .args
+                .iter()
+                .enumerate()
+                .filter(|(_, arg)| !mentions(*arg, &result()))
+                .map(move |(at, arg)| {
+                    let name = argument(index, at);
+                    quote!(let #name = #arg;)
+                })
+        });
+        let tags = self
+            .tag_texts()
+            .into_iter()
+            .enumerate()
+            .filter(|(_, text)| !mentions(text, &result()));
+        let tags = tags.map(|(index, text)| {
+            let name = format_ident!("__tag_{index}");
+            quote!(let #name = #text;)
+        });
+        quote!(#(#targets)* #(#tags)*)
+    }
+
+    /// The calls of the companions.
+    fn duties(&self, write: Write, private: &TokenStream) -> TokenStream {
+        let value = match &self.value {
+            Some(value) => quote!(#private::of_value(#value, result)),
+            None => quote!(::core::clone::Clone::clone(result)),
+        };
+        let value = (write == Write::Put).then_some(value);
+        let targets = self.targets.iter().enumerate().map(|(index, target)| {
+            let args = target.args.iter().enumerate().map(|(at, arg)| {
+                if mentions(arg, &result()) {
+                    arg.to_token_stream()
+                } else {
+                    argument(index, at).to_token_stream()
+                }
+            });
+            let (callee, span) = (&target.callee, target.span);
+            quote_spanned!(span=> #private::duty(#callee(#(#args,)* #value).await);)
+        });
+        let cache = match &self.cache {
+            Some(cache) => quote!(&#cache),
+            None => quote!(#private::Cache::global()),
+        };
+        let tags = self.tag_texts().into_iter().enumerate().map(|(index, text)| {
+            let name = format_ident!("__tag_{index}");
+            let text = if mentions(&text, &result()) {
+                text
+            } else {
+                quote!(#name)
+            };
+            quote!({
+                let __cache: &#private::Cache = #cache;
+                #private::duty(__cache.invalidate_tag(&#text).await);
+            })
+        });
+        quote!(#(#targets)* #(#tags)*)
+    }
+
+    /// What to do once the function has ended, with its value as `result`.
+    fn on_success(&self, output: &Type, duties: &TokenStream) -> TokenStream {
+        let fallible = last_segment(output).is_some_and(|segment| segment.ident == "Result");
+        match (fallible, self.always.is_some()) {
+            (true, false) => {
+                quote!(if let ::core::result::Result::Ok(result) = &__result { let _ = result; #duties })
+            }
+            _ => quote!({ let result = &__result; let _ = result; #duties }),
+        }
+    }
+
+    fn tag_texts(&self) -> Vec<TokenStream> {
+        match &self.tags {
+            None => Vec::new(),
+            Some(Tags::Expr(expr)) => vec![expr.to_token_stream()],
+            Some(Tags::List(tags)) => tags
+                .iter()
+                .map(|tag| match tag {
+                    TagText::Template(template) => tag_text(template),
+                    TagText::Expr(expr) => expr.to_token_stream(),
+                })
+                .collect(),
+        }
+    }
+}
+
+fn argument(target: usize, at: usize) -> Ident {
+    format_ident!("__argument_{target}_{at}")
+}
+
+fn assigned<T: Parse>(input: ParseStream<'_>) -> syn::Result<T> {
+    input.parse::<Token![=]>()?;
+    input.parse()
+}
+
+impl Target {
+    fn parse(write: Write, input: ParseStream<'_>) -> syn::Result<Self> {
+        let companion = match write {
+            Write::Put => "set",
+            Write::Evict => "invalidate",
+        };
+        let expr: Expr = input.parse()?;
+        let span = expr.span();
+        match &expr {
+            Expr::Call(call) => Ok(Self {
+                span,
+                callee: callee(&call.func, companion)?,
+                args: call.args.iter().cloned().collect(),
+            }),
+            Expr::MethodCall(call) => {
+                let (receiver, method) = (&call.receiver, format_ident!("{}_{companion}", call.method));
+                Ok(Self {
+                    span,
+                    callee: quote!(#receiver.#method),
+                    args: call.args.iter().cloned().collect(),
+                })
+            }
+            _ => Err(syn::Error::new(
+                span,
+                "name a cached function with the arguments of its key, as if it were called: `user(id)`, `self.user(id)`",
+            )),
+        }
+    }
+}
+
+/// The companion of a function: `user::set`, `Db::user_set`, `self.user_set`.
+fn callee(function: &Expr, companion: &str) -> syn::Result<TokenStream> {
+    let refused = || {
+        syn::Error::new(
+            function.span(),
+            "name a cached function: `user`, `Db::user`, `self.user`",
+        )
+    };
+    match function {
+        Expr::Path(path) => {
+            let mut path = path.path.clone();
+            let owner = path
+                .segments
+                .iter()
+                .rev()
+                .nth(1)
+                .map(|segment| segment.ident.to_string());
+            let of_type = owner.is_some_and(|owner| owner.starts_with(char::is_uppercase));
+            match path.segments.last_mut() {
+                Some(last) if of_type => last.ident = format_ident!("{}_{companion}", last.ident),
+                Some(_) => path.segments.push(parse_path_segment(companion)),
+                None => return Err(refused()),
+            }
+            Ok(path.to_token_stream())
+        }
+        Expr::Field(field) => {
+            let (base, syn::Member::Named(name)) = (&field.base, &field.member) else {
+                return Err(refused());
+            };
+            let method = format_ident!("{name}_{companion}");
+            Ok(quote!(#base.#method))
+        }
+        _ => Err(refused()),
+    }
+}
+
+fn parse_path_segment(name: &str) -> syn::PathSegment {
+    syn::PathSegment::from(Ident::new(name, Span::call_site()))
+}

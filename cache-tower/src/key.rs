@@ -1,0 +1,300 @@
+//! From a request to the keys of what is stored for it.
+//!
+//! The primary key is the canonical target URI ([`policy::key_uri`](crate::policy::key_uri)) and what a [`KeyPolicy`]
+//! adds. Under it lie the response without nominated fields, the index of variants, and each variant under a key of
+//! its own. Long URIs are replaced by their SHA-256, as in all keys.
+
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use cache_core::key::{CacheKey, KeyBuf, KeyError, Prefix};
+use http::{Extensions, HeaderMap, Method, Request, Uri};
+
+use crate::policy::HttpCachePolicy;
+use crate::policy::key_uri::{self, Bypass};
+use crate::policy::query::QueryRules;
+
+/// How a request becomes a key, beyond its target URI.
+#[derive(Clone, Default)]
+pub struct KeyPolicy {
+    query: QueryRules,
+    part: Option<Part>,
+}
+
+type Part = Arc<dyn Fn(&RequestHead<'_>) -> Option<String> + Send + Sync>;
+
+/// What a key part may be made of.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestHead<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The target as the client sent it.
+    pub uri: &'a Uri,
+    /// The header section.
+    pub headers: &'a HeaderMap,
+    /// What layers outside the cache have added.
+    pub extensions: &'a Extensions,
+}
+
+impl KeyPolicy {
+    /// Rules for the query: ignored parameters, and order that does not matter. An ignored parameter is removed from
+    /// what the handler sees as well. Default: the query counts as it is, byte for byte.
+    #[must_use]
+    pub fn query(mut self, rules: QueryRules) -> Self {
+        self.query = rules;
+        self
+    }
+
+    /// A further part of the key, such as the tenant. A request for which `part` gives `None` passes by the cache:
+    /// there is no default tenant. Default: none.
+    ///
+    /// ```
+    /// use cache_tower::KeyPolicy;
+    ///
+    /// let per_tenant = KeyPolicy::default().part(|request| {
+    ///     let tenant = request.headers.get("x-tenant")?.to_str().ok()?;
+    ///     Some(tenant.to_owned())
+    /// });
+    /// # let _ = per_tenant;
+    /// ```
+    #[must_use]
+    pub fn part(mut self, part: impl Fn(&RequestHead<'_>) -> Option<String> + Send + Sync + 'static) -> Self {
+        self.part = Some(Arc::new(part));
+        self
+    }
+
+    /// The target for the handler, if it differs from the client's.
+    pub(crate) fn target_for_handler(&self, uri: &Uri) -> Option<Uri> {
+        if self.query.ignored.is_empty() {
+            return None;
+        }
+        let query = uri.query()?;
+        let kept = self.query.for_handler(query);
+        (kept.as_deref() != Some(query)).then(|| with_query(uri, kept.as_deref()))
+    }
+
+    fn target_for_key(&self, uri: &Uri) -> Option<Uri> {
+        if self.query == QueryRules::default() {
+            return None;
+        }
+        let query = uri.query()?;
+        let key = self.query.for_key(query);
+        (key.as_deref() != Some(query)).then(|| with_query(uri, key.as_deref()))
+    }
+}
+
+impl fmt::Debug for KeyPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyPolicy")
+            .field("query", &self.query)
+            .field("part", &self.part.is_some())
+            .finish()
+    }
+}
+
+/// Builds the keys of one layer.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    prefix: Prefix,
+    /// Tells apart what was judged by different policies.
+    policy: String,
+}
+
+/// What a request asks for.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// The canonical target URI.
+    pub(crate) uri: String,
+    part: Option<String>,
+}
+
+impl Keys {
+    /// `apart` is whatever else keeps layers from sharing what they store.
+    pub(crate) fn new(prefix: &str, policy: &HttpCachePolicy, apart: impl Hash) -> Result<Self, KeyError> {
+        // Only equality matters, and a change of the hash between releases would only cost misses.
+        let mut hasher = DefaultHasher::new();
+        format!("{policy:?}").hash(&mut hasher);
+        apart.hash(&mut hasher);
+        Ok(Self {
+            prefix: Prefix::new(prefix)?,
+            policy: format!("{:08x}", hasher.finish() & 0xffff_ffff),
+        })
+    }
+
+    /// The response without nominated fields.
+    pub(crate) fn response(&self, target: &Target) -> KeyBuf {
+        self.of(target, "r")
+    }
+
+    /// The index of variants.
+    pub(crate) fn index(&self, target: &Target) -> KeyBuf {
+        self.of(target, "i")
+    }
+
+    /// The variant for these values of nominated fields.
+    pub(crate) fn variant(&self, target: &Target, secondary: &[u8]) -> KeyBuf {
+        let mut key = self.of(target, "v");
+        key.secret(secondary);
+        key
+    }
+
+    /// The request in flight, told apart by the fields that are known to be nominated.
+    pub(crate) fn flight(&self, target: &Target, secondary: &[u8]) -> CacheKey {
+        let mut key = self.of(target, "f");
+        if !secondary.is_empty() {
+            key.secret(secondary);
+        }
+        key.finish()
+    }
+
+    fn of(&self, target: &Target, kind: &str) -> KeyBuf {
+        let mut key = KeyBuf::new(&self.prefix);
+        key.part(kind).part(&*self.policy).part(&*target.uri);
+        if let Some(part) = &target.part {
+            key.part(&**part);
+        }
+        key
+    }
+}
+
+impl Target {
+    /// What a request asks for, or why that cannot be told.
+    pub(crate) fn of<B>(
+        request: &Request<B>,
+        keys: &KeyPolicy,
+        policy: &HttpCachePolicy,
+    ) -> Result<Self, KeyProblem> {
+        let uri = original_uri(request);
+        let normalised = keys.target_for_key(uri);
+        let uri = key_uri::target_uri(normalised.as_ref().unwrap_or(uri), request.headers(), policy)
+            .map_err(KeyProblem::Target)?;
+        let part = match &keys.part {
+            None => None,
+            Some(part) => Some(part(&head(request)).ok_or(KeyProblem::Part)?),
+        };
+        Ok(Self { uri, part })
+    }
+
+    /// The same kind of target at another URI of the same origin.
+    #[cfg(test)]
+    pub(crate) fn at(uri: &str) -> Self {
+        Self {
+            uri: uri.to_owned(),
+            part: None,
+        }
+    }
+}
+
+/// Why a request has no key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyProblem {
+    Target(Bypass),
+    /// The key policy's part is missing.
+    Part,
+}
+
+impl KeyProblem {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Target(bypass) => bypass.as_str(),
+            Self::Part => "key-part-missing",
+        }
+    }
+}
+
+fn head<B>(request: &Request<B>) -> RequestHead<'_> {
+    RequestHead {
+        method: request.method(),
+        uri: original_uri(request),
+        headers: request.headers(),
+        extensions: request.extensions(),
+    }
+}
+
+/// The target as the client sent it: a nested router sees only the rest of the path.
+pub(crate) fn original_uri<B>(request: &Request<B>) -> &Uri {
+    #[cfg(feature = "axum")]
+    if let Some(original) = request.extensions().get::<axum::extract::OriginalUri>() {
+        return &original.0;
+    }
+    request.uri()
+}
+
+/// Removes ignored parameters from what the handler will see.
+pub(crate) fn hide_ignored_parameters<B>(request: &mut Request<B>, keys: &KeyPolicy) {
+    if let Some(uri) = keys.target_for_handler(request.uri()) {
+        *request.uri_mut() = uri;
+    }
+    #[cfg(feature = "axum")]
+    if let Some(original) = request.extensions_mut().get_mut::<axum::extract::OriginalUri>()
+        && let Some(uri) = keys.target_for_handler(&original.0)
+    {
+        original.0 = uri;
+    }
+}
+
+/// The same URI with another query; unchanged if that is no URI, which a shorter query cannot cause.
+fn with_query(uri: &Uri, query: Option<&str>) -> Uri {
+    let path_and_query = match query {
+        Some(query) => format!("{}?{query}", uri.path()),
+        None => uri.path().to_owned(),
+    };
+    let mut parts = uri.clone().into_parts();
+    let Ok(path_and_query) = path_and_query.parse() else {
+        return uri.clone();
+    };
+    parts.path_and_query = Some(path_and_query);
+    Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(uri: &str) -> Request<()> {
+        Request::get(uri).header("host", "h").body(()).unwrap()
+    }
+
+    fn target(uri: &str, keys: &KeyPolicy) -> Target {
+        Target::of(&request(uri), keys, &HttpCachePolicy::safe()).unwrap()
+    }
+
+    #[test]
+    fn kinds_variants_and_policies_never_share_a_key() {
+        let target = Target::at("http://h/");
+        let safe = Keys::new("http", &HttpCachePolicy::safe(), ()).unwrap();
+        let wide = Keys::new("http", &HttpCachePolicy::rfc9111(), ()).unwrap();
+        let keys = [
+            safe.response(&target).finish(),
+            wide.response(&target).finish(),
+            safe.index(&target).finish(),
+            safe.variant(&target, b"a").finish(),
+            safe.variant(&target, b"b").finish(),
+            safe.flight(&target, b""),
+            safe.flight(&target, b"a"),
+        ];
+        let unique: std::collections::HashSet<_> = keys.iter().collect();
+        assert_eq!(unique.len(), keys.len());
+    }
+
+    #[test]
+    fn an_ignored_parameter_is_neither_in_the_key_nor_visible_to_the_handler() {
+        let keys = KeyPolicy::default().query(QueryRules {
+            ignored: vec![String::from("utm_*")],
+            sorted: true,
+        });
+        assert_eq!(target("/p?utm_source=x&b=1&a=2", &keys).uri, "http://h/p?a=2&b=1");
+        let mut seen = request("/p?utm_source=x&b=1&a=2");
+        hide_ignored_parameters(&mut seen, &keys);
+        assert_eq!(seen.uri(), "/p?b=1&a=2");
+    }
+
+    #[test]
+    fn a_request_without_its_key_part_has_no_key() {
+        let keys = KeyPolicy::default().part(|request| request.uri.query().map(str::to_owned));
+        let missing = Target::of(&request("/p"), &keys, &HttpCachePolicy::safe());
+        assert_eq!(missing.unwrap_err(), KeyProblem::Part);
+        assert_eq!(target("/p?a", &keys).part.as_deref(), Some("a"));
+    }
+}

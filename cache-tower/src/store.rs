@@ -1,0 +1,324 @@
+//! Finding and storing responses: what a target's keys hold in the [`Cache`].
+//!
+//! * under the target's own key, the response without nominated fields;
+//! * under the index key, which variants there are;
+//! * under one key per variant, the variant.
+//!
+//! Responses are stored with the permit that was taken before the origin was asked, so that what was invalidated
+//! meanwhile is not stored. The index needs no such care: it only says where to look.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use cache_core::key::CacheKey;
+use cache_core::{Cache, EntryOptions, Loaded, StorePermit};
+use http::{HeaderMap, HeaderName};
+
+use crate::config::CacheConfig;
+use crate::key::{Keys, Target};
+use crate::policy::parts::Combined;
+use crate::policy::{RequestView, Selection, StoredHead, parts, select, vary};
+use crate::stored::{StoredResponse, VariantIndex};
+
+/// The responses of one layer in a [`Cache`].
+#[derive(Debug)]
+pub(crate) struct Store {
+    pub(crate) cache: Cache,
+    pub(crate) config: CacheConfig,
+    keys: Keys,
+}
+
+/// What is stored for a request.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    candidates: Candidates,
+    /// Something is stored for the target, if not for these request fields.
+    knows_target: bool,
+    /// The fields by which the target's responses are known to vary.
+    names: Vec<HeaderName>,
+}
+
+/// Mostly one: then there is nothing to allocate.
+#[derive(Debug, Default)]
+struct Candidates {
+    first: Option<Loaded<StoredResponse>>,
+    more: Vec<Loaded<StoredResponse>>,
+}
+
+impl Store {
+    pub(crate) fn new(cache: Cache, config: CacheConfig, keys: Keys) -> Self {
+        Self { cache, config, keys }
+    }
+
+    /// What the in-process tier holds, without waiting; `None` if that needs more than one look.
+    pub(crate) fn find_in_process(&self, target: &Target) -> Option<Loaded<StoredResponse>> {
+        let response: Loaded<StoredResponse> =
+            self.cache.get_in_process(self.keys.response(target).as_key())?;
+        response.is_alone().then_some(response)
+    }
+
+    /// What is stored for a request with these fields.
+    pub(crate) async fn find(&self, target: &Target, request: &HeaderMap) -> Found {
+        let mut found = Found::default();
+        let plain = self.get(&self.keys.response(target).finish()).await;
+        let is_alone = plain.as_ref().is_some_and(|response| response.is_alone());
+        found.take(plain);
+        if is_alone {
+            return found;
+        }
+        let Some(index) = self
+            .cache
+            .get::<VariantIndex>(&self.keys.index(target).finish())
+            .await
+        else {
+            if let Some(response) = &found.candidates.first {
+                response.set_alone(true);
+            }
+            return found;
+        };
+        for names in index.name_sets() {
+            let secondary = vary::secondary_key(names, request);
+            found.take(self.get(&self.keys.variant(target, &secondary).finish()).await);
+            found.names.extend_from_slice(names);
+        }
+        found.knows_target |= !index.is_empty();
+        found.names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+        found.names.dedup();
+        found
+    }
+
+    async fn get(&self, key: &CacheKey) -> Option<Loaded<StoredResponse>> {
+        let response = self.cache.get::<StoredResponse>(key).await?;
+        response.head(&self.config.policy).is_some().then_some(response)
+    }
+
+    /// The key under which requests for the target are collapsed that agree in the fields `names`.
+    pub(crate) fn flight(&self, target: &Target, names: &[HeaderName], request: &HeaderMap) -> CacheKey {
+        let names = names.iter().chain(&self.config.policy.vary_always);
+        self.keys.flight(target, &vary::secondary_key(names, request))
+    }
+
+    /// Stores a response, unless it was invalidated since the permit was taken. Whether it is stored.
+    pub(crate) async fn insert(
+        &self,
+        target: &Target,
+        permit: &StorePermit,
+        response: StoredResponse,
+        now: SystemTime,
+    ) -> bool {
+        let Some(response) = self.with_parts(target, response, now).await else {
+            return false;
+        };
+        let Some(head) = response.head(&self.config.policy) else {
+            return false;
+        };
+        let names: Vec<HeaderName> = head.nominated().names().cloned().collect();
+        let ttl = head.retention(now, self.config.keep_stale);
+        let key = self.key_of(target, head);
+        let options = fixed(ttl).tags(response.tags().clone());
+        if names.is_empty() {
+            self.insert_plain(target, &key, permit, response, options).await
+        } else {
+            self.note_variant(target, &names, &key, ttl).await;
+            stored(permit.store(&key, response, options).await)
+        }
+    }
+
+    /// A part is joined with what is stored, and does not displace more than it is worth: `None` keeps what there is
+    /// (RFC 9111 §3.4).
+    async fn with_parts(
+        &self,
+        target: &Target,
+        response: StoredResponse,
+        now: SystemTime,
+    ) -> Option<StoredResponse> {
+        let policy = &self.config.policy;
+        let head = response.head(policy)?;
+        if head.part().is_none() {
+            return Some(response);
+        }
+        let Some(current) = self.get(&self.key_of(target, head)).await else {
+            return Some(response);
+        };
+        let old = current.head(policy)?;
+        if let Some(combined) = parts::combine(old, head, policy) {
+            let body = joined(&combined, current.body(), response.body());
+            if body.len() as u64 > self.config.body_limit {
+                return None;
+            }
+            return Some(StoredResponse::new(combined.head, body, response.tags().clone()));
+        }
+        let is_worth_keeping = match old.part() {
+            None => old.freshness().is_fresh(now) || parts::share_validator(old, head),
+            Some(part) => parts::share_validator(old, head) && part.length() >= response.body().len() as u64,
+        };
+        (!is_worth_keeping).then_some(response)
+    }
+
+    /// A plain response is alone unless variants are known. It is stored before the index is looked at, and a variant
+    /// is noted before the plain response is: whichever comes second sees the other.
+    async fn insert_plain(
+        &self,
+        target: &Target,
+        key: &CacheKey,
+        permit: &StorePermit,
+        response: StoredResponse,
+        options: EntryOptions,
+    ) -> bool {
+        response.set_alone(false);
+        if !stored(permit.store(key, response, options).await) {
+            return false;
+        }
+        let has_variants = self.cache.contains(&self.keys.index(target).finish()).await;
+        if let (false, Some(response)) = (has_variants, self.cache.get::<StoredResponse>(key).await) {
+            response.set_alone(true);
+            // A variant may have been noted in between.
+            if self.cache.contains(&self.keys.index(target).finish()).await {
+                response.set_alone(false);
+            }
+        }
+        true
+    }
+
+    async fn note_variant(&self, target: &Target, names: &[HeaderName], key: &CacheKey, ttl: Duration) {
+        let limit = self.config.policy.variants_limit;
+        let mut excess = Vec::new();
+        let noted = self
+            .cache
+            .update::<VariantIndex, _>(
+                &self.keys.index(target).finish(),
+                fixed(ttl.max(INDEX_TTL)),
+                |index| {
+                    let mut index = index.unwrap_or_default();
+                    excess = index.note(names, key.text(), limit);
+                    index
+                },
+            )
+            .await;
+        if let Err(error) = noted {
+            tracing::debug!(%error, "the index of variants was not updated");
+        }
+        for key in excess.iter().filter_map(|key| CacheKey::parse(key).ok()) {
+            // Removing cannot fail in a way that matters: nothing leads to the variant any more.
+            let _ = self.cache.remove(&key).await;
+        }
+        if let Some(plain) = self
+            .cache
+            .get::<StoredResponse>(&self.keys.response(target).finish())
+            .await
+        {
+            plain.set_alone(false);
+        }
+    }
+
+    /// Removes one stored response.
+    pub(crate) async fn remove(&self, target: &Target, head: &StoredHead) {
+        if let Err(error) = self.cache.remove(&self.key_of(target, head)).await {
+            tracing::warn!(%error, "a response that has become private could not be removed");
+        }
+    }
+
+    /// Whether this very response is still stored: not replaced, removed or invalidated.
+    pub(crate) async fn still_holds(&self, target: &Target, response: &Loaded<StoredResponse>) -> bool {
+        let Some(head) = response.head(&self.config.policy) else {
+            return false;
+        };
+        let current = self.cache.get::<StoredResponse>(&self.key_of(target, head)).await;
+        current.is_some_and(|current| Loaded::ptr_eq(&current, response))
+    }
+
+    fn key_of(&self, target: &Target, head: &StoredHead) -> CacheKey {
+        if head.nominated().is_empty() {
+            return self.keys.response(target).finish();
+        }
+        let secondary = head.nominated().secondary_key();
+        self.keys.variant(target, &secondary).finish()
+    }
+
+    /// The text of the target's key, for operators.
+    pub(crate) fn key_text(&self, target: &Target) -> String {
+        self.keys.response(target).finish().text().to_owned()
+    }
+}
+
+impl Found {
+    fn take(&mut self, response: Option<Loaded<StoredResponse>>) {
+        let Some(response) = response else { return };
+        self.knows_target = true;
+        match self.candidates.first {
+            None => self.candidates.first = Some(response),
+            Some(_) => self.candidates.more.push(response),
+        }
+    }
+
+    /// The stored responses that may fit.
+    pub(crate) fn candidates(&self) -> impl Iterator<Item = &Loaded<StoredResponse>> {
+        self.candidates.first.iter().chain(&self.candidates.more)
+    }
+
+    /// The response to use for these request fields, and what the policy is to know about it.
+    pub(crate) fn select<'a>(
+        &'a self,
+        request: &RequestView<'_>,
+        config: &CacheConfig,
+    ) -> (Selection<'a>, Option<&'a Loaded<StoredResponse>>) {
+        let heads = self
+            .candidates()
+            .filter_map(|response| response.head(&config.policy));
+        match select(heads, request) {
+            Selection::Found(head) => {
+                let is_it = |response: &&Loaded<StoredResponse>| {
+                    response
+                        .head(&config.policy)
+                        .is_some_and(|own| std::ptr::eq(own, head))
+                };
+                (Selection::Found(head), self.candidates().find(is_it))
+            }
+            Selection::Nothing if self.knows_target => (Selection::NoVariant, None),
+            other => (other, None),
+        }
+    }
+
+    /// The fields by which the target's responses are known to vary.
+    pub(crate) fn names(&self) -> &[HeaderName] {
+        &self.names
+    }
+}
+
+/// HTTP alone decides about freshness: the entry lives exactly as long as it can be of use.
+fn fixed(ttl: Duration) -> EntryOptions {
+    EntryOptions::ttl(ttl)
+        .stale_for(Duration::ZERO)
+        .jitter(0.0)
+        .eager(cache_core::Eager::Off)
+}
+
+/// The body of two parts put together.
+pub(crate) fn joined(combined: &Combined, old: &Bytes, new: &Bytes) -> Bytes {
+    let end = old.len() as u64;
+    let (first, last) = (combined.from_old.start.min(end), combined.from_old.end.min(end));
+    // Both are at most the body's length, which is a `usize`.
+    let old = &old[first.min(last) as usize..last as usize];
+    let (one, two) = if combined.new_comes_first {
+        (&**new, old)
+    } else {
+        (old, &**new)
+    };
+    let mut body = BytesMut::with_capacity(one.len() + two.len());
+    body.extend_from_slice(one);
+    body.extend_from_slice(two);
+    body.freeze()
+}
+
+fn stored(result: Result<cache_core::Stored, cache_core::Error>) -> bool {
+    match result {
+        Ok(stored) => stored.is_stored(),
+        Err(error) => {
+            tracing::warn!(%error, "a response could not be stored");
+            false
+        }
+    }
+}
+
+/// An index outlives its variants: one that is missing only costs a miss.
+const INDEX_TTL: Duration = Duration::from_secs(86_400);

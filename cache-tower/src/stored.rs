@@ -1,0 +1,424 @@
+//! [`StoredResponse`]: a response as the cache holds it, and its encoding.
+//!
+//! In memory the head is parsed and the body is one [`Bytes`]: a hit decodes nothing and copies no body. Encoded, it
+//! is plain data, which is checked again when it is read: a shared store is a place where others may write.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use cache_core::tag::TagSet;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use serde::de::{self, Deserializer, SeqAccess, Visitor};
+use serde::ser::Serializer;
+use serde::{Deserialize, Serialize};
+
+use crate::policy::status::CACHE_STATUS;
+use crate::policy::{HttpCachePolicy, Serve, StoredHead, StoredHeadRecord, fields};
+
+/// A stored response: head, body and tags.
+pub(crate) struct StoredResponse {
+    /// Read at the first use, under the policy of the layer that uses it; `None` if no cache would have stored it.
+    head: OnceLock<Option<StoredHead>>,
+    record: Option<StoredHeadRecord>,
+    body: Bytes,
+    tags: TagSet,
+    /// The fields of a hit, with a place for those that change from hit to hit.
+    template: OnceLock<HeaderMap>,
+    /// What the last hit said about time; most hits of a popular response fall into the same second.
+    moment: Mutex<Option<Moment>>,
+    /// No variants are known for its URI: then a lookup need not ask for them.
+    alone: AtomicBool,
+}
+
+/// The fields that change from second to second.
+#[derive(Clone)]
+struct Moment {
+    age: u64,
+    serve: Serve,
+    fields: (HeaderValue, Option<HeaderValue>),
+}
+
+impl StoredResponse {
+    pub(crate) fn new(head: StoredHead, body: Bytes, tags: TagSet) -> Self {
+        Self {
+            head: OnceLock::from(Some(head)),
+            record: None,
+            body,
+            tags,
+            template: OnceLock::new(),
+            moment: Mutex::new(None),
+            alone: AtomicBool::new(true),
+        }
+    }
+
+    /// The head; `None` if what was read from a store is not a response that this policy could have stored.
+    pub(crate) fn head(&self, policy: &HttpCachePolicy) -> Option<&StoredHead> {
+        let read = || {
+            let record = self.record.clone()?;
+            match record.read(self.body.len() as u64, policy) {
+                Ok(head) => Some(head),
+                Err(problem) => {
+                    tracing::warn!(?problem, "a stored response is not valid and is not used");
+                    None
+                }
+            }
+        };
+        self.head.get_or_init(read).as_ref()
+    }
+
+    pub(crate) fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    pub(crate) fn tags(&self) -> &TagSet {
+        &self.tags
+    }
+
+    pub(crate) fn is_alone(&self) -> bool {
+        self.alone.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn set_alone(&self, alone: bool) {
+        self.alone.store(alone, Ordering::SeqCst);
+    }
+
+    /// The fields for a client at `now`. `Age` is current; `Cache-Status` has a placeholder to be replaced or removed.
+    pub(crate) fn served_headers(&self, head: &StoredHead, now: SystemTime) -> HeaderMap {
+        let mut headers = self.template.get_or_init(|| template(head)).clone();
+        headers.insert(header::AGE, fields::age_value(head.freshness().age(now)));
+        headers
+    }
+}
+
+impl StoredResponse {
+    /// The fields of a hit with its status, which `status` writes if the last hit said something else.
+    pub(crate) fn hit_headers(
+        &self,
+        head: &StoredHead,
+        serve: &Serve,
+        status: impl FnOnce() -> Option<HeaderValue>,
+    ) -> HeaderMap {
+        let age = serve.age.as_secs();
+        let mut moment = self.moment.try_lock().ok();
+        let known = moment.as_deref().and_then(Option::as_ref).filter(|known| {
+            known.age == age && known.serve.ttl == serve.ttl && known.serve.stale == serve.stale
+        });
+        let (age_value, status) = match known {
+            Some(known) => known.fields.clone(),
+            None => {
+                let fields = (fields::age_value(serve.age), status());
+                if let Some(moment) = moment.as_deref_mut() {
+                    *moment = Some(Moment {
+                        age,
+                        serve: *serve,
+                        fields: fields.clone(),
+                    });
+                }
+                fields
+            }
+        };
+        drop(moment);
+        let mut headers = self.template.get_or_init(|| template(head)).clone();
+        headers.insert(header::AGE, age_value);
+        set_status(&mut headers, status);
+        headers
+    }
+}
+
+/// A map is cloned with its exact size: fields that are there already are replaced without growing it.
+fn template(head: &StoredHead) -> HeaderMap {
+    let mut headers = head.headers().clone();
+    headers.insert(header::AGE, HeaderValue::from_static("0"));
+    if !headers.contains_key(CACHE_STATUS) {
+        headers.insert(CACHE_STATUS, STATUS_PLACEHOLDER);
+    }
+    headers
+}
+
+/// Puts this cache's own member in the place that the template holds, or behind those of other caches.
+pub(crate) fn set_status(headers: &mut HeaderMap, status: Option<HeaderValue>) {
+    let is_placeholder = headers.get(CACHE_STATUS) == Some(&STATUS_PLACEHOLDER);
+    match status {
+        Some(status) if is_placeholder => {
+            headers.insert(CACHE_STATUS, status);
+        }
+        Some(status) => {
+            headers.append(CACHE_STATUS, status);
+        }
+        None if is_placeholder => {
+            headers.remove(CACHE_STATUS);
+        }
+        None => {}
+    }
+}
+
+/// Not a valid member of any list, so no origin's field is mistaken for it.
+const STATUS_PLACEHOLDER: HeaderValue = HeaderValue::from_static(";");
+
+impl fmt::Debug for StoredResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredResponse")
+            .field("head", &self.head.get())
+            .field("body", &self.body.len())
+            .field("tags", &self.tags)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The encoded form.
+#[derive(Serialize, Deserialize)]
+struct Encoded<'a> {
+    head: Cow<'a, StoredHeadRecord>,
+    body: Content,
+    tags: Vec<Cow<'a, str>>,
+}
+
+/// Bytes that are encoded as bytes, not as a sequence of numbers.
+struct Content(Bytes);
+
+impl Serialize for StoredResponse {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let head = match (self.head.get(), &self.record) {
+            (Some(Some(head)), _) => Cow::Owned(StoredHeadRecord::from(head)),
+            (_, Some(record)) => Cow::Borrowed(record),
+            _ => return Err(serde::ser::Error::custom("a stored response without a head")),
+        };
+        let encoded = Encoded {
+            head,
+            body: Content(self.body.clone()),
+            tags: self.tags.iter().map(|tag| Cow::Borrowed(tag.as_str())).collect(),
+        };
+        encoded.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for StoredResponse {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let encoded = Encoded::deserialize(deserializer)?;
+        let tags = TagSet::new(encoded.tags.iter().map(|tag| &**tag)).map_err(de::Error::custom)?;
+        Ok(Self {
+            head: OnceLock::new(),
+            record: Some(encoded.head.into_owned()),
+            body: encoded.body.0,
+            tags,
+            template: OnceLock::new(),
+            moment: Mutex::new(None),
+            alone: AtomicBool::new(false),
+        })
+    }
+}
+
+impl Serialize for Content {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Content {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_byte_buf(ContentVisitor)
+    }
+}
+
+struct ContentVisitor;
+
+impl<'de> Visitor<'de> for ContentVisitor {
+    type Value = Content;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the bytes of a body")
+    }
+
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Content, E> {
+        Ok(Content(Bytes::copy_from_slice(bytes)))
+    }
+
+    fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<Content, E> {
+        Ok(Content(Bytes::from(bytes)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Content, A::Error> {
+        let mut bytes = Vec::new();
+        while let Some(byte) = sequence.next_element::<u8>()? {
+            bytes.push(byte);
+        }
+        Ok(Content(Bytes::from(bytes)))
+    }
+}
+
+/// Which variants are stored for a URI, the one stored last at the end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<(Vec<String>, String)>", into = "Vec<(Vec<String>, String)>")]
+pub(crate) struct VariantIndex {
+    variants: Vec<Variant>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Variant {
+    /// The nominated fields, sorted.
+    names: Vec<HeaderName>,
+    /// The text of the key that it is stored under.
+    key: String,
+}
+
+impl VariantIndex {
+    /// Notes a variant as the one stored last, and gives back the keys of those that are one too many.
+    pub(crate) fn note(&mut self, names: &[HeaderName], key: &str, limit: usize) -> Vec<String> {
+        self.variants.retain(|variant| variant.key != key);
+        self.variants.push(Variant {
+            names: names.to_vec(),
+            key: key.to_owned(),
+        });
+        let excess = self.variants.len().saturating_sub(limit.max(1));
+        self.variants.drain(..excess).map(|variant| variant.key).collect()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.variants.is_empty()
+    }
+
+    /// Each different set of nominated fields, the one used last first.
+    pub(crate) fn name_sets(&self) -> impl Iterator<Item = &[HeaderName]> {
+        let variants = &self.variants;
+        variants
+            .iter()
+            .enumerate()
+            .rev()
+            .filter_map(move |(at, variant)| {
+                let is_last = variants[at + 1..]
+                    .iter()
+                    .all(|later| later.names != variant.names);
+                is_last.then_some(&*variant.names)
+            })
+    }
+}
+
+impl TryFrom<Vec<(Vec<String>, String)>> for VariantIndex {
+    type Error = header::InvalidHeaderName;
+
+    fn try_from(encoded: Vec<(Vec<String>, String)>) -> Result<Self, Self::Error> {
+        let variants = encoded.into_iter().map(|(names, key)| {
+            let names = names
+                .iter()
+                .map(|name| HeaderName::from_bytes(name.as_bytes()))
+                .collect::<Result<_, _>>()?;
+            Ok(Variant { names, key })
+        });
+        Ok(Self {
+            variants: variants.collect::<Result<_, Self::Error>>()?,
+        })
+    }
+}
+
+impl From<VariantIndex> for Vec<(Vec<String>, String)> {
+    fn from(index: VariantIndex) -> Self {
+        let text = |names: &[HeaderName]| names.iter().map(ToString::to_string).collect();
+        index
+            .variants
+            .into_iter()
+            .map(|variant| (text(&variant.names), variant.key))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use http::{Method, StatusCode};
+
+    use super::*;
+    use crate::policy::{RequestView, Timed};
+
+    fn stored(lines: &[(&str, &str)]) -> StoredResponse {
+        let now = UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        }
+        let request = HeaderMap::new();
+        let response = Timed {
+            status: StatusCode::OK,
+            headers: &headers,
+            requested: now,
+            received: now,
+        };
+        let view = RequestView::new(&Method::GET, &request);
+        let head = StoredHead::store(&view, "http://h/", &response, &HttpCachePolicy::rfc9111()).unwrap();
+        StoredResponse::new(head, Bytes::from_static(b"body"), TagSet::new(["t"]).unwrap())
+    }
+
+    fn round_trip(response: &StoredResponse) -> StoredResponse {
+        serde_json::from_slice(&serde_json::to_vec(response).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_response_survives_its_encoding() {
+        let policy = HttpCachePolicy::rfc9111();
+        let response = stored(&[("cache-control", "max-age=60"), ("x", "1"), ("x", "2")]);
+        let read = round_trip(&response);
+        assert_eq!(
+            read.head(&policy).unwrap().headers(),
+            response.head(&policy).unwrap().headers()
+        );
+        assert_eq!((read.body(), read.tags()), (response.body(), response.tags()));
+        let again = round_trip(&read);
+        assert_eq!(
+            again.head(&policy).unwrap().freshness(),
+            response.head(&policy).unwrap().freshness()
+        );
+    }
+
+    #[test]
+    fn what_this_policy_would_not_have_stored_is_not_used() {
+        let read = round_trip(&stored(&[("cache-control", "max-age=60"), ("set-cookie", "a=b")]));
+        assert!(read.head(&HttpCachePolicy::safe()).is_none());
+        let read = round_trip(&stored(&[
+            ("cache-control", "max-age=60"),
+            ("content-length", "5"),
+        ]));
+        assert!(
+            read.head(&HttpCachePolicy::rfc9111()).is_none(),
+            "the body has 4 bytes"
+        );
+    }
+
+    #[test]
+    fn an_origins_own_status_stays_in_front_of_ours() {
+        let policy = HttpCachePolicy::rfc9111();
+        let now = UNIX_EPOCH;
+        for (lines, expected) in [
+            (&[("cache-control", "max-age=60")][..], &["ours"][..]),
+            (
+                &[("cache-control", "max-age=60"), ("cache-status", "far; hit")],
+                &["far; hit", "ours"],
+            ),
+        ] {
+            let response = stored(lines);
+            let mut headers = response.served_headers(response.head(&policy).unwrap(), now);
+            set_status(&mut headers, Some(HeaderValue::from_static("ours")));
+            assert_eq!(headers.get_all(CACHE_STATUS).iter().collect::<Vec<_>>(), expected);
+            let mut without = response.served_headers(response.head(&policy).unwrap(), now);
+            set_status(&mut without, None);
+            assert_eq!(without.get_all(CACHE_STATUS).iter().count(), expected.len() - 1);
+        }
+    }
+
+    #[test]
+    fn the_index_keeps_the_newest_variants_and_each_set_of_names_once() {
+        let mut index = VariantIndex::default();
+        let (accept, range) = ([header::ACCEPT], [header::RANGE]);
+        assert!(index.note(&accept, "1", 2).is_empty());
+        assert!(index.note(&range, "2", 2).is_empty());
+        assert!(index.note(&accept, "1", 2).is_empty());
+        assert_eq!(index.name_sets().collect::<Vec<_>>(), [&accept[..], &range[..]]);
+        assert_eq!(index.note(&accept, "3", 2), ["2"]);
+        assert_eq!(index.name_sets().count(), 1);
+        let read: VariantIndex = serde_json::from_str(&serde_json::to_string(&index).unwrap()).unwrap();
+        assert_eq!(read, index);
+    }
+}

@@ -1,0 +1,99 @@
+//! What unsafe methods make invalid (RFC 9111 §4.4), and cache groups (RFC 9875).
+
+use super::world::World;
+
+const FRESH: &str = "cache-control: max-age=60";
+
+/// After `method` on `/a`, answered with `status` and `fields`: which of the stored paths are gone?
+async fn gone(method: &str, status: u16, fields: &[&str], path: &str) -> bool {
+    let world = World::rfc9111();
+    world
+        .says(200, &[FRESH, "cache-groups: \"g1\", \"g2\""])
+        .get(path, &[])
+        .await;
+    world.says(status, fields).send(method, "/a", &[]).await;
+    world.says(200, &[FRESH]);
+    !world.get(path, &[]).await.headers.contains_key("age")
+}
+
+#[tokio::test]
+async fn success_of_an_unsafe_method_invalidates_and_nothing_else_does() {
+    for (method, status, fields, path, expected) in [
+        ("POST", 200, &[][..], "/a", true),
+        ("PUT", 204, &[], "/a", true),
+        ("DELETE", 303, &[], "/a", true),
+        ("FOO", 200, &[], "/a", true),
+        ("POST", 404, &[], "/a", false),
+        ("POST", 500, &[], "/a", false),
+        ("OPTIONS", 200, &[], "/a", false),
+        ("POST", 200, &[], "/b", false),
+        ("POST", 201, &["location: /b"], "/b", true),
+        ("POST", 201, &["location: http://h/b"], "/b", true),
+        ("POST", 201, &["content-location: b"], "/b", true),
+        (
+            "POST",
+            201,
+            &["location: http://other/b"],
+            "http://other/b",
+            false,
+        ),
+        ("POST", 200, &["cache-group-invalidation: \"g2\""], "/b", true),
+        ("POST", 200, &["cache-group-invalidation: \"g3\""], "/b", false),
+        ("GET", 200, &["cache-group-invalidation: \"g2\""], "/b", false),
+        (
+            "POST",
+            200,
+            &["cache-group-invalidation: \"g2\""],
+            "http://other/b",
+            false,
+        ),
+    ] {
+        let got = gone(method, status, fields, path).await;
+        assert_eq!(got, expected, "{method} {status} {fields:?} {path}");
+    }
+}
+
+#[tokio::test]
+async fn a_post_with_its_own_content_location_answers_later_gets() {
+    for (location, expected) in [
+        ("content-location: /a", true),
+        ("content-location: /b", false),
+        ("x: y", false),
+    ] {
+        let world = World::rfc9111();
+        world.says(200, &[FRESH, location]).send("POST", "/a", &[]).await;
+        assert_eq!(
+            world.get("/a", &[]).await.body == "1",
+            expected,
+            "RFC 9110 9.3.3: {location}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn many_groups_of_one_response_count() {
+    let groups: Vec<_> = (0..32).map(|n| format!("\"{n:032}\"")).collect();
+    let field = format!("cache-groups: {}", groups.join(", "));
+    let world = World::rfc9111();
+    world.says(200, &[FRESH, &field]).get("/a", &[]).await;
+    assert!(world.get("/a", &[]).await.headers.contains_key("age"));
+    let invalidation = format!("cache-group-invalidation: {}", groups[31]);
+    world.says(200, &[&invalidation]).send("POST", "/b", &[]).await;
+    world.says(200, &[FRESH]);
+    assert!(!world.get("/a", &[]).await.headers.contains_key("age"));
+}
+
+#[tokio::test]
+async fn a_group_is_of_its_origin_and_apart_from_tags() {
+    let world = World::rfc9111();
+    world
+        .says(200, &[FRESH, "cache-groups: \"g\""])
+        .get("/a", &[])
+        .await;
+    world.cache.invalidate_tag("g").await.unwrap();
+    let purge = cache_tower::Purge::new(world.cache.clone());
+    purge.group("http://other", "g").await.unwrap();
+    assert!(world.get("/a", &[]).await.headers.contains_key("age"));
+    purge.group("http://h", "g").await.unwrap();
+    assert!(!world.get("/a", &[]).await.headers.contains_key("age"));
+}

@@ -1,0 +1,16 @@
+//! The HTTP cache at its boundary: one file per theme, cases as data, each with its section.
+
+mod attacks;
+mod changes;
+mod collapse;
+mod memory;
+mod placement;
+mod privacy;
+mod ranges;
+mod reuse;
+mod stale;
+mod storing;
+mod streaming;
+mod validation;
+mod vary;
+mod world;

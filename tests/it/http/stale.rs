@@ -1,0 +1,133 @@
+//! Stale responses: when, for how long, and never after an invalidation (RFC 9111 §4.2.4, RFC 5861).
+
+use cache_tower::OutcomeKind;
+
+use super::world::{World, settle};
+
+const SWR: &str = "cache-control: max-age=10, stale-while-revalidate=30";
+const SIE: &str = "cache-control: max-age=10, stale-if-error=30";
+
+#[tokio::test]
+async fn within_its_window_a_stale_response_is_served_and_validated_in_the_background() {
+    let world = World::rfc9111();
+    world.says(200, &[SWR, "etag: \"a\""]).get("/", &[]).await;
+    world.wait(20).says(200, &[SWR, "etag: \"b\""]);
+    for _ in 0..10 {
+        let got = world.get("/", &[]).await;
+        assert_eq!((&*got.body, got.outcome.kind), ("1", OutcomeKind::Stale));
+        assert_eq!(got.field("age").as_deref(), Some("20"));
+    }
+    settle().await;
+    assert_eq!(world.calls(), 2, "one validation for all");
+    assert_eq!(world.last_seen()["if-none-match"], "\"a\"");
+    assert_eq!(world.get("/", &[]).await.body, "2");
+    // After the window the request waits.
+    world.wait(41);
+    assert_eq!(world.get("/", &[]).await.body, "3");
+}
+
+#[tokio::test]
+async fn a_failing_origin_is_stood_in_for_within_the_window() {
+    for status in [500, 502, 503, 504] {
+        let world = World::rfc9111();
+        world.says(200, &[SIE, "etag: \"a\""]).get("/", &[]).await;
+        let got = world.wait(20).says(status, &[]).get("/", &[]).await;
+        assert_eq!((got.status, &*got.body), (200, "1"), "{status}");
+        assert_eq!(got.outcome.forward_status, Some(status));
+        assert_eq!(
+            got.field("cache-status"),
+            Some(format!(
+                "cache; fwd=stale; fwd-status={status}; ttl=-10; detail=stale-if-error"
+            ))
+        );
+        assert_eq!(
+            world.wait(21).get("/", &[]).await.status,
+            status,
+            "after the window"
+        );
+    }
+    let world = World::rfc9111();
+    world.says(200, &[SIE]).get("/", &[]).await;
+    assert_eq!(world.wait(20).says(404, &[]).get("/", &[]).await.status, 404);
+}
+
+#[tokio::test]
+async fn what_forbids_stale_is_never_served_stale() {
+    for directive in ["no-cache", "must-revalidate", "proxy-revalidate", "s-maxage=10"] {
+        let says = format!("{SIE}, stale-while-revalidate=30, {directive}");
+        let world = World::rfc9111();
+        world.says(200, &[&says, "etag: \"a\""]).get("/", &[]).await;
+        let got = world
+            .wait(20)
+            .says(503, &[])
+            .get("/", &["cache-control: max-stale"])
+            .await;
+        assert_eq!(got.status, 503, "{directive}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_invalidated_is_served_stale() {
+    for how in ["uri", "unsafe"] {
+        let world = World::rfc9111();
+        world.says(200, &[SIE, "etag: \"a\""]).get("/", &[]).await;
+        if how == "uri" {
+            cache_tower::Purge::new(world.cache.clone())
+                .uri("http://h/")
+                .await
+                .unwrap();
+        } else {
+            world.says(200, &[]).send("POST", "/", &[]).await;
+        }
+        assert_eq!(
+            world.wait(20).says(503, &[]).get("/", &[]).await.status,
+            503,
+            "{how}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_unreachable_origin_is_stood_in_for_by_a_proxy() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use axum::body::Body;
+    use cache_core::Cache;
+    use cache_core::testing::ManualClock;
+    use cache_tower::policy::HttpCachePolicy;
+    use cache_tower::{CacheConfig, CacheLayer};
+    use http::{Request, Response};
+    use tower::ServiceExt;
+    use tower_layer::Layer;
+
+    for (policy, stands_in) in [
+        (HttpCachePolicy::rfc9111(), true),
+        (HttpCachePolicy::safe(), false),
+    ] {
+        let down = Arc::new(AtomicBool::new(false));
+        let is_down = down.clone();
+        let clock = ManualClock::new();
+        let cache = Cache::builder("http").clock(clock.clone()).build().unwrap();
+        let inner = tower::service_fn(move |_: Request<Body>| {
+            let answer = if is_down.load(Ordering::SeqCst) {
+                Err("unreachable")
+            } else {
+                let response = Response::builder().header("cache-control", "max-age=10");
+                Ok(response.header("etag", "\"a\"").body(Body::from("1")).unwrap())
+            };
+            std::future::ready(answer)
+        });
+        let layer = CacheLayer::with_config(cache, CacheConfig::new(policy)).unwrap();
+        let service = layer.layer(inner);
+        let get = || {
+            service
+                .clone()
+                .oneshot(Request::get("http://h/").body(Body::empty()).unwrap())
+        };
+        get().await.unwrap();
+        down.store(true, Ordering::SeqCst);
+        clock.advance(std::time::Duration::from_secs(20));
+        assert_eq!(get().await.is_ok(), stands_in);
+    }
+}

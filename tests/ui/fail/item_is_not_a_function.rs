@@ -1,0 +1,6 @@
+use cache_core::cached;
+
+#[cached(ttl = "5m")]
+struct Quote;
+
+fn main() {}

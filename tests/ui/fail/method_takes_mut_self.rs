@@ -1,0 +1,14 @@
+use cache_core::cached;
+
+struct Db(u64);
+
+#[cached(skip(self))]
+impl Db {
+    #[cached]
+    async fn quote(&mut self, id: u64) -> u64 {
+        self.0 += id;
+        id
+    }
+}
+
+fn main() {}

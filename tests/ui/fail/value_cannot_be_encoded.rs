@@ -1,0 +1,11 @@
+use cache_core::cached;
+
+#[derive(Clone)]
+struct Quote(u64);
+
+#[cached(ttl = "5m")]
+async fn quote(id: u64) -> Quote {
+    Quote(id)
+}
+
+fn main() {}
