@@ -2,6 +2,7 @@
 
 mod cluster;
 mod connection;
+mod interleavings;
 mod leases;
 mod log;
 mod marks;
