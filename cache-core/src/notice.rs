@@ -236,7 +236,8 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(pairs: &[(&str, &str)], expected: Option<Event>) {
+    fn check(pairs: &[(&str, &str)], expected: impl Into<Option<Event>>) {
+        let expected = expected.into();
         let read = Notice::parse(ID, &fields(pairs)).map(|notice| notice.event);
         assert_eq!(read, expected, "{pairs:?}");
     }

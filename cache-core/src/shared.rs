@@ -25,6 +25,7 @@
 //!   same token or version without harm, except an unconditional [`Change::Set`], which would undo a later one.
 //! * **Foreign data is absence.** A key of another type, or bytes without [`MAGIC`], is [`Found::Foreign`] to readers,
 //!   absent to every comparison, and is overwritten by the next writer. So is a key without a time to live.
+//! * **The breaker is inside**, one per server: while it is open the answer is [`FaultKind::BreakerOpen`], at once.
 //! * **Dropping a future** gives up the answer, not the effect.
 
 use std::any::Any;
@@ -34,7 +35,7 @@ use std::ops::Range;
 use std::pin::Pin;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::notice::{LogId, Notice, Op};
 use crate::time::Timestamp;
@@ -64,6 +65,18 @@ pub struct Version([u8; 16]);
 /// Who holds a lock: unique per acquisition, never reused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Token([u8; 16]);
+
+impl From<u128> for Version {
+    fn from(number: u128) -> Self {
+        Self(number.to_be_bytes())
+    }
+}
+
+impl From<Version> for u128 {
+    fn from(version: Version) -> Self {
+        Self::from_be_bytes(version.0)
+    }
+}
 
 macro_rules! random_bytes {
     ($name:ident) => {
@@ -227,6 +240,13 @@ pub trait Shared: Send + Sync + fmt::Debug + 'static {
     /// What is known about the connections right now, without asking anybody.
     fn health(&self) -> Vec<EndpointHealth>;
 
+    /// How often a server's breaker has closed so far. A change is the moment to deliver what could not be delivered,
+    /// and to look again at what was kept meanwhile.
+    fn recoveries(&self) -> watch::Receiver<u64>;
+
+    /// For operators: opens the breakers until they are closed again, or closes them at once.
+    fn force_breaker(&self, open: bool);
+
     /// Ends all tasks and connections. Later calls fail with [`FaultKind::Closed`].
     fn close(&self);
 }
@@ -353,7 +373,8 @@ pub struct Lease {
 }
 
 /// The identity of the log and the last pattern removal, as one opaque text: a commit is refused when it has changed,
-/// because then a tombstone may have been lost, or may not have been written for this key.
+/// because then a tombstone may have been lost, or may not have been written for this key. On a cluster it is what this
+/// node has heard, and compares with nothing before the log was heard for the first time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fence(pub(crate) Vec<u8>);
 
@@ -796,6 +817,8 @@ pub struct EndpointHealth {
     pub in_flight: usize,
     /// Why there is no connection, or why the last one ended.
     pub last_fault: Option<Fault>,
+    /// The breaker: `closed`, `open`, `half_open` or `forced_open`.
+    pub breaker: &'static str,
 }
 
 // ── faults ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::config::Redis;
@@ -32,6 +32,7 @@ pub(super) struct Adapter {
     pub(super) heard: Arc<Mutex<Heard>>,
     closed: CancellationToken,
     wake: Wake,
+    recoveries: watch::Sender<u64>,
     /// Bounds the work that is done after its caller has left.
     aftermath: Arc<Semaphore>,
 }
@@ -45,7 +46,8 @@ pub(super) struct Heard {
 
 impl Adapter {
     pub(super) fn new(config: &Redis, root: &str, clock: Arc<dyn Clock>) -> Self {
-        let route = Arc::new(Route::new(config));
+        let recoveries = watch::Sender::new(0);
+        let route = Arc::new(Route::new(config, &recoveries));
         let closed = CancellationToken::new();
         Self {
             wake: Wake::new(route.clone(), closed.clone()),
@@ -55,6 +57,7 @@ impl Adapter {
             source: Source::random(),
             heard: Arc::default(),
             closed,
+            recoveries,
             aftermath: Arc::new(Semaphore::new(MAX_AFTERMATH)),
         }
     }
@@ -211,6 +214,14 @@ impl Shared for Adapter {
 
     fn health(&self) -> Vec<EndpointHealth> {
         self.route.health()
+    }
+
+    fn recoveries(&self) -> watch::Receiver<u64> {
+        self.recoveries.subscribe()
+    }
+
+    fn force_breaker(&self, open: bool) {
+        self.route.force_breaker(open);
     }
 
     fn close(&self) {

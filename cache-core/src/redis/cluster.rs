@@ -39,10 +39,20 @@ struct Core {
     seeds: Vec<Address>,
     settings: Settings,
     map: Mutex<Map>,
-    /// How often the map has been learned.
-    learned: watch::Sender<u64>,
+    survey: watch::Sender<Survey>,
     doubt: Notify,
     closed: AtomicBool,
+    recoveries: watch::Sender<u64>,
+}
+
+/// What is known about the map.
+#[derive(Clone, Debug)]
+enum Survey {
+    /// The first question is under way, and worth waiting for.
+    Asking,
+    /// Nobody has ever answered; the next question is asked without anybody waiting for it.
+    Failed(Fault),
+    Known,
 }
 
 #[derive(Debug, Default)]
@@ -92,15 +102,16 @@ enum Next {
 }
 
 impl Cluster {
-    pub(super) fn new(seeds: &[Address], settings: Settings) -> Self {
+    pub(super) fn new(seeds: &[Address], settings: Settings, recoveries: &watch::Sender<u64>) -> Self {
         Self {
             core: Arc::new(Core {
                 seeds: seeds.to_vec(),
                 settings,
                 map: Mutex::default(),
-                learned: watch::Sender::new(0),
+                survey: watch::Sender::new(Survey::Asking),
                 doubt: Notify::new(),
                 closed: AtomicBool::new(false),
+                recoveries: recoveries.clone(),
             }),
             surveyor: Mutex::new(None),
         }
@@ -239,12 +250,13 @@ impl Cluster {
             return Err(Fault::new(FaultKind::Closed, "the shared tier was closed"));
         }
         self.survey();
-        if *self.core.learned.borrow() > 0 {
-            return Ok(());
-        }
-        let mut learned = self.core.learned.subscribe();
-        match timeout(within, learned.wait_for(|times| *times > 0)).await {
-            Ok(Ok(_)) => Ok(()),
+        let mut survey = self.core.survey.subscribe();
+        let told = survey.wait_for(|survey| !matches!(survey, Survey::Asking));
+        match timeout(within, told).await {
+            Ok(Ok(survey)) => match &*survey {
+                Survey::Failed(fault) => Err(fault.clone()),
+                Survey::Asking | Survey::Known => Ok(()),
+            },
             Ok(Err(_)) => Err(Fault::new(FaultKind::Closed, "the shared tier was closed")),
             Err(_) => Err(fault::timeout("no node told the slots within the budget")),
         }
@@ -278,6 +290,11 @@ impl Cluster {
             .iter()
             .map(|address| self.core.link(&mut map, address))
             .collect())
+    }
+
+    pub(super) fn force_breaker(&self, open: bool) {
+        let map = lock(&self.core.map);
+        map.links.values().for_each(|link| link.force_breaker(open));
     }
 
     /// Something was not where it was looked for.
@@ -335,12 +352,23 @@ impl Journey {
 /// Learns the map whenever it is doubted, not more often than every tenth of a second.
 async fn survey(core: Arc<Core>) {
     loop {
-        if core.learn().await {
-            core.learned.send_modify(|times| *times += 1);
-            tokio::time::sleep(SPACING).await;
-            let _ = timeout(REFRESH, core.doubt.notified()).await;
-        } else {
-            tokio::time::sleep(RETRY).await;
+        match core.learn().await {
+            Ok(()) => {
+                core.survey.send_replace(Survey::Known);
+                tokio::time::sleep(SPACING).await;
+                let _ = timeout(REFRESH, core.doubt.notified()).await;
+            }
+            Err(fault) => {
+                // An old map is better than none.
+                core.survey.send_if_modified(|survey| {
+                    let unknown = !matches!(survey, Survey::Known);
+                    if unknown {
+                        *survey = Survey::Failed(fault);
+                    }
+                    unknown
+                });
+                tokio::time::sleep(RETRY).await;
+            }
         }
     }
 }
@@ -349,13 +377,18 @@ impl Core {
     fn link(&self, map: &mut Map, address: &Address) -> Arc<Link> {
         let link = map.links.entry(address.clone()).or_insert_with(|| {
             let target = Target::Fixed(address.clone());
-            Arc::new(Link::new(target, self.settings.clone(), Expect::Any))
+            Arc::new(Link::new(
+                target,
+                self.settings.clone(),
+                Expect::Any,
+                &self.recoveries,
+            ))
         });
         link.clone()
     }
 
     /// Asks those that serve slots, then the others, then the seeds, until one answers.
-    async fn learn(&self) -> bool {
+    async fn learn(&self) -> Result<(), Fault> {
         let candidates = {
             let map = lock(&self.map);
             let mut candidates = map.masters();
@@ -367,21 +400,26 @@ impl Core {
             candidates.extend(self.seeds.iter().cloned());
             candidates
         };
+        let mut last = Fault::new(FaultKind::ClusterDown, "no node serves any slot");
         for address in candidates {
-            if let Some(ranges) = self.ask(&address).await {
-                self.adopt(ranges);
-                return true;
+            match self.ask(&address).await {
+                Ok(ranges) if ranges.is_empty() => {}
+                Ok(ranges) => {
+                    self.adopt(ranges);
+                    return Ok(());
+                }
+                Err(fault) => last = fault,
             }
         }
-        false
+        Err(last)
     }
 
-    async fn ask(&self, address: &Address) -> Option<BTreeMap<u16, (u16, Address)>> {
+    async fn ask(&self, address: &Address) -> Result<BTreeMap<u16, (u16, Address)>, Fault> {
         let link = self.link(&mut lock(&self.map), address);
         let batch = Batch::repeatable(vec![command(&["CLUSTER", "SLOTS"]).into()]);
-        let answers = link.run(&batch, false, PATIENCE).await.ok()?;
-        let ranges = ranges(answers.into_iter().next()?, address).ok()?;
-        (!ranges.is_empty()).then_some(ranges)
+        let answers = link.run(&batch, false, PATIENCE).await?;
+        let answer = answers.into_iter().next();
+        ranges(answer.ok_or_else(|| fault::shape("CLUSTER SLOTS"))?, address)
     }
 
     /// Takes the new map, and leaves nodes that are not in it.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{AsyncConnectionConfig, ProtocolVersion, RedisConnectionInfo, Value};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -172,8 +173,15 @@ impl Connection {
         self.condemned.cancel();
     }
 
-    /// Returns when the connection has ended or should. Asks for a sign of life after a second of silence.
-    pub(super) async fn watch(&self) -> End {
+    /// Whether the server answers.
+    pub(super) async fn ping(&self) -> bool {
+        let mut multiplexed = self.multiplexed.clone();
+        multiplexed.send_packed_command(&redis::cmd("PING")).await.is_ok()
+    }
+
+    /// Returns when the connection has ended or should. Asks for a sign of life after a second of silence, and tells
+    /// `alive` of each.
+    pub(super) async fn watch(&self, alive: &Notify) -> End {
         tokio::select! {
             biased;
             () = self.condemned.cancelled() => {
@@ -181,11 +189,11 @@ impl Connection {
                 End::Condemned(verdict.unwrap_or_else(|| Fault::new(FaultKind::Server, "condemned")))
             }
             () = self.ended.cancelled() => End::Closed,
-            () = self.fall_silent() => End::Silent,
+            () = self.fall_silent(alive) => End::Silent,
         }
     }
 
-    async fn fall_silent(&self) {
+    async fn fall_silent(&self, alive: &Notify) {
         loop {
             let quiet = SystemClock.now().since(self.activity.last());
             if quiet < QUIET {
@@ -193,11 +201,10 @@ impl Connection {
                 continue;
             }
             let asked = SystemClock.coarse();
-            let mut multiplexed = self.multiplexed.clone();
-            let ping = redis::cmd("PING");
-            let answered = timeout(SILENCE, multiplexed.send_packed_command(&ping)).await;
-            if answered.is_err() && self.activity.last() <= asked {
-                return;
+            match timeout(SILENCE, self.ping()).await {
+                Ok(true) => alive.notify_one(),
+                Err(_) if self.activity.last() <= asked => return,
+                Ok(false) | Err(_) => {}
             }
             // The coarse clock may not have moved; neither does this loop run hot.
             tokio::time::sleep(TICK).await;

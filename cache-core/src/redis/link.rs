@@ -5,6 +5,8 @@
 //!   failed attempt they fail at once with its reason, and the task tries again every second.
 //! * A connection is replaced when the other side closes it, when it is silent for three seconds although a byte is
 //!   due, and when an answer says that it leads to the wrong server (a replica, a loading one).
+//! * In front of it all is the breaker: a server that fails is not asked. Every connection made, and every sign of life
+//!   on a quiet one, lets the supervisor probe it, so that recovery waits for no caller.
 //! * At most `max_in_flight` operations are under way; the next one is refused at once.
 
 use std::fmt;
@@ -13,15 +15,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use redis::aio::PubSub;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::config::{Address, Settings};
 use super::connection::{self, Connection, End, Expect};
-use super::fault::{self, Answer};
+use super::fault::{self, Answer, Refusal};
 use super::request::Batch;
 use super::sentinel::Sentinels;
+use crate::breaker::{Breaker, BreakerSettings, BreakerState, Permit, Report, Transition};
 use crate::shared::{EndpointHealth, Fault, FaultKind};
 use crate::sync::{Mutex, lock};
 use crate::time::{Clock, SystemClock};
@@ -39,6 +42,9 @@ struct Core {
     state: watch::Sender<State>,
     in_flight: Semaphore,
     connects: AtomicU64,
+    breaker: Breaker,
+    /// Counts recoveries, for all links of a tier.
+    recoveries: watch::Sender<u64>,
 }
 
 /// Which server is meant.
@@ -79,7 +85,12 @@ impl fmt::Display for Target {
 }
 
 impl Link {
-    pub(super) fn new(target: Target, settings: Settings, expect: Expect) -> Self {
+    pub(super) fn new(
+        target: Target,
+        settings: Settings,
+        expect: Expect,
+        recoveries: &watch::Sender<u64>,
+    ) -> Self {
         let in_flight = Semaphore::new(settings.max_in_flight.min(Semaphore::MAX_PERMITS));
         Self {
             core: Arc::new(Core {
@@ -89,6 +100,8 @@ impl Link {
                 state: watch::Sender::new(State::Connecting),
                 in_flight,
                 connects: AtomicU64::new(0),
+                breaker: Breaker::new(BreakerSettings::default(), rand::random()),
+                recoveries: recoveries.clone(),
             }),
             supervisor: Mutex::new(None),
         }
@@ -101,12 +114,19 @@ impl Link {
         asking: bool,
         within: Duration,
     ) -> Result<Vec<Answer>, Fault> {
-        let Ok(_permit) = self.core.in_flight.try_acquire() else {
+        let permit = self.core.permit()?;
+        let Ok(_place) = self.core.in_flight.try_acquire() else {
             return Err(Fault::new(
                 FaultKind::Overload,
                 "too many operations are under way",
             ));
         };
+        let result = self.within(batch, asking, within).await;
+        self.core.record(permit, report(&result));
+        result
+    }
+
+    async fn within(&self, batch: &Batch, asking: bool, within: Duration) -> Result<Vec<Answer>, Fault> {
         let sent = AtomicBool::new(false);
         match timeout(within, self.attempt(batch, asking, &sent)).await {
             Ok(result) => result,
@@ -202,7 +222,18 @@ impl Link {
             connects: self.core.connects.load(Ordering::Relaxed),
             in_flight: self.core.settings.max_in_flight.saturating_sub(free),
             last_fault,
+            breaker: self.core.breaker.state().as_str(),
         }
+    }
+
+    /// For operators: refuses everything, or closes the breaker at once.
+    pub(super) fn force_breaker(&self, open: bool) {
+        let transition = if open {
+            self.core.breaker.force_open()
+        } else {
+            self.core.breaker.force_close()
+        };
+        self.core.tell(transition);
     }
 
     pub(super) fn close(&self) {
@@ -226,7 +257,7 @@ async fn supervise(core: Arc<Core>) {
                 let connection = Arc::new(connection);
                 core.connects.fetch_add(1, Ordering::Relaxed);
                 core.show(State::Up(connection.clone()));
-                let end = connection.watch().await;
+                let end = core.attend(&connection).await;
                 let lived = SystemClock.now().since(began);
                 tracing::debug!(endpoint = %core.target, ?end, "a connection to Redis ended");
                 core.after(end, lived)
@@ -242,7 +273,89 @@ async fn supervise(core: Arc<Core>) {
     }
 }
 
+/// What a call says about the server's health.
+fn report(result: &Result<Vec<Answer>, Fault>) -> Report {
+    let failed = |fault: &Fault| fault.kind().counts_for_breaker();
+    match result {
+        Err(fault) if failed(fault) => Report::Failed,
+        Err(_) => Report::Abandoned,
+        Ok(answers) => {
+            let ill = answers
+                .iter()
+                .any(|answer| matches!(answer, Err(Refusal::Fault(fault)) if failed(fault)));
+            if ill { Report::Failed } else { Report::Answered }
+        }
+    }
+}
+
 impl Core {
+    fn permit(&self) -> Result<Permit<'_>, Fault> {
+        match self.breaker.permit(SystemClock.now()) {
+            Ok(mut permit) => {
+                self.tell(permit.take_transition());
+                Ok(permit)
+            }
+            Err(refused) => Err(Fault::new(FaultKind::BreakerOpen, refused.as_str())),
+        }
+    }
+
+    fn record(&self, permit: Permit<'_>, report: Report) {
+        self.tell(permit.record(report, SystemClock.now()));
+    }
+
+    /// One line per change of state.
+    fn tell(&self, transition: Option<Transition>) {
+        let Some(Transition {
+            from,
+            to,
+            cause,
+            wait,
+        }) = transition
+        else {
+            return;
+        };
+        let (from, to, cause) = (from.as_str(), to.as_str(), cause.as_str());
+        tracing::warn!(endpoint = %self.target, from, to, cause, ?wait, "the breaker of a Redis server changed");
+        if self.breaker.state() == BreakerState::Closed {
+            self.recoveries.send_modify(|times| *times += 1);
+        }
+    }
+
+    /// Watches a connection to its end; whenever it is known to live, the breaker may learn so.
+    async fn attend(&self, connection: &Connection) -> End {
+        let alive = Notify::new();
+        alive.notify_one();
+        let probing = async {
+            loop {
+                alive.notified().await;
+                self.revive(connection).await;
+            }
+        };
+        tokio::select! {
+            end = connection.watch(&alive) => end,
+            () = probing => End::Closed,
+        }
+    }
+
+    /// Probes an open breaker until it closes or a probe fails.
+    async fn revive(&self, connection: &Connection) {
+        if self.breaker.state() == BreakerState::Closed {
+            return;
+        }
+        self.tell(self.breaker.handshake_succeeded());
+        while let Ok(permit) = self.permit() {
+            if !permit.is_probe() {
+                return;
+            }
+            let answered = timeout(self.settings.operation_timeout, connection.ping()).await;
+            let alive = answered == Ok(true);
+            self.record(permit, if alive { Report::Answered } else { Report::Failed });
+            if !alive {
+                return;
+            }
+        }
+    }
+
     async fn connect(&self) -> Result<Connection, Fault> {
         self.open().await.map(|(connection, _)| connection)
     }

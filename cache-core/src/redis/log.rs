@@ -444,25 +444,22 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(newest: Option<Entry>, here: Option<Entry>, expected: Result<(), GapReason>) {
+    fn check(newest: Option<&Entry>, here: Option<&Entry>, expected: Result<(), GapReason>) {
         let position = Position(entry(7, 10, "a"));
-        assert_eq!(position.continues_in(newest.as_ref(), here.as_ref()), expected);
+        assert_eq!(position.continues_in(newest, here), expected);
     }
 
     #[test]
     fn only_the_same_log_with_the_same_entry_goes_on() {
-        let same = || Some(entry(7, 10, "a"));
-        check(same(), same(), Ok(()));
-        check(Some(entry(7, 12, "b")), same(), Ok(()));
+        let same = entry(7, 10, "a");
+        let later = entry(7, 12, "b");
+        check(Some(&same), Some(&same), Ok(()));
+        check(Some(&later), Some(&same), Ok(()));
         check(None, None, Err(GapReason::NewLog));
-        check(Some(entry(8, 12, "b")), None, Err(GapReason::NewLog));
-        check(Some(entry(7, 9, "b")), None, Err(GapReason::Older));
-        check(
-            Some(entry(7, 12, "b")),
-            Some(entry(7, 10, "z")),
-            Err(GapReason::Older),
-        );
-        check(Some(entry(7, 99_999, "b")), None, Err(GapReason::Trimmed));
+        check(Some(&entry(8, 12, "b")), None, Err(GapReason::NewLog));
+        check(Some(&entry(7, 9, "b")), None, Err(GapReason::Older));
+        check(Some(&later), Some(&entry(7, 10, "z")), Err(GapReason::Older));
+        check(Some(&entry(7, 99_999, "b")), None, Err(GapReason::Trimmed));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use redis::aio::PubSub;
+use tokio::sync::watch;
 
 use super::cluster::Cluster;
 use super::config::{Address, Place, Redis};
@@ -22,13 +23,14 @@ pub(super) enum Route {
 }
 
 impl Route {
-    pub(super) fn new(config: &Redis) -> Self {
+    pub(super) fn new(config: &Redis, recoveries: &watch::Sender<u64>) -> Self {
         let settings = config.settings.clone();
         match &config.place {
             Place::Server(address) => Self::Single(Link::new(
                 Target::Fixed(address.clone()),
                 settings,
                 Expect::Master,
+                recoveries,
             )),
             Place::Sentinel {
                 service,
@@ -40,9 +42,10 @@ impl Route {
                     Target::Sentinel(sentinels.into()),
                     settings,
                     Expect::Master,
+                    recoveries,
                 ))
             }
-            Place::Cluster(seeds) => Self::Cluster(Cluster::new(seeds, settings)),
+            Place::Cluster(seeds) => Self::Cluster(Cluster::new(seeds, settings, recoveries)),
         }
     }
 
@@ -139,6 +142,13 @@ impl Route {
         match self {
             Self::Single(link) => vec![link.health()],
             Self::Cluster(cluster) => cluster.health(),
+        }
+    }
+
+    pub(super) fn force_breaker(&self, open: bool) {
+        match self {
+            Self::Single(link) => link.force_breaker(open),
+            Self::Cluster(cluster) => cluster.force_breaker(open),
         }
     }
 

@@ -37,10 +37,8 @@ impl Tls {
     /// [`Invalid`](crate::ErrorKind::Invalid) if there is no certificate in the text, or without the feature
     /// `redis-tls`.
     pub fn trusting(authorities: impl Into<Vec<u8>>) -> Result<Self, Error> {
-        let tls = Self {
-            roots: Some(authorities.into()),
-            ..Self::system()
-        };
+        let mut tls = Self::system();
+        tls.roots = Some(authorities.into());
         tls.checked("authorities")
     }
 
@@ -54,11 +52,9 @@ impl Tls {
         certificate: impl Into<Vec<u8>>,
         key: impl Into<Secret>,
     ) -> Result<Self, Error> {
-        let tls = Self {
-            roots: self.roots,
-            client: Some((certificate.into(), key.into())),
-            ..Self::system()
-        };
+        let mut tls = Self::system();
+        tls.roots = self.roots;
+        tls.client = Some((certificate.into(), key.into()));
         tls.checked("client_certificate")
     }
 }

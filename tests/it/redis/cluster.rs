@@ -15,6 +15,12 @@ use support::{RedisCluster, Stopwatch, wait_until};
 
 use super::{BUDGET, change, commit, lease, read, remove, set, tombstone};
 
+/// A cluster whose user may do exactly what docs/redis.md lists.
+fn restricted() -> RedisCluster {
+    let rules = format!("{} +cluster|slots +asking", super::permissions::rules());
+    RedisCluster::start_with(|node| node.user("cache", "pw", &rules))
+}
+
 fn open(cluster: &RedisCluster) -> Arc<dyn Shared> {
     let config = Redis::cluster(cluster.urls()).unwrap();
     config.open("m", Arc::new(SystemClock))
@@ -31,7 +37,7 @@ async fn fill(tier: &Arc<dyn Shared>, count: usize) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_whole_port_works_on_a_cluster() {
-    let cluster = RedisCluster::start();
+    let cluster = restricted();
     let tier = open(&cluster);
 
     // Single flight, wake-up and the last script, on each of many slots.
@@ -82,10 +88,10 @@ async fn the_whole_port_works_on_a_cluster() {
     let last = answer.notice.unwrap();
     let removed = async {
         loop {
-            if let LogEvent::Notices(notices) = reader.next().await.unwrap() {
-                if let Some(notice) = notices.into_iter().find(|notice| notice.id == last) {
-                    return notice.event;
-                }
+            if let LogEvent::Notices(notices) = reader.next().await.unwrap()
+                && let Some(notice) = notices.into_iter().find(|notice| notice.id == last)
+            {
+                return notice.event;
             }
         }
     };
@@ -132,7 +138,7 @@ async fn the_whole_port_works_on_a_cluster() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pattern_heard_during_a_load_refuses_its_store() {
-    let cluster = RedisCluster::start();
+    let cluster = restricted();
     let tier = open(&cluster);
     let mut reader = tier.follow_log();
     reader.next().await.unwrap();
@@ -147,7 +153,7 @@ async fn a_pattern_heard_during_a_load_refuses_its_store() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slots_on_their_way_are_followed_without_a_failure() {
-    let cluster = RedisCluster::start();
+    let cluster = restricted();
     let tier = open(&cluster);
     let keys = fill(&tier, 60).await;
     let done = Arc::new(AtomicBool::new(false));
@@ -176,7 +182,7 @@ async fn slots_on_their_way_are_followed_without_a_failure() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_master_costs_its_own_slots_only_and_is_replaced() {
-    let cluster = RedisCluster::start();
+    let cluster = restricted();
     let tier = open(&cluster);
     let keys = fill(&tier, 60).await;
     let (lost, others): (Vec<&String>, Vec<&String>) = {
@@ -222,7 +228,7 @@ async fn a_dead_master_costs_its_own_slots_only_and_is_replaced() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_that_come_and_go_are_learned_and_left() {
-    let mut cluster = RedisCluster::start();
+    let mut cluster = restricted();
     let tier = open(&cluster);
     fill(&tier, 30).await;
     let added = cluster.add_node().port();
@@ -247,9 +253,24 @@ async fn nodes_that_come_and_go_are_learned_and_left() {
     remove(&tier, "m:k:0").await;
 }
 
+#[tokio::test]
+async fn a_cluster_that_never_answered_costs_the_first_attempt_only() {
+    let config = Redis::cluster(["redis://127.0.0.1:1", "redis://127.0.0.1:2"]).unwrap();
+    let tier = config.open("m", Arc::new(SystemClock));
+    let stopwatch = Stopwatch::start();
+    for _ in 0..100 {
+        assert!(tier.read("m:a", Duration::from_millis(250)).await.is_err());
+    }
+    assert!(
+        stopwatch.elapsed() < Duration::from_millis(350),
+        "{:?}",
+        stopwatch.elapsed()
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_is_down_costs_the_deadline() {
-    let cluster = RedisCluster::start();
+    let cluster = restricted();
     let tier = open(&cluster);
     set(&tier, "m:a", "x").await;
     for node in cluster.nodes() {

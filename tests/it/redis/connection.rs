@@ -6,7 +6,7 @@ use cache_core::Redis;
 use cache_core::shared::FaultKind;
 use support::{Accepting, Fault, FaultProxy, RedisServer, Stopwatch, wait_until};
 
-use super::{BUDGET, open, open_url, read, set};
+use super::{BUDGET, open, open_url, read, restricted, set};
 
 /// What an operation may take by default, and what a busy machine adds.
 const DEADLINE: Duration = Duration::from_millis(250);
@@ -28,13 +28,17 @@ async fn recovers(tier: &std::sync::Arc<dyn cache_core::shared::Shared>, within:
 
 #[tokio::test]
 async fn an_absent_server_costs_nothing_and_is_found_when_it_comes() {
-    let server = RedisServer::start();
+    let server = restricted();
     server.kill();
     let tier = open(&server);
     assert_eq!(try_read(&tier).await, Err(FaultKind::Connect));
     let stopwatch = Stopwatch::start();
     for _ in 0..1_000 {
-        assert_eq!(try_read(&tier).await, Err(FaultKind::Connect));
+        let fault = try_read(&tier).await.unwrap_err();
+        assert!(
+            matches!(fault, FaultKind::Connect | FaultKind::BreakerOpen),
+            "{fault:?}"
+        );
     }
     assert!(
         stopwatch.elapsed() < Duration::from_millis(300),
@@ -47,7 +51,7 @@ async fn an_absent_server_costs_nothing_and_is_found_when_it_comes() {
 
 #[tokio::test]
 async fn a_killed_and_restarted_server_is_found_again_each_time() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     try_read(&tier).await.unwrap();
     for round in 1..=3 {
@@ -61,7 +65,7 @@ async fn a_killed_and_restarted_server_is_found_again_each_time() {
 
 #[tokio::test]
 async fn attempts_while_it_is_down_are_about_one_a_second() {
-    let server = RedisServer::start();
+    let server = restricted();
     let proxy = FaultProxy::start(server.address());
     proxy.accept(Accepting::Reset);
     let tier = open_url(&server.url_via(proxy.address()));
@@ -76,7 +80,7 @@ async fn attempts_while_it_is_down_are_about_one_a_second() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_short_freeze_costs_each_call_its_deadline_once() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     set(&tier, "m:a", "before").await;
     server.freeze();
@@ -92,8 +96,53 @@ async fn a_short_freeze_costs_each_call_its_deadline_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_server_opens_the_breaker_and_probes_close_it_without_any_caller() {
+    let server = restricted();
+    let tier = open(&server);
+    set(&tier, "m:a", "x").await;
+    let mut recoveries = tier.recoveries();
+    recoveries.mark_unchanged();
+    server.freeze();
+    for _ in 0..5 {
+        assert_eq!(try_read(&tier).await, Err(FaultKind::Timeout));
+    }
+    let stopwatch = Stopwatch::start();
+    for _ in 0..1_000 {
+        assert_eq!(try_read(&tier).await, Err(FaultKind::BreakerOpen));
+    }
+    assert!(
+        stopwatch.elapsed() < Duration::from_millis(50),
+        "{:?}",
+        stopwatch.elapsed()
+    );
+    assert_eq!(tier.health()[0].breaker, "open");
+    // Long enough that the connection is given up and probes by callers would be far apart.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    server.thaw();
+    let stopwatch = Stopwatch::start();
+    tokio::time::timeout(Duration::from_secs(5), recoveries.changed())
+        .await
+        .expect("the breaker closes")
+        .unwrap();
+    assert!(stopwatch.elapsed() < RECOVERY, "{:?}", stopwatch.elapsed());
+    assert_eq!(read(&tier, "m:a").await.as_deref(), Some("x"));
+}
+
+#[tokio::test]
+async fn an_operator_opens_and_closes_the_breaker() {
+    let server = restricted();
+    let tier = open(&server);
+    set(&tier, "m:a", "x").await;
+    tier.force_breaker(true);
+    assert_eq!(try_read(&tier).await, Err(FaultKind::BreakerOpen));
+    assert_eq!(tier.health()[0].breaker, "forced_open");
+    tier.force_breaker(false);
+    assert_eq!(try_read(&tier).await, Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_black_holed_connection_is_replaced_within_three_seconds() {
-    let server = RedisServer::start();
+    let server = restricted();
     let proxy = FaultProxy::start(server.address());
     let tier = open_url(&server.url_via(proxy.address()));
     try_read(&tier).await.unwrap();
@@ -105,7 +154,7 @@ async fn a_black_holed_connection_is_replaced_within_three_seconds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tarpit_costs_the_deadline_and_not_the_drivers_patience() {
-    let server = RedisServer::start();
+    let server = restricted();
     let proxy = FaultProxy::start(server.address());
     proxy.accept(Accepting::Tarpit);
     let tier = open_url(&server.url_via(proxy.address()));
@@ -120,7 +169,7 @@ async fn a_tarpit_costs_the_deadline_and_not_the_drivers_patience() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reset_in_flight_is_retried_for_reads() {
-    let server = RedisServer::start();
+    let server = restricted();
     let proxy = FaultProxy::start(server.address());
     let tier = open_url(&server.url_via(proxy.address()));
     try_read(&tier).await.unwrap();
@@ -135,7 +184,7 @@ async fn a_reset_in_flight_is_retried_for_reads() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_blind_set_is_not_retried_and_says_that_it_may_have_happened() {
-    let server = RedisServer::start();
+    let server = restricted();
     let proxy = FaultProxy::start(server.address());
     let tier = open_url(&server.url_via(proxy.address()));
     set(&tier, "m:a", "one").await;
@@ -159,7 +208,7 @@ async fn a_blind_set_is_not_retried_and_says_that_it_may_have_happened() {
 
 #[tokio::test]
 async fn the_next_operation_after_the_server_closed_the_connection_succeeds() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     for _ in 0..5 {
         set(&tier, "m:a", "x").await;
@@ -172,7 +221,7 @@ async fn the_next_operation_after_the_server_closed_the_connection_succeeds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn latency_below_the_deadline_is_served_and_above_it_is_a_timeout() {
-    let server = RedisServer::start();
+    let server = restricted();
     let proxy = FaultProxy::start(server.address());
     let tier = open_url(&server.url_via(proxy.address()));
     try_read(&tier).await.unwrap();
@@ -186,7 +235,7 @@ async fn latency_below_the_deadline_is_served_and_above_it_is_a_timeout() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slices_of_a_few_bytes_change_nothing() {
-    let server = RedisServer::start();
+    let server = restricted();
     let proxy = FaultProxy::start(server.address());
     proxy.set(Fault::Slice);
     let tier = open_url(&server.url_via(proxy.address()));
@@ -199,7 +248,7 @@ async fn slices_of_a_few_bytes_change_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn garbage_is_a_protocol_fault_and_the_connection_is_replaced() {
-    let server = RedisServer::start();
+    let server = restricted();
     for garbage in [
         &b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"[..],
         b"\x00\xff\xfe garbage \r\n",
@@ -217,7 +266,7 @@ async fn garbage_is_a_protocol_fault_and_the_connection_is_replaced() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn excess_operations_are_refused_at_once() {
-    let server = RedisServer::start();
+    let server = restricted();
     let proxy = FaultProxy::start(server.address());
     let config = Redis::from_url(&server.url_via(proxy.address())).unwrap();
     let clock = std::sync::Arc::new(cache_core::time::SystemClock);
@@ -264,7 +313,7 @@ async fn too_many_clients_is_no_hot_loop() {
 
 #[tokio::test]
 async fn a_moved_endpoint_is_found_by_the_next_connection() {
-    let (old, new) = (RedisServer::start(), RedisServer::start());
+    let (old, new) = (restricted(), restricted());
     let proxy = FaultProxy::start(old.address());
     let tier = open_url(&old.url_via(proxy.address()));
     set(&tier, "m:a", "old").await;
@@ -278,7 +327,7 @@ async fn a_moved_endpoint_is_found_by_the_next_connection() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_loading_server_is_unavailable_until_it_has_loaded() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     try_read(&tier).await.unwrap();
     server.restart_loading(Duration::from_secs(3));
@@ -292,6 +341,7 @@ async fn a_loading_server_is_unavailable_until_it_has_loaded() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_busy_server_costs_the_deadline() {
+    // Somebody else runs the script.
     let server = RedisServer::start();
     let tier = open(&server);
     try_read(&tier).await.unwrap();
@@ -308,7 +358,7 @@ async fn a_busy_server_costs_the_deadline() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_demoted_server_is_left_and_found_again_after_its_promotion() {
-    let (server, other) = (RedisServer::start(), RedisServer::start());
+    let (server, other) = (restricted(), restricted());
     let tier = open(&server);
     set(&tier, "m:a", "x").await;
     server.command(&["REPLICAOF", "127.0.0.1", &other.port().to_string()]);
@@ -344,7 +394,7 @@ async fn a_demoted_server_is_left_and_found_again_after_its_promotion() {
 
 #[tokio::test]
 async fn forgotten_scripts_are_sent_again_once() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     set(&tier, "m:a", "one").await;
     server.command(&["SCRIPT", "FLUSH"]);
@@ -362,7 +412,7 @@ async fn forgotten_scripts_are_sent_again_once() {
 
 #[tokio::test]
 async fn a_closed_tier_refuses_and_leaves_no_connection() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     set(&tier, "m:a", "one").await;
     let mut reader = tier.follow_log();
@@ -381,7 +431,7 @@ async fn a_closed_tier_refuses_and_leaves_no_connection() {
 
 #[tokio::test]
 async fn unix_sockets_databases_and_resp3_work() {
-    let server = RedisServer::start();
+    let server = restricted();
     let sep = |url: String| if url.contains('?') { '&' } else { '?' };
     for (number, url) in [
         server.unix_url(),
@@ -412,7 +462,7 @@ async fn unix_sockets_databases_and_resp3_work() {
 
 #[test]
 fn a_runtime_that_ends_is_replaced_by_the_next() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     for _ in 0..3 {
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -5,16 +5,16 @@ use std::time::Duration;
 use cache_core::shared::{
     AcquireRequest, Acquisition, Ending, Fence, LeaseAnswer, LeaseRequest, LockKind, Refuse, Token, Verdict,
 };
-use support::{Fault, FaultProxy, RedisServer, wait_until};
+use support::{Fault, FaultProxy, wait_until};
 
 use super::{
     BUDGET, LOCK, MAX_LOAD, ask, asking, commit, commit_of, lease, open, open_url, read, remove,
-    remove_and_hold, set, text_of, value,
+    remove_and_hold, restricted, set, text_of, value,
 };
 
 #[tokio::test]
 async fn one_caller_gets_the_lease_and_the_others_learn_who() {
-    let server = RedisServer::start();
+    let server = restricted();
     let (one, two) = (open(&server), open(&server));
     let lease = lease(&one, "m:a").await;
     assert_eq!(lease.seen, None);
@@ -34,7 +34,7 @@ async fn one_caller_gets_the_lease_and_the_others_learn_who() {
 
 #[tokio::test]
 async fn asking_again_with_the_same_token_gives_the_same_lease() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let request = asking("m:a");
     let first = ask(&tier, request).await;
@@ -47,7 +47,7 @@ async fn asking_again_with_the_same_token_gives_the_same_lease() {
 
 #[tokio::test]
 async fn a_refused_value_is_no_answer() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let version = set(&tier, "m:a", "stale").await;
     for refuse in [Refuse::Version(version), Refuse::Any] {
@@ -76,7 +76,7 @@ async fn a_refused_value_is_no_answer() {
 
 #[tokio::test]
 async fn nothing_loaded_before_an_invalidation_is_stored_after_it() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let before = lease(&tier, "m:a").await;
     let tombstone = remove(&tier, "m:a").await;
@@ -97,7 +97,7 @@ async fn nothing_loaded_before_an_invalidation_is_stored_after_it() {
 
 #[tokio::test]
 async fn nothing_loaded_before_a_set_replaces_it() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let lease = lease(&tier, "m:a").await;
     let version = set(&tier, "m:a", "set").await;
@@ -109,7 +109,7 @@ async fn nothing_loaded_before_a_set_replaces_it() {
 
 #[tokio::test]
 async fn a_load_that_saw_a_value_does_not_store_over_its_absence() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let version = set(&tier, "m:a", "one").await;
     let request = LeaseRequest {
@@ -128,7 +128,7 @@ async fn a_load_that_saw_a_value_does_not_store_over_its_absence() {
 
 #[tokio::test]
 async fn a_load_that_took_too_long_is_refused_by_the_servers_clock() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let mut lease = lease(&tier, "m:a").await;
     lease.started -= 61_000_000;
@@ -139,9 +139,54 @@ async fn a_load_that_took_too_long_is_refused_by_the_servers_clock() {
     assert_eq!(read(&tier, "m:a").await, None);
 }
 
+/// The script of docs/redis.md.
+fn script_of_the_docs() -> String {
+    let page = include_str!("../../../docs/redis.md");
+    let (_, after) = page.split_once("```lua\n").unwrap();
+    after.split_once("```").unwrap().0.to_owned()
+}
+
+#[tokio::test]
+async fn programs_without_the_toolkit_invalidate_with_the_documented_script() {
+    let server = restricted();
+    let tier = open(&server);
+    set(&tier, "m:a", "one").await;
+    let mut reader = tier.follow_log();
+    reader.next().await.unwrap();
+    let request = LeaseRequest {
+        refuse: Refuse::Any,
+        ..asking("m:a")
+    };
+    let LeaseAnswer::Lease(running) = ask(&tier, request).await else {
+        panic!("whatever is there is refused")
+    };
+    let keys = ["m:a", "{m:a}:l", "{m:a}:e", "{m:a}:g", "{m}:log"];
+    let script = script_of_the_docs();
+    let mut words = vec!["EVAL", script.as_str(), "5"];
+    words.extend(keys);
+    words.extend(["0123456789abcdef", "7"]);
+    let reply = server.command(&words);
+    assert_eq!(reply.error(), None);
+    assert_eq!(read(&tier, "m:a").await, None);
+    let version = cache_core::shared::Version::from_bytes(*b"0123456789abcdef");
+    let doomed = commit(&tier, "m:a", &running, "old").await;
+    assert_eq!(doomed.verdict, Verdict::Superseded(Some(version)));
+    let notice = loop {
+        if let cache_core::shared::LogEvent::Notices(mut notices) = reader.next().await.unwrap() {
+            break notices.remove(0);
+        }
+    };
+    assert_eq!(notice.source, None);
+    let keys = vec![("m:a".to_owned(), version)];
+    assert_eq!(
+        notice.event,
+        cache_core::notice::Event::Keys(cache_core::notice::Op::Remove, keys)
+    );
+}
+
 #[tokio::test]
 async fn a_flush_during_a_load_refuses_its_store() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let lease = lease(&tier, "m:a").await;
     remove(&tier, "m:a").await;
@@ -154,7 +199,7 @@ async fn a_flush_during_a_load_refuses_its_store() {
 
 #[tokio::test]
 async fn a_pattern_removal_refuses_the_loads_that_run() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let running = lease(&tier, "m:a").await;
     tier.begin_pattern("m:a*", BUDGET).await.unwrap();
@@ -168,7 +213,7 @@ async fn a_pattern_removal_refuses_the_loads_that_run() {
 
 #[tokio::test]
 async fn a_hold_refuses_loads_that_began_after_the_invalidation_too() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     remove_and_hold(&tier, "m:a", Duration::from_secs(30)).await;
     let lease = lease(&tier, "m:a").await;
@@ -179,7 +224,7 @@ async fn a_hold_refuses_loads_that_began_after_the_invalidation_too() {
 
 #[tokio::test]
 async fn a_repeated_commit_says_that_it_is_done() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let lease = lease(&tier, "m:a").await;
     let request = commit_of("m:a", &lease, Some(value("one").1));
@@ -193,7 +238,7 @@ async fn a_repeated_commit_says_that_it_is_done() {
 
 #[tokio::test]
 async fn a_lock_is_renewed_by_its_holder_only_and_never_made_again() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let lease = lease(&tier, "m:a").await;
     let long = Duration::from_secs(60);
@@ -207,7 +252,7 @@ async fn a_lock_is_renewed_by_its_holder_only_and_never_made_again() {
 
 #[tokio::test]
 async fn a_lock_is_taken_over_from_the_holder_that_was_waited_for_only() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let dead = lease(&tier, "m:a").await;
     let take_over = |from| LeaseRequest {
@@ -230,7 +275,7 @@ async fn a_lock_is_taken_over_from_the_holder_that_was_waited_for_only() {
 
 #[tokio::test]
 async fn a_recorded_error_answers_until_it_ends_or_the_key_changes() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let fail = async || {
         let lease = lease(&tier, "m:a").await;
@@ -266,7 +311,7 @@ async fn a_recorded_error_answers_until_it_ends_or_the_key_changes() {
 
 #[tokio::test]
 async fn a_failure_from_before_an_invalidation_is_not_recorded() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let lease = lease(&tier, "m:a").await;
     remove(&tier, "m:a").await;
@@ -278,7 +323,7 @@ async fn a_failure_from_before_an_invalidation_is_not_recorded() {
 
 #[tokio::test]
 async fn waiters_hear_how_a_load_ends() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let mut waiting = tier.subscribe("m:a", BUDGET).await.unwrap();
     let mut beside = tier.subscribe("m:a", BUDGET).await.unwrap();
@@ -306,7 +351,7 @@ async fn waiters_hear_how_a_load_ends() {
 
 #[tokio::test]
 async fn a_lost_subscription_says_so_and_the_next_one_works() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let mut waiting = tier.subscribe("m:a", BUDGET).await.unwrap();
     server.disconnect_clients();
@@ -318,7 +363,7 @@ async fn a_lost_subscription_says_so_and_the_next_one_works() {
 
 #[tokio::test]
 async fn the_last_waiter_ends_the_subscription() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let channels = || server.command(&["PUBSUB", "CHANNELS"]).items().len();
     let (one, two) = (
@@ -333,7 +378,7 @@ async fn the_last_waiter_ends_the_subscription() {
 
 #[tokio::test]
 async fn an_unheard_lease_is_given_back() {
-    let server = RedisServer::start();
+    let server = restricted();
     let proxy = FaultProxy::start(server.address());
     let tier = open_url(&server.url_via(proxy.address()));
     set(&tier, "m:warm", "x").await;
@@ -351,7 +396,7 @@ async fn an_unheard_lease_is_given_back() {
 
 #[tokio::test]
 async fn a_commit_without_a_lease_respects_the_lock_of_others() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let held = lease(&tier, "m:a").await;
     let fence = Fence::NONE;
@@ -380,7 +425,7 @@ fn wanting(kind: LockKind, name: &str) -> AcquireRequest<'_> {
 
 #[tokio::test]
 async fn named_locks_exclude_each_other_and_number_their_holders() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let first = wanting(LockKind::Lock, "m:job");
     let Acquisition::Acquired { fencing } = tier.acquire(first, BUDGET).await.unwrap() else {
@@ -430,7 +475,7 @@ async fn named_locks_exclude_each_other_and_number_their_holders() {
 
 #[tokio::test]
 async fn an_unclear_acquisition_is_inquired_about() {
-    let server = RedisServer::start();
+    let server = restricted();
     let proxy = FaultProxy::start(server.address());
     let tier = open_url(&server.url_via(proxy.address()));
     set(&tier, "m:warm", "x").await;

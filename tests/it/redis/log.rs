@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use cache_core::notice::{Event, LogId, Notice, Op};
 use cache_core::shared::{GapReason, LogEvent, LogReader, Mark, Shared, Strength};
-use support::{Fault, FaultProxy, RedisServer, Stopwatch};
+use support::{Fault, FaultProxy, Stopwatch};
 use tokio::time::timeout;
 
-use super::{BUDGET, open, open_url, remove, set};
+use super::{BUDGET, open, open_url, remove, restricted, set};
 
 const TTL: Duration = Duration::from_secs(7_200);
 
@@ -66,7 +66,7 @@ async fn following(tier: &Arc<dyn Shared>) -> LogReader {
 
 #[tokio::test]
 async fn every_mutation_reaches_every_node() {
-    let server = RedisServer::start();
+    let server = restricted();
     let (one, two) = (open(&server), open(&server));
     let mut readers = [following(&one).await, following(&two).await];
     let version = set(&one, "m:a", "x").await;
@@ -109,7 +109,7 @@ async fn every_mutation_reaches_every_node() {
 
 #[tokio::test]
 async fn a_notice_arrives_within_milliseconds() {
-    let server = RedisServer::start();
+    let server = restricted();
     let (one, two) = (open(&server), open(&server));
     let mut reader = following(&two).await;
     let mut times = Vec::new();
@@ -125,7 +125,7 @@ async fn a_notice_arrives_within_milliseconds() {
 
 #[tokio::test]
 async fn loads_are_not_announced() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let lease = super::lease(&tier, "m:a").await;
     super::commit(&tier, "m:a", &lease, "x").await;
@@ -138,7 +138,7 @@ async fn loads_are_not_announced() {
 
 #[tokio::test]
 async fn the_master_confirms_every_second() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let mut reader = following(&tier).await;
     let first = confirmation(&mut reader).await;
@@ -154,7 +154,7 @@ async fn the_master_confirms_every_second() {
 
 #[tokio::test]
 async fn a_flushed_log_is_a_gap() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let mut reader = following(&tier).await;
     server.flushall();
@@ -168,7 +168,7 @@ async fn a_flushed_log_is_a_gap() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_written_while_away_is_replayed_and_a_trimmed_part_is_a_gap() {
-    let server = RedisServer::start();
+    let server = restricted();
     let proxy = FaultProxy::start(server.address());
     let far = open_url(&server.url_via(proxy.address()));
     let near = open(&server);
@@ -194,7 +194,7 @@ async fn what_was_written_while_away_is_replayed_and_a_trimmed_part_is_a_gap() {
 
 #[tokio::test]
 async fn a_log_restored_from_an_older_copy_is_a_gap_although_its_numbers_fit() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let mut reader = following(&tier).await;
     server.command(&["SAVE"]);
@@ -210,7 +210,7 @@ async fn a_log_restored_from_an_older_copy_is_a_gap_although_its_numbers_fit() {
 
 #[tokio::test]
 async fn a_notice_of_the_future_is_a_gap() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let mut reader = following(&tier).await;
     let id = remove(&tier, "m:a").await;
@@ -226,7 +226,7 @@ async fn a_notice_of_the_future_is_a_gap() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn silence_is_said_within_three_seconds_and_ends_with_the_next_confirmation() {
-    let server = RedisServer::start();
+    let server = restricted();
     let proxy = FaultProxy::start(server.address());
     let tier = open_url(&server.url_via(proxy.address()));
     let mut reader = following(&tier).await;
@@ -255,7 +255,7 @@ async fn silence_is_said_within_three_seconds_and_ends_with_the_next_confirmatio
 
 #[tokio::test]
 async fn a_consumer_that_does_not_listen_costs_nobody_else_and_gets_a_gap() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let mut reader = following(&tier).await;
     for n in 0..200 {
@@ -279,7 +279,7 @@ async fn a_consumer_that_does_not_listen_costs_nobody_else_and_gets_a_gap() {
 
 #[tokio::test]
 async fn the_log_is_capped() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     for _ in 0..115 {
         let mut calls = tokio::task::JoinSet::new();

@@ -3,10 +3,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use super::{BUDGET, open, restricted};
 use cache_core::shared::{Mark, MarkVersions, Strength};
-use support::RedisServer;
-
-use super::{BUDGET, open};
 
 const TTL: Duration = Duration::from_secs(7_200);
 const TAG: Mark<'_> = Mark::Tag("m", "user:7 {x}");
@@ -14,7 +12,7 @@ const PREFIX: Mark<'_> = Mark::Prefix("m/eu", "quote");
 
 #[tokio::test]
 async fn versions_are_made_by_use_and_are_the_same_for_everybody() {
-    let server = RedisServer::start();
+    let server = restricted();
     let (one, two) = (open(&server), open(&server));
     let marks = [Mark::Namespace("m"), PREFIX, TAG];
     let first = one.marks(&marks, TTL, BUDGET).await.unwrap();
@@ -31,7 +29,7 @@ async fn versions_are_made_by_use_and_are_the_same_for_everybody() {
 
 #[tokio::test]
 async fn moving_a_mark_gives_it_the_id_of_the_notice() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let before = versions(&tier).await;
     let soft = tier
@@ -52,7 +50,7 @@ async fn moving_a_mark_gives_it_the_id_of_the_notice() {
 
 #[tokio::test]
 async fn concurrent_moves_all_count() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let mut moves = tokio::task::JoinSet::new();
     for _ in 0..50 {
@@ -75,7 +73,7 @@ async fn concurrent_moves_all_count() {
 
 #[tokio::test]
 async fn a_lost_mark_gets_another_version() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let before = versions(&tier).await;
     server.flushall();
@@ -87,7 +85,7 @@ async fn a_lost_mark_gets_another_version() {
 
 #[tokio::test]
 async fn a_hold_is_told_to_everybody_and_ends() {
-    let server = RedisServer::start();
+    let server = restricted();
     let (one, two) = (open(&server), open(&server));
     let hold = Duration::from_secs(20);
     one.move_marks(&[TAG], Strength::Hard, hold, TTL, BUDGET)
@@ -102,7 +100,7 @@ async fn a_hold_is_told_to_everybody_and_ends() {
 
 #[tokio::test]
 async fn marks_outlive_what_they_judge_and_are_renewed_by_use() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     versions(&tier).await;
     let life = || {

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod connection;
+mod interleavings;
 mod leases;
 mod log;
 mod marks;
@@ -27,6 +28,13 @@ const BUDGET: Duration = Duration::from_secs(2);
 const MAX_LOAD: Duration = Duration::from_secs(60);
 const PHYSICAL: Duration = Duration::from_secs(70);
 const LOCK: Duration = Duration::from_secs(10);
+
+/// A server whose user may do exactly what docs/redis.md lists.
+fn restricted() -> RedisServer {
+    RedisServer::builder()
+        .user("cache", "pw", &permissions::rules())
+        .start()
+}
 
 fn open(server: &RedisServer) -> Arc<dyn Shared> {
     open_url(&server.url())

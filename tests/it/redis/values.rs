@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use cache_core::notice::Op;
 use cache_core::shared::{Change, Condition, FaultKind, Found, Mutation, ScanRequest, Verdict, Version};
-use support::{RedisServer, wait_until};
+use support::wait_until;
 
-use super::{BUDGET, PHYSICAL, change, found, mutate, open, read, remove, remove_and_hold, set, value};
+use super::{
+    BUDGET, PHYSICAL, change, found, mutate, open, read, remove, remove_and_hold, restricted, set, value,
+};
 
 #[tokio::test]
 async fn a_value_is_read_with_a_lower_bound_of_its_life() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     assert_eq!(found(&tier, "m:a").await, Found::Absent);
     let version = set(&tier, "m:a", "one").await;
@@ -23,7 +25,7 @@ async fn a_value_is_read_with_a_lower_bound_of_its_life() {
 
 #[tokio::test]
 async fn many_keys_are_read_in_their_order_and_in_one_round_trip() {
-    let server = RedisServer::start();
+    let server = restricted();
     let proxy = support::FaultProxy::start(server.address());
     let tier = super::open_url(&server.url_via(proxy.address()));
     for n in 0..100 {
@@ -46,7 +48,7 @@ async fn many_keys_are_read_in_their_order_and_in_one_round_trip() {
 
 #[tokio::test]
 async fn foreign_data_is_absence_and_is_overwritten() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     server.command(&["RPUSH", "m:list", "x"]);
     server.command(&[
@@ -77,7 +79,7 @@ async fn foreign_data_is_absence_and_is_overwritten() {
 
 #[tokio::test]
 async fn a_conditional_set_applies_over_what_was_seen_only() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let first = set(&tier, "m:a", "one").await;
     let try_over = async |seen: Option<Version>| {
@@ -101,7 +103,7 @@ async fn a_conditional_set_applies_over_what_was_seen_only() {
 
 #[tokio::test]
 async fn a_removed_key_holds_a_tombstone_that_outlives_every_load() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     set(&tier, "m:a", "one").await;
     let version = remove(&tier, "m:a").await;
@@ -114,7 +116,7 @@ async fn a_removed_key_holds_a_tombstone_that_outlives_every_load() {
 
 #[tokio::test]
 async fn a_hold_refuses_sets_until_it_ends_and_is_not_shortened() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     remove_and_hold(&tier, "m:a", Duration::from_millis(400)).await;
     remove(&tier, "m:a").await;
@@ -132,7 +134,7 @@ async fn a_hold_refuses_sets_until_it_ends_and_is_not_shortened() {
 
 #[tokio::test]
 async fn expire_leaves_the_value_stale_under_a_new_version() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     set(&tier, "m:a", "one").await;
     let version = expire(&tier, "m:a").await;
@@ -159,7 +161,7 @@ async fn expire_leaves_the_value_stale_under_a_new_version() {
 
 #[tokio::test]
 async fn a_load_that_saw_absence_stores_nothing_over_an_expiry_even_when_the_value_has_gone() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let doomed = super::lease(&tier, "m:a").await;
     set(&tier, "m:a", "set").await;
@@ -179,7 +181,7 @@ async fn a_load_that_saw_absence_stores_nothing_over_an_expiry_even_when_the_val
 
 #[tokio::test]
 async fn expiring_what_is_not_there_refuses_the_loads_that_run() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let running = super::lease(&tier, "m:a").await;
     let version = expire(&tier, "m:a").await;
@@ -191,7 +193,7 @@ async fn expiring_what_is_not_there_refuses_the_loads_that_run() {
 
 #[tokio::test]
 async fn expiring_a_tombstone_keeps_its_hold() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     remove_and_hold(&tier, "m:a", Duration::from_secs(30)).await;
     let version = expire(&tier, "m:a").await;
@@ -211,7 +213,7 @@ async fn expire(tier: &std::sync::Arc<dyn cache_core::shared::Shared>, key: &str
 
 #[tokio::test]
 async fn bytes_without_the_header_of_the_change_are_refused() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let (_, payload) = value("other version");
     let (version, condition) = (Version::random(), Condition::Always);
@@ -226,7 +228,7 @@ async fn bytes_without_the_header_of_the_change_are_refused() {
 
 #[tokio::test]
 async fn many_changes_are_one_notice_and_have_a_bound() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let keys: Vec<String> = (0..101).map(|n| format!("m:k:{n}")).collect();
     let mutations = |count: usize| -> Vec<Mutation<'_>> {
@@ -253,7 +255,7 @@ async fn many_changes_are_one_notice_and_have_a_bound() {
 
 #[tokio::test]
 async fn braces_in_a_key_are_refused_before_anything_is_sent() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let fault = tier.read("m:{a}", BUDGET).await.unwrap_err();
     assert_eq!(fault.kind(), FaultKind::Invalid);
@@ -262,7 +264,7 @@ async fn braces_in_a_key_are_refused_before_anything_is_sent() {
 
 #[tokio::test]
 async fn a_scan_finds_every_entry_and_no_companion() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     for n in 0..500 {
         set(&tier, &format!("m:q:{n}"), "x").await;
@@ -291,7 +293,7 @@ async fn a_scan_finds_every_entry_and_no_companion() {
 
 #[tokio::test]
 async fn discarding_needs_the_version_and_spares_tombstones() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     let version = set(&tier, "m:a", "one").await;
     let other = set(&tier, "m:b", "two").await;
@@ -309,7 +311,7 @@ async fn discarding_needs_the_version_and_spares_tombstones() {
 
 #[tokio::test]
 async fn without_memory_values_are_refused_and_invalidations_get_through() {
-    let server = RedisServer::start();
+    let server = restricted();
     let tier = open(&server);
     set(&tier, "m:a", "one").await;
     server.command(&["CONFIG", "SET", "maxmemory", "1"]);
