@@ -222,6 +222,9 @@ impl Mutation {
 pub(crate) struct Mark {
     hard: AtomicU64,
     soft: AtomicU64,
+    /// The last of both, and the one before it.
+    moved: AtomicU64,
+    moved_before: AtomicU64,
     /// Stores under this mark are refused until then, in nanoseconds of the cache's clock.
     held_until: AtomicU64,
 }
@@ -229,7 +232,26 @@ pub(crate) struct Mark {
 impl Mark {
     /// Whether anything was invalidated under this mark after `seen`, softly or not.
     pub(crate) fn was_moved_since(&self, seen: u64) -> bool {
-        self.hard.load(Ordering::SeqCst) > seen || self.soft.load(Ordering::SeqCst) > seen
+        self.moved.load(Ordering::SeqCst) > seen
+    }
+
+    /// Whether anything was invalidated under this mark after `seen` and not after `joined`. Of many later ones two are
+    /// remembered; beyond them the answer is yes.
+    fn was_moved_between(&self, seen: u64, joined: u64) -> bool {
+        let last = self.moved.load(Ordering::SeqCst);
+        last > seen && (last <= joined || self.moved_before.load(Ordering::SeqCst) > seen)
+    }
+
+    /// Notes an invalidation that took its number before.
+    fn move_to(&self, epoch: u64, strength: Strength) {
+        // In this order: whoever sees the later one finds the earlier one.
+        let before = self.moved.load(Ordering::SeqCst);
+        self.moved_before.fetch_max(before, Ordering::SeqCst);
+        match strength {
+            Strength::Hard => self.hard.fetch_max(epoch, Ordering::SeqCst),
+            Strength::Soft => self.soft.fetch_max(epoch, Ordering::SeqCst),
+        };
+        self.moved.fetch_max(epoch, Ordering::SeqCst);
     }
 }
 
@@ -301,10 +323,9 @@ impl Marks {
         standing
     }
 
-    /// Whether a mark was hard-invalidated after `seen` and not after `joined`.
+    /// Whether anything was invalidated under a mark after `seen` and not after `joined`.
     pub(crate) fn moved_between(&self, seen: u64, joined: u64) -> bool {
-        self.iter()
-            .any(|mark| (seen + 1..=joined).contains(&mark.hard.load(Ordering::SeqCst)))
+        self.iter().any(|mark| mark.was_moved_between(seen, joined))
     }
 
     pub(crate) fn held_off(&self, now: Timestamp) -> bool {
@@ -323,10 +344,7 @@ impl Epochs {
     pub(crate) fn move_mark(&self, mark: &Mark, strength: Strength, held_until: Timestamp) {
         let epoch = self.next();
         mark.held_until.fetch_max(held_until.as_nanos(), Ordering::SeqCst);
-        match strength {
-            Strength::Hard => mark.hard.fetch_max(epoch, Ordering::SeqCst),
-            Strength::Soft => mark.soft.fetch_max(epoch, Ordering::SeqCst),
-        };
+        mark.move_to(epoch, strength);
         // A number taken after the mark moved: with `epoch` itself, an invalidation that was overtaken by a later one
         // would move nothing, and a reader who had checked in between would never look again.
         self.marks_moved.fetch_max(self.next(), Ordering::SeqCst);
@@ -347,8 +365,7 @@ impl Epochs {
             self.forget_unused(&mut names);
         }
         let mark = Arc::new(Mark::default());
-        mark.hard
-            .store(self.marks_floor.load(Ordering::SeqCst), Ordering::SeqCst);
+        mark.move_to(self.marks_floor.load(Ordering::SeqCst), Strength::Hard);
         names
             .marks
             .insert((namespace, kind, Box::from(name)), mark.clone());

@@ -60,6 +60,7 @@ impl Cache {
             Batch {
                 calls,
                 answers: keys.iter().map(|_| None).collect(),
+                not_before: vec![0; keys.len()],
             }
             .run(Arc::new(loader)),
         )
@@ -71,6 +72,8 @@ impl Cache {
 struct Batch<T> {
     calls: Vec<Call<T>>,
     answers: Vec<Option<Answer<T>>>,
+    /// Which flights of a key are too old to join.
+    not_before: Vec<u64>,
 }
 
 /// One key that waits for a flight.
@@ -81,6 +84,8 @@ struct Wait<T> {
     stale: Option<Arc<Entry<T>>>,
     /// This batch loads the key itself.
     own: bool,
+    /// The epoch at which it joined.
+    joined: u64,
 }
 
 /// What one pass sets out to do.
@@ -118,11 +123,16 @@ impl<T: Send + Sync + 'static> Batch<T> {
                 reason,
                 stale,
                 own,
+                joined,
             } in waits
             {
                 let call = &self.calls[index];
                 let answer = match call.follow(follower, &stale, patience.as_mut()).await {
                     Waited::Landed(Settled::Failed(_)) if !own && !last => continue,
+                    Waited::Landed(settled) if !own && call.must_ask_again(&settled, joined) && !last => {
+                        self.not_before[index] = joined;
+                        continue;
+                    }
                     Waited::Landed(settled) => call.answer(settled, own, reason, stale)?,
                     Waited::Stale(entry) => call.stale(entry, StaleReason::SlowLoad, reason),
                     Waited::HardTimeout => call.fail(call.timed_out(), reason, stale)?,
@@ -152,6 +162,7 @@ impl<T: Send + Sync + 'static> Batch<T> {
             if self.answers[index].is_some() {
                 continue;
             }
+            let joined = call.cache.inner.epochs.seen();
             let (reason, stale) = match call.start() {
                 Start::Answer(answer) => {
                     self.answers[index] = Some(answer);
@@ -163,7 +174,7 @@ impl<T: Send + Sync + 'static> Batch<T> {
                 }
                 Start::Load { reason, stale } => (reason, stale),
             };
-            let role = call.join::<E>(true);
+            let role = call.join::<E>(true, self.not_before[index]);
             edges.extend(call.edge(&role)?);
             let (follower, own) = match role {
                 Role::Follower(follower) => (follower, false),
@@ -179,6 +190,7 @@ impl<T: Send + Sync + 'static> Batch<T> {
                 reason,
                 stale,
                 own,
+                joined,
             });
         }
         Ok(Departure {

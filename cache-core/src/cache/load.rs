@@ -193,6 +193,8 @@ pub(super) enum Waited<T> {
 impl<T: Send + Sync + 'static> Call<T> {
     async fn run<E: Send + Sync + 'static>(self, work: Work<'_, T, E>) -> Result<Answer<T>, LoadError<E>> {
         let mut work = Some(work);
+        // Which flights are too old to join: none, until a result turned out to be.
+        let mut not_before = 0;
         let mut patience = pin!(sleep(Some(self.policy.hard_timeout)));
         loop {
             // Noted before the look: what is invalidated from here on, this caller may still get.
@@ -205,7 +207,7 @@ impl<T: Send + Sync + 'static> Call<T> {
             if let Some(failure) = self.recorded::<E>() {
                 return self.fail(failure, reason, stale);
             }
-            let role = self.join::<E>(matches!(work, Some(Work::Owned(_))));
+            let role = self.join::<E>(matches!(work, Some(Work::Owned(_))), not_before);
             let _edge = self.edge(&role)?;
             let waited = match role {
                 Role::Leader(leader) => self.lead(leader, work.take(), &stale, patience.as_mut()).await,
@@ -218,7 +220,9 @@ impl<T: Send + Sync + 'static> Call<T> {
             };
             let led = work.is_none();
             match waited {
-                Waited::Landed(settled) if !led && self.must_ask_again(&settled, joined) => {}
+                Waited::Landed(settled) if !led && self.must_ask_again(&settled, joined) => {
+                    not_before = joined
+                }
                 Waited::Landed(settled) => return self.answer(settled, led, reason, stale),
                 Waited::Stale(entry) => return Ok(self.stale(entry, StaleReason::SlowLoad, reason)),
                 Waited::HardTimeout => return self.fail(self.timed_out(), reason, stale),
@@ -299,9 +303,10 @@ impl<T: Send + Sync + 'static> Call<T> {
         self.cache.inner.failures.recall::<E>(self.id.as_ref(), now)
     }
 
-    /// Step 2: the flight of the key that this caller may be part of.
-    pub(super) fn join<E: 'static>(&self, owned: bool) -> Role {
-        let admit = |flight: &FlightContext| !self.plan.forced && flight.is_current();
+    /// Step 2: the flight of the key that this caller may be part of, if it began at `not_before` or later.
+    pub(super) fn join<E: 'static>(&self, owned: bool, not_before: u64) -> Role {
+        let admit =
+            |flight: &FlightContext| !self.plan.forced && flight.seen >= not_before && flight.is_current();
         let flight = FlightId::new::<T, E>(self.id.clone(), self.plan.optional);
         self.cache
             .inner
@@ -465,9 +470,9 @@ impl<T: Send + Sync + 'static> Call<T> {
             && (in_place() || !inner.epochs.mutated_since(&self.id, stale.meta.key_seen()))
     }
 
-    /// Whether the result is older than an invalidation that came before this caller did: of a tag that was not
-    /// known when it joined.
-    fn must_ask_again(&self, settled: &Settled, joined: u64) -> bool {
+    /// Whether the result is, or may be, older than an invalidation that came before this caller did: of a tag that was
+    /// not known when it joined. It asks once, since it then joins only flights that began after it came.
+    pub(super) fn must_ask_again(&self, settled: &Settled, joined: u64) -> bool {
         match settled {
             Settled::Loaded(entry) | Settled::Found(entry) | Settled::Doubted(entry) => {
                 entry.meta().marks.moved_between(entry.meta().seen, joined)
