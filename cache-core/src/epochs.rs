@@ -300,13 +300,18 @@ impl Marks {
         self.scope.iter().chain(&self.tags)
     }
 
-    /// Adds tags that became known later.
-    pub(crate) fn extend(&mut self, tags: impl IntoIterator<Item = Arc<Mark>>) {
+    /// Adds tags that became known later; whether all of them fit in `limit`.
+    pub(crate) fn extend(&mut self, tags: impl IntoIterator<Item = Arc<Mark>>, limit: usize) -> bool {
         for tag in tags {
-            if !self.tags.iter().any(|known| Arc::ptr_eq(known, &tag)) {
-                self.tags.push(tag);
+            if self.tags.iter().any(|known| Arc::ptr_eq(known, &tag)) {
+                continue;
             }
+            if self.tags.len() >= limit {
+                return false;
+            }
+            self.tags.push(tag);
         }
+        true
     }
 
     /// What became of something that began at `seen`.

@@ -18,14 +18,15 @@ use crate::cache::context::Said;
 use crate::cache::failures::Recorded;
 use crate::cache::near::Near;
 use crate::cache::{Cache, LoadContext, LoadFlights, Loader, Wire};
-use crate::entry::{AnyEntry, Birth, Entry, EntryId, Meta, Negative, Prehashed};
-use crate::epochs::{Marks, Refusal, Standing};
+use crate::entry::{AnyEntry, Birth, Entry, EntryId, Meta, Negative, Prehashed, Version};
+use crate::epochs::{Kind, Marks, Refusal, Standing};
 use crate::error::{Error, ErrorKind};
 use crate::flight;
-use crate::freshness::{eager_from, jittered, smoothed};
+use crate::freshness::{Freshness, eager_from, jittered, smoothed};
 use crate::options::Policy;
 use crate::stats::Count;
 use crate::sync::Arc;
+use crate::tag::MAX_TAGS;
 use crate::telemetry;
 use crate::time::Timestamp;
 use crate::waits;
@@ -260,10 +261,13 @@ impl<T: Send + Sync + 'static> Load<T> {
             self.cache.inner.tally.count(Count::TtlClamped);
         }
         policy.negative_ttl = said.negative_ttl.unwrap_or(policy.negative_ttl);
-        let discovered = said.tag_set();
-        if let Some(tags) = &discovered {
-            marks.extend(self.cache.inner.epochs.tag_marks(self.id.namespace(), tags));
-        }
+        let discovered = said.tags.iter().map(|tag| {
+            self.cache
+                .inner
+                .epochs
+                .mark(self.id.namespace(), Kind::Tag, tag.as_str())
+        });
+        let fits = marks.extend(discovered, MAX_TAGS);
         let delta = smoothed(self.previous.as_ref().map(|previous| previous.meta.delta), took);
         let shape = Shape {
             policy,
@@ -280,18 +284,26 @@ impl<T: Send + Sync + 'static> Load<T> {
                 "the loader called its load failed"
             );
             self.cache.inner.tally.count(Count::LoadError);
-            self.throttle(now);
+            if said.no_stale {
+                return Settled::Loaded(entry);
+            }
+            self.throttle(flight, now);
             return Settled::Doubted(entry);
         }
-        if !said.do_not_store && discovered.is_some() {
+        if !fits {
+            // It could not be invalidated as asked.
+            self.cache.inner.tally.count(Count::StoreRefused);
+        } else if !said.do_not_store {
             self.store(&entry, flight.seen, now);
         }
         Settled::Loaded(entry)
     }
 
     fn store(&self, entry: &AnyEntry, seen: u64, now: Timestamp) {
+        let refreshed = self.previous.as_ref().map(|previous| previous.meta.version);
         let stored = match self.kind {
-            LoadKind::Miss | LoadKind::Eager => self.cache.fill(&self.id, entry, seen, now),
+            LoadKind::Miss => self.cache.fill(&self.id, entry, seen, now),
+            LoadKind::Eager => self.cache.succeed(&self.id, refreshed, entry, seen, now),
             LoadKind::Forced => self.cache.replace(&self.id, entry, seen, now),
         };
         if let Err(refusal) = stored {
@@ -325,8 +337,8 @@ impl<T: Send + Sync + 'static> Load<T> {
             no_stale: said.no_stale,
             fallback,
         };
-        if !failure.no_stale && self.kind != LoadKind::Eager {
-            self.throttle(now);
+        if !failure.no_stale {
+            self.throttle(flight, now);
         }
         if !self.policy.error_ttl.is_zero() && self.kind != LoadKind::Eager {
             self.remember::<E>(failure.clone(), flight, now);
@@ -335,18 +347,34 @@ impl<T: Send + Sync + 'static> Load<T> {
     }
 
     /// Lets the stale entry answer for a while, without asking the loader again.
-    fn throttle(&self, now: Timestamp) {
-        if let Some(entry) = self.cache.current(&self.id)
-            && self.policy.fail_safe
-        {
-            entry.meta().throttle(now + self.policy.throttle);
+    ///
+    /// A refresh ahead of expiry has a backoff of its own; it counts here if the value went stale meanwhile, since then
+    /// there were callers who waited for it.
+    fn throttle(&self, flight: &FlightContext, now: Timestamp) {
+        if !self.policy.fail_safe {
+            return;
         }
+        let throttle = || {
+            let Some(entry) = self.cache.current(&self.id) else {
+                return;
+            };
+            let is_stale = self.cache.freshness(entry.meta(), now) == Ok(Freshness::Stale);
+            if is_stale || self.kind != LoadKind::Eager {
+                entry.meta().throttle(now + self.policy.throttle, flight.seen);
+            }
+        };
+        // Refused if the key was mutated meanwhile: the failure says nothing about what stands there now.
+        let _ = self
+            .cache
+            .inner
+            .epochs
+            .store(&self.id, flight.seen, now, throttle);
     }
 
     fn remember<E: 'static>(&self, failure: Failure, flight: &FlightContext, now: Timestamp) {
         let recorded = Recorded {
             failure,
-            error_type: TypeId::of::<E>(),
+            types: TypeId::of::<(T, E)>(),
             until: now + self.policy.error_ttl,
             seen: flight.seen,
             marks: flight.marks.clone(),
@@ -441,13 +469,36 @@ impl Cache {
         self.count_store(stored)
     }
 
-    /// Like [`fill`](Self::fill), and makes loads that began before refuse to store: the newer value was asked for.
+    /// Like [`fill`](Self::fill), unless another load was faster: only the refreshed version is replaced, or none.
+    fn succeed(
+        &self,
+        id: &EntryId,
+        refreshed: Option<Version>,
+        entry: &AnyEntry,
+        seen: u64,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        self.storable(entry, now)?;
+        let stored = self.inner.epochs.store(id, seen, now, || {
+            let current = self.current(id).map(|current| current.meta().version);
+            if current.is_some() && current != refreshed {
+                return Err(Refusal::Mutated);
+            }
+            self.insert(id, entry);
+            Ok(())
+        });
+        self.count_store(stored.and_then(|stored| stored))
+    }
+
+    /// Like [`fill`](Self::fill), and as a mutation of the key: the newer value was asked for, so loads that began before
+    /// do not store, and nobody joins them any more.
     fn replace(&self, id: &EntryId, entry: &AnyEntry, seen: u64, now: Timestamp) -> Result<(), Refusal> {
         self.storable(entry, now)?;
-        let stored = self
-            .inner
-            .epochs
-            .mutate_since(id, seen, now, |_| self.insert(id, entry));
+        let stored = self.inner.epochs.mutate_since(id, seen, now, |epoch| {
+            entry.meta().stored_at_epoch(epoch);
+            self.inner.flights.detach_entry(id);
+            self.insert(id, entry);
+        });
         self.count_store(stored)
     }
 
@@ -466,12 +517,12 @@ impl Cache {
     /// Puts the entry in its place; the key's stripe is locked by the caller.
     pub(crate) fn insert(&self, id: &EntryId, entry: &AnyEntry) {
         let meta = entry.meta();
+        self.inner.failures.forget(id.as_ref());
         // Zero TTL is "do not store"; what stood there before is older and goes.
         if meta.soft_at <= meta.loaded_at {
             self.inner.memory.remove(id.as_ref());
             return;
         }
-        self.inner.failures.forget(id.as_ref());
         self.inner.memory.insert(id.clone(), entry.clone());
     }
 

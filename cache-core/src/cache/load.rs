@@ -300,7 +300,7 @@ impl<T: Send + Sync + 'static> Call<T> {
             return None;
         }
         let now = self.cache.inner.clock.now();
-        self.cache.inner.failures.recall::<E>(self.id.as_ref(), now)
+        self.cache.inner.failures.recall::<T, E>(self.id.as_ref(), now)
     }
 
     /// Step 2: the flight of the key that this caller may be part of, if it began at `not_before` or later.
