@@ -304,6 +304,11 @@ impl Meta {
             .saturating_add(1)
     }
 
+    /// How many refreshes failed in a row.
+    pub(crate) fn refresh_failures(&self) -> u32 {
+        self.refresh_failures.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn age(&self, now: Timestamp) -> Duration {
         now.since(self.loaded_at)
     }

@@ -17,6 +17,7 @@ use tracing::Instrument as _;
 use crate::cache::context::Said;
 use crate::cache::failures::Recorded;
 use crate::cache::near::Near;
+use crate::cache::tasks::Urgency;
 use crate::cache::{Cache, LoadContext, LoadFlights, Loader, Wire};
 use crate::entry::{AnyEntry, Birth, Entry, EntryId, Meta, Negative, Prehashed, Version};
 use crate::epochs::{Kind, Marks, Refusal, Standing};
@@ -64,8 +65,10 @@ pub(crate) struct FlightContext {
     pub(crate) seen: u64,
     /// The marks that were known by then.
     pub(crate) marks: Marks,
-    /// It runs in a task of its own and is polled whatever its caller does.
-    pub(crate) owned: bool,
+    /// Its leader runs in a task of its own and is polled whatever its caller does.
+    pub(crate) detached: AtomicBool,
+    /// A load waits for it.
+    pub(crate) urgent: Urgency,
     /// It exceeded a caller's soft timeout: others with a stale value need not wait for it.
     pub(crate) overdue: AtomicBool,
 }
@@ -74,6 +77,10 @@ impl FlightContext {
     /// Whether a caller that arrives now may have this flight's result.
     pub(crate) fn is_current(&self) -> bool {
         self.marks.standing(self.seen) == Standing::Valid
+    }
+
+    pub(crate) fn is_detached(&self) -> bool {
+        self.detached.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_overdue(&self) -> bool {
@@ -171,32 +178,53 @@ impl<T: Send + Sync + 'static> Load<T> {
             prefix = self.id.key().prefix(),
             kind = self.kind.as_str(),
         );
-        let settled = self.settle(&leader, loader).instrument(span).await?;
+        let settled = tokio::select! {
+            biased;
+            settled = self.settle(&leader, loader).instrument(span) => settled,
+            () = self.abandoned(&leader) => return None,
+        };
         leader.complete(settled.clone());
         Some(settled)
     }
 
-    async fn settle<E: Send + Sync + 'static>(
-        &self,
-        leader: &Leader,
-        loader: Loader<'_, T, E>,
-    ) -> Option<Settled> {
-        let _permit = self.cache.inner.tasks.load_permit().await;
+    /// Ends when the last caller has left, if the options say to stop then.
+    ///
+    /// A load in its caller ends with that one, and one behind a value that was shown already is nobody's to abandon.
+    async fn abandoned(&self, leader: &Leader) {
+        if self.stops_when_abandoned(leader.context()) {
+            leader.abandoned().await;
+        }
+        if !self.stops_when_abandoned(leader.context()) {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    pub(crate) fn stops_when_abandoned(&self, flight: &FlightContext) -> bool {
+        self.policy.abort_when_abandoned
+            && self.kind != LoadKind::Eager
+            && flight.is_detached()
+            && !flight.is_overdue()
+    }
+
+    async fn settle<E: Send + Sync + 'static>(&self, leader: &Leader, loader: Loader<'_, T, E>) -> Settled {
+        let urgent = leader.context().urgent.wait();
+        let _permit = self.cache.inner.tasks.load_permit(urgent).await;
         if let Some(found) = self.found_meanwhile() {
-            return Some(Settled::Found(found));
+            return Settled::Found(found);
         }
         let context = LoadContext::new(self.id.key().clone(), self.previous.clone());
         self.cache.inner.tally.count(Count::Load);
         let started = self.cache.inner.clock.now();
-        let ran = self.run_loader(leader, loader, context.clone()).await?;
+        let said = context.clone();
+        // The call itself may panic, so it is part of the future that is caught.
+        let ran = run(self.limit(), leader.id(), async move { loader(context).await }).await;
         let now = self.cache.inner.clock.now();
         telemetry::load_took(self.cache.name(), now.since(started));
-        let said = context.take();
-        let flight = leader.context();
-        Some(match ran {
+        let (said, flight) = (said.take(), leader.context());
+        match ran {
             Ran::Value(value) => self.keep(value, said, flight, now, now.since(started)),
             failed => self.failed::<E>(self.cache.cause(failed), said, flight, now),
-        })
+        }
     }
 
     /// What another flight, that ended just before this one began, has stored.
@@ -210,31 +238,8 @@ impl<T: Send + Sync + 'static> Load<T> {
         }
     }
 
-    /// `None` if the last caller left, and the options say to stop then.
-    async fn run_loader<E>(
-        &self,
-        leader: &Leader,
-        loader: Loader<'_, T, E>,
-        context: LoadContext<T>,
-    ) -> Option<Ran<Option<T>, E>> {
-        // The call itself may panic, so it is part of the future that is caught.
-        let work = run(self.limit(), leader.id(), async move { loader(context).await });
-        let abandoned = async {
-            if self.policy.abort_when_abandoned {
-                leader.abandoned().await;
-            } else {
-                std::future::pending::<()>().await;
-            }
-        };
-        tokio::select! {
-            biased;
-            ran = work => Some(ran),
-            () = abandoned => None,
-        }
-    }
-
     /// How long the loader may run: to the end of its caller's patience if nothing goes on behind it.
-    fn limit(&self) -> Duration {
+    pub(crate) fn limit(&self) -> Duration {
         let max_load = self.cache.inner.settings.max_load;
         let goes_on = self.policy.background_completion || self.kind == LoadKind::Eager;
         if goes_on {

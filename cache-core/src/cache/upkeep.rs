@@ -26,7 +26,7 @@ impl Cache {
         let running = Running(Arc::downgrade(&self.inner));
         let closing = self.inner.tasks.closing();
         // Refused without a runtime; then `running` is dropped, and the next load tries again.
-        let _ = self.inner.tasks.spawn(async move {
+        let _ = self.inner.tasks.spawn_apart(async move {
             closing.run_until_cancelled(running.keep_up()).await;
         });
     }
