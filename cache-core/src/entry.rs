@@ -178,6 +178,8 @@ pub(crate) struct Meta {
     expired: AtomicBool,
     /// Served stale without another load until then: a load failed.
     throttled_until: AtomicU64,
+    /// The epoch at which that load began.
+    throttled_at: AtomicU64,
     /// No refresh starts before this: one runs, or one failed.
     refresh_from: AtomicU64,
     refresh_failures: AtomicU32,
@@ -232,6 +234,7 @@ impl Meta {
             checked: AtomicU64::new(seen),
             expired: AtomicBool::new(false),
             throttled_until: AtomicU64::new(0),
+            throttled_at: AtomicU64::new(0),
             refresh_from: AtomicU64::new(0),
             refresh_failures: AtomicU32::new(0),
         }
@@ -276,12 +279,16 @@ impl Meta {
         self.throttled_until.store(0, Ordering::SeqCst);
     }
 
-    pub(crate) fn throttle(&self, until: Timestamp) {
-        self.throttled_until.store(until.as_nanos(), Ordering::Relaxed);
+    /// Notes that a load that began at the epoch `seen` has failed.
+    pub(crate) fn throttle(&self, until: Timestamp, seen: u64) {
+        self.throttled_at.store(seen, Ordering::Relaxed);
+        self.throttled_until.store(until.as_nanos(), Ordering::Release);
     }
 
+    /// Whether a load failed a moment ago, and nothing was invalidated since it began.
     pub(crate) fn is_throttled(&self, now: Timestamp) -> bool {
-        now.as_nanos() < self.throttled_until.load(Ordering::Relaxed)
+        now.as_nanos() < self.throttled_until.load(Ordering::Acquire)
+            && self.marks.standing(self.throttled_at.load(Ordering::Relaxed)) == Standing::Valid
     }
 
     /// Takes the right to refresh until `until`; one caller gets it.
@@ -304,6 +311,11 @@ impl Meta {
         self.refresh_failures
             .fetch_add(1, Ordering::Relaxed)
             .saturating_add(1)
+    }
+
+    /// How many refreshes failed in a row.
+    pub(crate) fn refresh_failures(&self) -> u32 {
+        self.refresh_failures.load(Ordering::Relaxed)
     }
 
     pub(crate) fn age(&self, now: Timestamp) -> Duration {

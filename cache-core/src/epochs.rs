@@ -289,6 +289,9 @@ pub(crate) struct Mark {
     known: Mutex<Option<(MarkVersions, u64)>>,
     hard: AtomicU64,
     soft: AtomicU64,
+    /// The last of both, and the one before it.
+    moved: AtomicU64,
+    moved_before: AtomicU64,
     /// Stores under this mark are refused until then, in nanoseconds of the cache's clock.
     held_until: AtomicU64,
 }
@@ -319,6 +322,8 @@ impl Mark {
             known: Mutex::default(),
             hard: AtomicU64::new(0),
             soft: AtomicU64::new(0),
+            moved: AtomicU64::new(0),
+            moved_before: AtomicU64::new(0),
             held_until: AtomicU64::new(0),
         }
     }
@@ -344,7 +349,26 @@ impl Mark {
 
     /// Whether anything was invalidated under this mark after `seen`, softly or not.
     pub(crate) fn was_moved_since(&self, seen: u64) -> bool {
-        self.hard.load(Ordering::SeqCst) > seen || self.soft.load(Ordering::SeqCst) > seen
+        self.moved.load(Ordering::SeqCst) > seen
+    }
+
+    /// Whether anything was invalidated under this mark after `seen` and not after `joined`. Of many later ones two are
+    /// remembered; beyond them the answer is yes.
+    fn was_moved_between(&self, seen: u64, joined: u64) -> bool {
+        let last = self.moved.load(Ordering::SeqCst);
+        last > seen && (last <= joined || self.moved_before.load(Ordering::SeqCst) > seen)
+    }
+
+    /// Notes an invalidation that took its number before.
+    fn move_to(&self, epoch: u64, strength: Strength) {
+        // In this order: whoever sees the later one finds the earlier one.
+        let before = self.moved.load(Ordering::SeqCst);
+        self.moved_before.fetch_max(before, Ordering::SeqCst);
+        match strength {
+            Strength::Hard => self.hard.fetch_max(epoch, Ordering::SeqCst),
+            Strength::Soft => self.soft.fetch_max(epoch, Ordering::SeqCst),
+        };
+        self.moved.fetch_max(epoch, Ordering::SeqCst);
     }
 }
 
@@ -393,13 +417,18 @@ impl Marks {
         self.scope.iter().chain(&self.tags)
     }
 
-    /// Adds tags that became known later.
-    pub(crate) fn extend(&mut self, tags: impl IntoIterator<Item = Arc<Mark>>) {
+    /// Adds tags that became known later; whether all of them fit in `limit`.
+    pub(crate) fn extend(&mut self, tags: impl IntoIterator<Item = Arc<Mark>>, limit: usize) -> bool {
         for tag in tags {
-            if !self.tags.iter().any(|known| Arc::ptr_eq(known, &tag)) {
-                self.tags.push(tag);
+            if self.tags.iter().any(|known| Arc::ptr_eq(known, &tag)) {
+                continue;
             }
+            if self.tags.len() >= limit {
+                return false;
+            }
+            self.tags.push(tag);
         }
+        true
     }
 
     /// What became of something that began at `seen`.
@@ -416,10 +445,9 @@ impl Marks {
         standing
     }
 
-    /// Whether a mark was hard-invalidated after `seen` and not after `joined`.
+    /// Whether anything was invalidated under a mark after `seen` and not after `joined`.
     pub(crate) fn moved_between(&self, seen: u64, joined: u64) -> bool {
-        self.iter()
-            .any(|mark| (seen + 1..=joined).contains(&mark.hard.load(Ordering::SeqCst)))
+        self.iter().any(|mark| mark.was_moved_between(seen, joined))
     }
 
     pub(crate) fn held_off(&self, now: Timestamp) -> bool {
@@ -438,10 +466,7 @@ impl Epochs {
     pub(crate) fn move_mark(&self, mark: &Mark, strength: Strength, held_until: Timestamp) {
         let epoch = self.next();
         mark.held_until.fetch_max(held_until.as_nanos(), Ordering::SeqCst);
-        match strength {
-            Strength::Hard => mark.hard.fetch_max(epoch, Ordering::SeqCst),
-            Strength::Soft => mark.soft.fetch_max(epoch, Ordering::SeqCst),
-        };
+        mark.move_to(epoch, strength);
         // A number taken after the mark moved: with `epoch` itself, an invalidation that was overtaken by a later one
         // would move nothing, and a reader who had checked in between would never look again.
         self.marks_moved.fetch_max(self.next(), Ordering::SeqCst);
@@ -461,8 +486,7 @@ impl Epochs {
             Kind::Tag => MarkName::Tag(text.clone(), name.into()),
             Kind::Prefix => MarkName::Prefix(text.clone(), name.into()),
         }));
-        mark.hard
-            .store(self.marks_floor.load(Ordering::SeqCst), Ordering::SeqCst);
+        mark.move_to(self.marks_floor.load(Ordering::SeqCst), Strength::Hard);
         names
             .marks
             .insert((namespace, kind, Box::from(name)), mark.clone());

@@ -20,7 +20,7 @@ use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, Hash};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use super::sync::{Arc, Mutex, lock};
@@ -124,7 +124,7 @@ impl<K: Key, C, V: Clone, S: Hasher> Flights<K, C, V, S> {
             key: key.clone(),
             flight,
             generation: 0,
-            landed: false,
+            landed: AtomicBool::new(false),
         }
     }
 
@@ -153,7 +153,7 @@ impl<K: Key, C, V: Clone, S: Hasher> Flights<K, C, V, S> {
             key: key.clone(),
             flight,
             generation,
-            landed: false,
+            landed: AtomicBool::new(false),
         }
     }
 
@@ -225,7 +225,7 @@ pub(crate) struct Leader<K: Key, C, V: Clone, S: Hasher> {
     key: K,
     flight: Arc<Flight<C, V>>,
     generation: u64,
-    landed: bool,
+    landed: AtomicBool,
 }
 
 impl<K: Key, C, V: Clone, S: Hasher> Leader<K, C, V, S> {
@@ -255,8 +255,8 @@ impl<K: Key, C, V: Clone, S: Hasher> Leader<K, C, V, S> {
 
     /// Lands the flight: everyone who waits gets `value`, unless another leader of this flight was faster. It stays in
     /// sight, and whoever joins gets the value at once, until the leader is dropped.
-    pub(crate) fn land(&mut self, value: V) {
-        self.landed = true;
+    pub(crate) fn land(&self, value: V) {
+        self.landed.store(true, Ordering::Relaxed);
         let mut state = lock(&self.flight.state);
         if matches!(state.phase, Phase::Landed(_)) {
             return;
@@ -268,7 +268,7 @@ impl<K: Key, C, V: Clone, S: Hasher> Leader<K, C, V, S> {
     }
 
     /// Lands the flight, and takes it out of sight.
-    pub(crate) fn complete(mut self, value: V) {
+    pub(crate) fn complete(self, value: V) {
         self.land(value);
     }
 
@@ -281,7 +281,7 @@ impl<K: Key, C, V: Clone, S: Hasher> Leader<K, C, V, S> {
 impl<K: Key, C, V: Clone, S: Hasher> Drop for Leader<K, C, V, S> {
     fn drop(&mut self) {
         let mut shard = self.flights.shard(&self.key);
-        if self.landed {
+        if self.landed.load(Ordering::Relaxed) {
             self.flights.forget(&mut shard, &self.key, &self.flight);
             return;
         }

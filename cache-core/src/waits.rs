@@ -47,6 +47,16 @@ pub(crate) fn wait_for(flight: u64) -> Result<Option<Edge>, Error> {
     Ok(Some(Edge { from, to: flight }))
 }
 
+/// Notes, until the edge is dropped, that `flight` is landed by the load of `loader`: who waits for the one waits for
+/// the other.
+pub(crate) fn landed_by(flight: u64, loader: u64) -> Edge {
+    lock(&WAITS).entry(flight).or_default().push(loader);
+    Edge {
+        from: flight,
+        to: loader,
+    }
+}
+
 /// One wait in the graph.
 #[derive(Debug)]
 pub(crate) struct Edge {

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::pin::pin;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
 
 use crate::cache::context::Said;
 use crate::cache::lead::{Follower, Leader, Load, LoadKind, Ran, Role, Settled, run};
-use crate::cache::load::{Answer, Call, Plan, Start, Waited, sleep};
+use crate::cache::load::{Answer, Call, Patience, Plan, Start, Waited};
 use crate::cache::{Cache, CacheValue, Wire};
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, LoadError};
@@ -17,7 +19,7 @@ use crate::outcome::{MissReason, OutcomeKind, StaleReason, Tier};
 use crate::stats::Count;
 use crate::sync::Arc;
 use crate::telemetry;
-use crate::waits::Edge;
+use crate::waits::{self, Edge};
 
 impl Cache {
     /// The values under `keys`, in their order; one call of `loader` gets exactly the keys that are missing and that
@@ -60,6 +62,7 @@ impl Cache {
             Batch {
                 calls,
                 answers: keys.iter().map(|_| None).collect(),
+                not_before: vec![0; keys.len()],
             }
             .run(Arc::new(loader)),
         )
@@ -71,6 +74,8 @@ impl Cache {
 struct Batch<T> {
     calls: Vec<Call<T>>,
     answers: Vec<Option<Answer<T>>>,
+    /// Which flights of a key are too old to join.
+    not_before: Vec<u64>,
 }
 
 /// One key that waits for a flight.
@@ -81,6 +86,8 @@ struct Wait<T> {
     stale: Option<Arc<Entry<T>>>,
     /// This batch loads the key itself.
     own: bool,
+    /// The epoch at which it joined.
+    joined: u64,
 }
 
 /// What one pass sets out to do.
@@ -100,8 +107,10 @@ impl<T: Send + Sync + 'static> Batch<T> {
         F: Fn(Vec<CacheKey>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<HashMap<CacheKey, T>, E>> + Send + 'static,
     {
-        let patience = self.calls.first().map(|call| call.policy.hard_timeout);
-        let mut patience = pin!(sleep(patience));
+        let Some(first) = self.calls.first() else {
+            return Ok(Vec::new());
+        };
+        let mut patience = Patience::of(&first.policy);
         for pass in 0..MAX_PASSES {
             let last = pass + 1 == MAX_PASSES;
             let Departure {
@@ -110,7 +119,7 @@ impl<T: Send + Sync + 'static> Batch<T> {
                 _edges,
             } = self.depart::<E>()?;
             if !leaders.is_empty() {
-                self.start_loading(leaders, loader.clone()).await;
+                self.start_loading(leaders, loader.clone(), &mut patience).await;
             }
             for Wait {
                 index,
@@ -118,11 +127,16 @@ impl<T: Send + Sync + 'static> Batch<T> {
                 reason,
                 stale,
                 own,
+                joined,
             } in waits
             {
                 let call = &self.calls[index];
-                let answer = match call.follow(follower, &stale, patience.as_mut()).await {
+                let answer = match call.follow(follower, &stale, &mut patience).await {
                     Waited::Landed(Settled::Failed(_)) if !own && !last => continue,
+                    Waited::Landed(settled) if !own && call.must_ask_again(&settled, joined) && !last => {
+                        self.not_before[index] = joined;
+                        continue;
+                    }
                     Waited::Landed(settled) => call.answer(settled, own, reason, stale)?,
                     Waited::Stale(entry) => call.stale(entry, StaleReason::SlowLoad, reason),
                     Waited::HardTimeout => call.fail(call.timed_out(), reason, stale)?,
@@ -146,12 +160,13 @@ impl<T: Send + Sync + 'static> Batch<T> {
     }
 
     /// Answers what the tiers can answer and joins or starts the flights of the rest.
-    fn depart<E: Send + Sync + 'static>(&mut self) -> Result<Departure<T>, Error> {
+    fn depart<E: Send + Sync + 'static>(&mut self) -> Result<Departure<T>, LoadError<E>> {
         let (mut leaders, mut waits, mut edges) = (Vec::new(), Vec::new(), Vec::new());
         for (index, call) in self.calls.iter().enumerate() {
             if self.answers[index].is_some() {
                 continue;
             }
+            let joined = call.cache.inner.epochs.seen();
             let (reason, stale) = match call.start() {
                 Start::Answer(answer) => {
                     self.answers[index] = Some(answer);
@@ -163,7 +178,11 @@ impl<T: Send + Sync + 'static> Batch<T> {
                 }
                 Start::Load { reason, stale } => (reason, stale),
             };
-            let role = call.join::<E>(true);
+            if let Some(failure) = call.recorded::<E>() {
+                self.answers[index] = Some(call.fail(failure, reason, stale)?);
+                continue;
+            }
+            let role = call.join::<E>(true, self.not_before[index]);
             edges.extend(call.edge(&role)?);
             let (follower, own) = match role {
                 Role::Follower(follower) => (follower, false),
@@ -179,6 +198,7 @@ impl<T: Send + Sync + 'static> Batch<T> {
                 reason,
                 stale,
                 own,
+                joined,
             });
         }
         Ok(Departure {
@@ -188,15 +208,29 @@ impl<T: Send + Sync + 'static> Batch<T> {
         })
     }
 
-    async fn start_loading<E, F, Fut>(&self, leaders: Vec<(Load<T>, Leader)>, loader: Arc<F>)
-    where
+    /// Loads in a task of its own, or here if none can be started.
+    async fn start_loading<E, F, Fut>(
+        &self,
+        leaders: Vec<(Load<T>, Leader)>,
+        loader: Arc<F>,
+        patience: &mut Patience,
+    ) where
         E: Send + Sync + 'static,
         F: Fn(Vec<CacheKey>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<HashMap<CacheKey, T>, E>> + Send + 'static,
     {
         let Some(call) = self.calls.first() else { return };
-        if let Err(task) = call.cache.inner.tasks.spawn(load_together(leaders, loader)) {
-            task.await;
+        let tasks = &call.cache.inner.tasks;
+        let detached = !tasks.is_closing() && tasks.runtime().is_some();
+        for (_, leader) in &leaders {
+            leader.context().detached.store(detached, Ordering::Relaxed);
+        }
+        let load = load_together(leaders, loader);
+        if detached {
+            // A task that is not taken any more is dropped, and its leads fall to whoever waits.
+            let _ = tasks.spawn(load);
+        } else {
+            patience.wait_for(load).await;
         }
     }
 }
@@ -210,8 +244,8 @@ where
     Fut: Future<Output = Result<HashMap<CacheKey, T>, E>> + Send + 'static,
 {
     let Some((first, _)) = leaders.first() else { return };
-    let cache = first.cache.clone();
-    let _permit = cache.inner.tasks.load_permit().await;
+    let (cache, limit) = (first.cache.clone(), first.limit());
+    let _permit = cache.inner.tasks.load_permit(any_is_urgent(&leaders)).await;
     let mut missing = Vec::with_capacity(leaders.len());
     for (load, leader) in leaders {
         match load.found_meanwhile() {
@@ -223,13 +257,19 @@ where
         return;
     };
     let flight = leader.id();
+    let _edges: Vec<Edge> = missing
+        .iter()
+        .skip(1)
+        .map(|(_, other)| waits::landed_by(other.id(), flight))
+        .collect();
     let keys = missing.iter().map(|(load, _)| load.id.key().clone()).collect();
     cache.inner.tally.count(Count::Load);
     let started = cache.inner.clock.now();
-    let ran = run(cache.inner.settings.max_load, flight, async move {
-        loader(keys).await
-    })
-    .await;
+    let ran = tokio::select! {
+        biased;
+        ran = run(limit, flight, async move { loader(keys).await }) => ran,
+        () = all_are_abandoned(&missing) => return,
+    };
     let now = cache.inner.clock.now();
     telemetry::load_took(cache.name(), now.since(started));
     match ran {
@@ -251,6 +291,36 @@ where
             }
         }
     }
+}
+
+/// Ends when some load waits for one of these flights.
+async fn any_is_urgent<T>(flights: &[(Load<T>, Leader)]) {
+    let mut urgent: Vec<Pin<Box<_>>> = flights
+        .iter()
+        .map(|(_, leader)| Box::pin(leader.context().urgent.wait()))
+        .collect();
+    std::future::poll_fn(|context| {
+        match urgent.iter_mut().any(|one| one.as_mut().poll(context).is_ready()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
+}
+
+/// Ends when nobody waits for any of these flights, if their options say to stop then.
+async fn all_are_abandoned<T: Send + Sync + 'static>(flights: &[(Load<T>, Leader)]) {
+    std::future::poll_fn(|context| {
+        let is_abandoned = |(load, leader): &(Load<T>, Leader)| {
+            let mut abandoned = leader.abandoned();
+            load.stops_when_abandoned(leader.context()) && Pin::new(&mut abandoned).poll(context).is_ready()
+        };
+        match flights.iter().all(is_abandoned) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
 }
 
 /// The own keys, those of failed foreign loads, and once more for what was dropped meanwhile.

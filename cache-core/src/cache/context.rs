@@ -7,7 +7,7 @@ use crate::entry::Entry;
 use crate::error::Error;
 use crate::key::CacheKey;
 use crate::sync::{Arc, Mutex, lock};
-use crate::tag::{Tag, TagSet};
+use crate::tag::Tag;
 
 /// Handed to every loader: what is being loaded, and how the result is to be kept.
 ///
@@ -123,13 +123,6 @@ impl<T> LoadContext<T> {
 
     fn say(&self, say: impl FnOnce(&mut Said<T>)) {
         say(&mut lock(&self.shared.said));
-    }
-}
-
-impl<T> Said<T> {
-    /// The tags as a set; too many of them cannot be kept, and then neither can the value.
-    pub(crate) fn tag_set(&self) -> Option<TagSet> {
-        TagSet::new(self.tags.iter().cloned()).ok()
     }
 }
 

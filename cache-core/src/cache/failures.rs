@@ -18,8 +18,8 @@ pub(crate) struct Failures {
 /// One remembered failure.
 pub(crate) struct Recorded {
     pub(crate) failure: Failure,
-    /// The loader's error type: another type's failure would mean nothing to the caller.
-    pub(crate) error_type: TypeId,
+    /// The loader's types of value and error: another loader's failure would mean nothing to the caller.
+    pub(crate) types: TypeId,
     pub(crate) until: Timestamp,
     pub(crate) seen: u64,
     pub(crate) marks: Marks,
@@ -38,11 +38,11 @@ impl Failures {
         }
     }
 
-    /// The failure remembered for this key, if it is of the error type `E` and nothing was invalidated since.
-    pub(crate) fn recall<E: Any>(&self, id: EntryRef<'_>, now: Timestamp) -> Option<Failure> {
+    /// The failure remembered for this key, if it is of a loader of these types, and nothing was invalidated since.
+    pub(crate) fn recall<T: Any, E: Any>(&self, id: EntryRef<'_>, now: Timestamp) -> Option<Failure> {
         let recorded = self.store.get(&id)?;
         let valid = now < recorded.until
-            && recorded.error_type == TypeId::of::<E>()
+            && recorded.types == TypeId::of::<(T, E)>()
             && recorded.marks.standing(recorded.seen) == Standing::Valid;
         valid.then(|| recorded.failure.clone())
     }

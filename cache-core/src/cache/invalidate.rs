@@ -199,6 +199,7 @@ impl Cache {
         let now = self.inner.clock.now();
         self.inner.epochs.mutate(id, now, Timestamp::ZERO, |epoch| {
             self.inner.flights.detach_entry(id);
+            self.inner.failures.forget(id.as_ref());
             let Some(entry) = self.current(id) else { return };
             if entry.meta().negative || entry.meta().hard_at <= entry.meta().soft_at {
                 self.inner.memory.remove(id.as_ref());

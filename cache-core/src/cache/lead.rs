@@ -18,16 +18,18 @@ use crate::cache::context::Said;
 use crate::cache::failures::Recorded;
 use crate::cache::far::{Departure, Far, HeldLease, Leave};
 use crate::cache::near::Near;
+use crate::cache::tasks::Urgency;
 use crate::cache::{Cache, LoadContext, LoadFlights, Loader, Wire};
-use crate::entry::{AnyEntry, Birth, Entry, EntryId, Meta, Negative, Prehashed};
-use crate::epochs::{Marks, Refusal, Standing};
+use crate::entry::{AnyEntry, Birth, Entry, EntryId, Meta, Negative, Prehashed, Version};
+use crate::epochs::{Kind, Marks, Refusal, Standing};
 use crate::error::{Error, ErrorKind};
 use crate::flight;
-use crate::freshness::{eager_from, jittered, smoothed};
+use crate::freshness::{Freshness, eager_from, jittered, smoothed};
 use crate::options::Policy;
 use crate::outcome::Tier;
 use crate::stats::Count;
 use crate::sync::Arc;
+use crate::tag::MAX_TAGS;
 use crate::telemetry;
 use crate::time::Timestamp;
 use crate::waits;
@@ -65,8 +67,10 @@ pub(crate) struct FlightContext {
     pub(crate) seen: u64,
     /// The marks that were known by then.
     pub(crate) marks: Marks,
-    /// It runs in a task of its own and is polled whatever its caller does.
-    pub(crate) owned: bool,
+    /// Its leader runs in a task of its own and is polled whatever its caller does.
+    pub(crate) detached: AtomicBool,
+    /// A load waits for it.
+    pub(crate) urgent: Urgency,
     /// It exceeded a caller's soft timeout: others with a stale value need not wait for it.
     pub(crate) overdue: AtomicBool,
 }
@@ -75,6 +79,10 @@ impl FlightContext {
     /// Whether a caller that arrives now may have this flight's result.
     pub(crate) fn is_current(&self) -> bool {
         self.marks.standing(self.seen) == Standing::Valid
+    }
+
+    pub(crate) fn is_detached(&self) -> bool {
+        self.detached.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_overdue(&self) -> bool {
@@ -182,7 +190,7 @@ impl<T: Send + Sync + 'static> Load<T> {
     /// node does it and nobody waits here.
     pub(crate) async fn run<E: Send + Sync + 'static>(
         mut self,
-        mut leader: Leader,
+        leader: Leader,
         loader: Loader<'_, T, E>,
     ) -> Option<Settled> {
         // The prefix names the function; the rest of a key may be somebody's data and stays out of traces.
@@ -192,38 +200,51 @@ impl<T: Send + Sync + 'static> Load<T> {
             prefix = self.id.key().prefix(),
             kind = self.kind.as_str(),
         );
-        let settled = self.settle(&mut leader, loader).instrument(span).await?;
+        let abandoned = abandoned(self.policy, self.kind, &leader);
+        let settled = tokio::select! {
+            biased;
+            settled = self.settle(&leader, loader).instrument(span) => settled?,
+            () = abandoned => return None,
+        };
         leader.complete(settled.clone());
         Some(settled)
     }
 
+    pub(crate) fn stops_when_abandoned(&self, flight: &FlightContext) -> bool {
+        stops_when_abandoned(&self.policy, self.kind, flight)
+    }
+
     async fn settle<E: Send + Sync + 'static>(
         &mut self,
-        leader: &mut Leader,
+        leader: &Leader,
         loader: Loader<'_, T, E>,
     ) -> Option<Settled> {
         if let Some(found) = self.found_meanwhile() {
             return Some(Settled::Found(found, Tier::Memory));
         }
-        let leave = match self.look_further(leader.context()).await {
+        let flight = leader.context();
+        let leave = match self.look_further(flight).await {
             Ok(leave) => leave,
             Err(settled) => return settled,
         };
-        let _permit = self.cache.inner.tasks.load_permit().await;
+        // Waiting for another node takes no permit; loading does.
+        let _permit = self.cache.inner.tasks.load_permit(flight.urgent.wait()).await;
         let context = LoadContext::new(self.id.key().clone(), self.previous.clone());
         self.cache.inner.tally.count(Count::Load);
         let started = self.cache.inner.clock.now();
+        let said = context.clone();
+        // The call itself may panic, so it is part of the future that is caught.
+        let work = run(self.limit(), leader.id(), async move { loader(context).await });
         let lease = leave.as_ref().and_then(|(_, leave)| leave.lease.as_ref());
-        let ran = self.run_loader(leader, loader, context.clone(), lease).await?;
+        let ran = while_leased(lease, work).await;
         let now = self.cache.inner.clock.now();
         let took = now.since(started);
         telemetry::load_took(self.cache.name(), took);
-        let said = context.take();
+        let said = said.take();
         match ran {
             Ran::Value(value) => {
-                let kept = self.keep(value, said, leader.context(), now, took);
-                let seen = leader.context().seen;
-                let mut store = pin!(self.store(&kept, leave, seen));
+                let kept = self.keep(value, said, flight, now, took);
+                let mut store = pin!(self.store(&kept, leave, flight.seen));
                 // Usually the value is stored when its callers get it. A slow shared tier does not make them wait.
                 if deadline(STORE_PATIENCE, store.as_mut()).await.is_none() {
                     leader.land(kept.settled.clone());
@@ -234,7 +255,7 @@ impl<T: Send + Sync + 'static> Load<T> {
             failed => {
                 let cause = self.cache.cause(failed);
                 let kind = cause.kind();
-                let settled = self.failed::<E>(cause, said, leader.context(), now);
+                let settled = self.failed::<E>(cause, said, flight, now);
                 leader.land(settled.clone());
                 self.tell_failure(leave, kind).await;
                 Some(settled)
@@ -261,7 +282,7 @@ impl<T: Send + Sync + 'static> Load<T> {
             Departure::FailedElsewhere(kind) => {
                 let message = format!("the load failed on another node a moment ago: {kind}");
                 let cause = Cause::Cache(Error::new(ErrorKind::RecordedFailure, message));
-                self.throttle(self.cache.inner.clock.now());
+                self.throttle(flight, self.cache.inner.clock.now());
                 Err(Some(Settled::Failed(Failure {
                     cause,
                     no_stale: false,
@@ -299,39 +320,8 @@ impl<T: Send + Sync + 'static> Load<T> {
         }
     }
 
-    /// `None` if the last caller left, and the options say to stop then.
-    async fn run_loader<E>(
-        &self,
-        leader: &Leader,
-        loader: Loader<'_, T, E>,
-        context: LoadContext<T>,
-        lease: Option<&HeldLease>,
-    ) -> Option<Ran<Option<T>, E>> {
-        // The call itself may panic, so it is part of the future that is caught.
-        let work = run(self.limit(), leader.id(), async move { loader(context).await });
-        let abandoned = async {
-            if self.policy.abort_when_abandoned {
-                leader.abandoned().await;
-            } else {
-                std::future::pending::<()>().await;
-            }
-        };
-        let kept = async {
-            match lease {
-                Some(lease) => lease.keep().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            ran = work => Some(ran),
-            () = abandoned => None,
-            () = kept => None,
-        }
-    }
-
     /// How long the loader may run: to the end of its caller's patience if nothing goes on behind it.
-    fn limit(&self) -> Duration {
+    pub(crate) fn limit(&self) -> Duration {
         let max_load = self.cache.inner.settings.max_load;
         let goes_on = self.policy.background_completion || self.kind == LoadKind::Eager;
         if goes_on {
@@ -358,10 +348,10 @@ impl<T: Send + Sync + 'static> Load<T> {
             self.cache.inner.tally.count(Count::TtlClamped);
         }
         policy.negative_ttl = said.negative_ttl.unwrap_or(policy.negative_ttl);
-        let discovered = said.tag_set();
-        if let Some(tags) = &discovered {
-            marks.extend(self.cache.inner.epochs.tag_marks(&self.cache.namespace, tags));
-        }
+        let epochs = &self.cache.inner.epochs;
+        let discovered =
+            said.tags.iter().map(|tag| epochs.mark(&self.cache.namespace, Kind::Tag, tag.as_str()));
+        let fits = marks.extend(discovered, MAX_TAGS);
         let delta = smoothed(self.previous.as_ref().map(|previous| previous.meta.delta), took);
         let shape = Shape {
             policy,
@@ -378,17 +368,18 @@ impl<T: Send + Sync + 'static> Load<T> {
                 "the loader called its load failed"
             );
             self.cache.inner.tally.count(Count::LoadError);
-            self.throttle(now);
-            return Kept {
-                settled: Settled::Doubted(entry),
-                entry: None,
-            };
+            if said.no_stale {
+                return Kept { settled: Settled::Loaded(entry), entry: None };
+            }
+            self.throttle(flight, now);
+            return Kept { settled: Settled::Doubted(entry), entry: None };
         }
-        let store = !said.do_not_store && discovered.is_some();
-        Kept {
-            entry: store.then(|| entry.clone()),
-            settled: Settled::Loaded(entry),
+        if !fits {
+            // It could not be invalidated as asked.
+            self.cache.inner.tally.count(Count::StoreRefused);
         }
+        let store = fits && !said.do_not_store;
+        Kept { entry: store.then(|| entry.clone()), settled: Settled::Loaded(entry) }
     }
 
     /// Stores what the loader gave in the tiers, unless something newer happened meanwhile: the shared one decides, and
@@ -408,8 +399,10 @@ impl<T: Send + Sync + 'static> Load<T> {
 
     pub(crate) fn store_here(&self, entry: &AnyEntry, seen: u64) {
         let now = self.cache.inner.clock.now();
+        let refreshed = self.previous.as_ref().map(|previous| previous.meta.version);
         let stored = match self.kind {
-            LoadKind::Miss | LoadKind::Eager => self.cache.fill(&self.id, entry, seen, now),
+            LoadKind::Miss => self.cache.fill(&self.id, entry, seen, now),
+            LoadKind::Eager => self.cache.succeed(&self.id, refreshed, entry, seen, now),
             LoadKind::Forced => self.cache.replace(&self.id, entry, seen, now),
         };
         if let Err(refusal) = stored {
@@ -444,8 +437,8 @@ impl<T: Send + Sync + 'static> Load<T> {
             fallback,
             stale: self.previous.clone().map(|previous| previous as AnyEntry),
         };
-        if !failure.no_stale && self.kind != LoadKind::Eager {
-            self.throttle(now);
+        if !failure.no_stale {
+            self.throttle(flight, now);
         }
         if !self.policy.error_ttl.is_zero() && self.kind != LoadKind::Eager {
             self.remember::<E>(failure.clone(), flight, now);
@@ -454,18 +447,34 @@ impl<T: Send + Sync + 'static> Load<T> {
     }
 
     /// Lets the stale entry answer for a while, without asking the loader again.
-    fn throttle(&self, now: Timestamp) {
-        if let Some(entry) = self.cache.current(&self.id)
-            && self.policy.fail_safe
-        {
-            entry.meta().throttle(now + self.policy.throttle);
+    ///
+    /// A refresh ahead of expiry has a backoff of its own; it counts here if the value went stale meanwhile, since then
+    /// there were callers who waited for it.
+    fn throttle(&self, flight: &FlightContext, now: Timestamp) {
+        if !self.policy.fail_safe {
+            return;
         }
+        let throttle = || {
+            let Some(entry) = self.cache.current(&self.id) else {
+                return;
+            };
+            let is_stale = self.cache.freshness(entry.meta(), now) == Ok(Freshness::Stale);
+            if is_stale || self.kind != LoadKind::Eager {
+                entry.meta().throttle(now + self.policy.throttle, flight.seen);
+            }
+        };
+        // Refused if the key was mutated meanwhile: the failure says nothing about what stands there now.
+        let _ = self
+            .cache
+            .inner
+            .epochs
+            .store(&self.id, flight.seen, None, now, throttle);
     }
 
     fn remember<E: 'static>(&self, failure: Failure, flight: &FlightContext, now: Timestamp) {
         let recorded = Recorded {
             failure,
-            error_type: TypeId::of::<E>(),
+            types: TypeId::of::<(T, E)>(),
             until: now + self.policy.error_ttl,
             seen: flight.seen,
             marks: flight.marks.clone(),
@@ -535,10 +544,10 @@ impl Cache {
             delta,
             negative,
             weight: memory.weight(id.key().text().len(), size),
-            version: None,
-            confirmed_at: now,
             seen,
             marks,
+            version: None,
+            confirmed_at: now,
         });
         match value {
             Some(value) => Arc::new(Entry { meta, value }),
@@ -558,22 +567,40 @@ impl Cache {
         now: Timestamp,
     ) -> Result<(), Refusal> {
         self.storable(entry, now)?;
-        let stored = self
-            .inner
-            .epochs
-            .store(id, seen, Some(entry.meta().version), now, || {
-                self.insert(id, entry);
-            });
+        let stored = self.inner.epochs.store(id, seen, Some(entry.meta().version), now, || self.insert(id, entry));
         self.count_store(stored)
     }
 
-    /// Like [`fill`](Self::fill), and makes loads that began before refuse to store: the newer value was asked for.
+    /// Like [`fill`](Self::fill), unless another load was faster: only the refreshed version is replaced, or none.
+    fn succeed(
+        &self,
+        id: &EntryId,
+        refreshed: Option<Version>,
+        entry: &AnyEntry,
+        seen: u64,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        self.storable(entry, now)?;
+        let stored = self.inner.epochs.store(id, seen, Some(entry.meta().version), now, || {
+            let current = self.current(id).map(|current| current.meta().version);
+            if current.is_some() && current != refreshed {
+                return Err(Refusal::Mutated);
+            }
+            self.insert(id, entry);
+            Ok(())
+        });
+        self.count_store(stored.and_then(|stored| stored))
+    }
+
+    /// Like [`fill`](Self::fill), and as a mutation of the key: the newer value was asked for, so loads that began before
+    /// do not store, and nobody joins them any more.
     fn replace(&self, id: &EntryId, entry: &AnyEntry, seen: u64, now: Timestamp) -> Result<(), Refusal> {
         self.storable(entry, now)?;
-        let stored = self
-            .inner
-            .epochs
-            .mutate_since(id, seen, now, |_| self.insert(id, entry));
+        let stored = self.inner.epochs.mutate_since(id, seen, now, |epoch| {
+            entry.meta().stored_at_epoch(epoch);
+            self.inner.flights.detach_entry(id);
+            self.insert(id, entry);
+        });
         self.count_store(stored)
     }
 
@@ -592,12 +619,12 @@ impl Cache {
     /// Puts the entry in its place; the key's stripe is locked by the caller.
     pub(crate) fn insert(&self, id: &EntryId, entry: &AnyEntry) {
         let meta = entry.meta();
+        self.inner.failures.forget(id.as_ref());
         // Zero TTL is "do not store"; what stood there before is older and goes.
         if meta.soft_at <= meta.loaded_at {
             self.inner.memory.remove(id.as_ref());
             return;
         }
-        self.inner.failures.forget(id.as_ref());
         self.inner.memory.insert(id.clone(), entry.clone());
     }
 
@@ -648,6 +675,37 @@ impl LoadFlights {
 
 /// How long callers wait for their value to be stored in the shared tier: a slow round trip.
 const STORE_PATIENCE: Duration = Duration::from_millis(25);
+
+/// Ends when the last caller has left, if the options say to stop then.
+///
+/// A load in its caller ends with that one, and one behind a value that was shown already is nobody's to abandon.
+async fn abandoned(policy: Policy, kind: LoadKind, leader: &Leader) {
+    if stops_when_abandoned(&policy, kind, leader.context()) {
+        leader.abandoned().await;
+    }
+    if !stops_when_abandoned(&policy, kind, leader.context()) {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn stops_when_abandoned(policy: &Policy, kind: LoadKind, flight: &FlightContext) -> bool {
+    policy.abort_when_abandoned && kind != LoadKind::Eager && flight.is_detached() && !flight.is_overdue()
+}
+
+/// Runs `work`, and keeps the lease that it runs under for as long.
+async fn while_leased<F: Future>(lease: Option<&HeldLease>, work: F) -> F::Output {
+    let kept = async {
+        match lease {
+            Some(lease) => lease.keep().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        output = work => output,
+        never = kept => match never {},
+    }
+}
 
 /// Runs a loader as the work of `flight`, for at most `limit`, and catches its panic.
 pub(crate) async fn run<V, E>(

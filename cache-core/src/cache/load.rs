@@ -5,17 +5,20 @@
 //! 3. Wait: for the result, for the soft timeout if there is something to fall back on, for the hard timeout.
 //! 4. Turn what came into this caller's answer.
 
-use std::future::{Future, pending};
+use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::time::Sleep;
 
 use crate::cache::lead::{
     Arrival, Cause, Failure, FlightContext, FlightId, Follower, Leader, Load, LoadKind, Role, Settled,
 };
 use crate::cache::near::Near;
+use crate::cache::tasks::Urgency;
 use crate::cache::{Cache, LoadContext, Wire};
 use crate::entry::{AnyEntry, Entry, EntryId, typed};
 use crate::error::{Error, ErrorKind, LoadError};
@@ -193,7 +196,9 @@ pub(super) enum Waited<T> {
 impl<T: Send + Sync + 'static> Call<T> {
     async fn run<E: Send + Sync + 'static>(self, work: Work<'_, T, E>) -> Result<Answer<T>, LoadError<E>> {
         let mut work = Some(work);
-        let mut patience = pin!(sleep(Some(self.policy.hard_timeout)));
+        // Which flights are too old to join: none, until a result turned out to be.
+        let mut not_before = 0;
+        let mut patience = Patience::of(&self.policy);
         loop {
             // Noted before the look: what is invalidated from here on, this caller may still get.
             let joined = self.cache.inner.epochs.seen();
@@ -205,20 +210,22 @@ impl<T: Send + Sync + 'static> Call<T> {
             if let Some(failure) = self.recorded::<E>() {
                 return self.fail(failure, reason, stale);
             }
-            let role = self.join::<E>(matches!(work, Some(Work::Owned(_))));
+            let role = self.join::<E>(matches!(work, Some(Work::Owned(_))), not_before);
             let _edge = self.edge(&role)?;
             let waited = match role {
-                Role::Leader(leader) => self.lead(leader, work.take(), &stale, patience.as_mut()).await,
-                Role::Follower(follower) => self.follow(follower, &stale, patience.as_mut()).await,
+                Role::Leader(leader) => self.lead(leader, work.take(), &stale, &mut patience).await,
+                Role::Follower(follower) => self.follow(follower, &stale, &mut patience).await,
             };
             // A leader that gave up leaves the lead to whoever waits.
             let waited = match waited {
-                Waited::Lead(leader) => self.lead(leader, work.take(), &stale, patience.as_mut()).await,
+                Waited::Lead(leader) => self.lead(leader, work.take(), &stale, &mut patience).await,
                 waited => waited,
             };
             let led = work.is_none();
             match waited {
-                Waited::Landed(settled) if !led && self.must_ask_again(&settled, joined) => {}
+                Waited::Landed(settled) if !led && self.must_ask_again(&settled, joined) => {
+                    not_before = joined
+                }
                 Waited::Landed(settled) => return self.answer(settled, led, reason, stale),
                 Waited::Stale(entry) => return Ok(self.stale(entry, StaleReason::SlowLoad, reason)),
                 Waited::HardTimeout => return self.fail(self.timed_out(), reason, stale),
@@ -291,17 +298,18 @@ impl<T: Send + Sync + 'static> Call<T> {
         self.hit(entry, OutcomeKind::Fresh)
     }
 
-    fn recorded<E: 'static>(&self) -> Option<Failure> {
+    pub(super) fn recorded<E: 'static>(&self) -> Option<Failure> {
         if self.policy.error_ttl.is_zero() || self.plan.forced {
             return None;
         }
         let now = self.cache.inner.clock.now();
-        self.cache.inner.failures.recall::<E>(self.id.as_ref(), now)
+        self.cache.inner.failures.recall::<T, E>(self.id.as_ref(), now)
     }
 
-    /// Step 2: the flight of the key that this caller may be part of.
-    pub(super) fn join<E: 'static>(&self, owned: bool) -> Role {
-        let admit = |flight: &FlightContext| !self.plan.forced && flight.is_current();
+    /// Step 2: the flight of the key that this caller may be part of, if it began at `not_before` or later.
+    pub(super) fn join<E: 'static>(&self, owned: bool, not_before: u64) -> Role {
+        let admit =
+            |flight: &FlightContext| !self.plan.forced && flight.seen >= not_before && flight.is_current();
         let flight = FlightId::new::<T, E>(self.id.clone(), self.plan.optional);
         self.cache
             .inner
@@ -309,22 +317,27 @@ impl<T: Send + Sync + 'static> Call<T> {
             .join(&flight, admit, || self.flight_context(owned))
     }
 
-    fn flight_context(&self, owned: bool) -> FlightContext {
+    fn flight_context(&self, detached: bool) -> FlightContext {
         FlightContext {
             seen: self.cache.inner.epochs.seen(),
             marks: self.cache.marks_of(self.id.key(), self.options.tag_set()),
-            owned,
+            detached: detached.into(),
+            urgent: Urgency::default(),
             overdue: false.into(),
         }
     }
 
     /// Notes the wait, if this call is itself part of a load.
     pub(super) fn edge(&self, role: &Role) -> Result<Option<waits::Edge>, Error> {
-        let flight = match role {
-            Role::Leader(leader) => leader.id(),
-            Role::Follower(follower) => follower.id(),
+        let (flight, context) = match role {
+            Role::Leader(leader) => (leader.id(), leader.context()),
+            Role::Follower(follower) => (follower.id(), follower.context()),
         };
-        waits::wait_for(flight).inspect_err(|_| self.cache.inner.tally.count(Count::Reentrant))
+        let edge = waits::wait_for(flight).inspect_err(|_| self.cache.inner.tally.count(Count::Reentrant))?;
+        if edge.is_some() {
+            context.urgent.set();
+        }
+        Ok(edge)
     }
 
     /// Step 3, for the caller who leads.
@@ -333,7 +346,7 @@ impl<T: Send + Sync + 'static> Call<T> {
         leader: Leader,
         work: Option<Work<'_, T, E>>,
         stale: &Option<Arc<Entry<T>>>,
-        patience: Pin<&mut impl Future<Output = ()>>,
+        patience: &mut Patience,
     ) -> Waited<T> {
         let kind = if self.plan.forced {
             LoadKind::Forced
@@ -341,28 +354,23 @@ impl<T: Send + Sync + 'static> Call<T> {
             LoadKind::Miss
         };
         let load = self.load(kind, stale.clone());
+        let tasks = &self.cache.inner.tasks;
+        let detached =
+            matches!(work, Some(Work::Owned(_))) && !tasks.is_closing() && tasks.runtime().is_some();
+        // Whoever leads now decides: it may have taken over from one of the other kind.
+        leader.context().detached.store(detached, Ordering::Relaxed);
         match work {
-            Some(Work::Owned(loader)) if !self.cache.inner.tasks.is_closing() => {
+            Some(Work::Owned(loader)) if detached => {
                 let follower = leader.follower();
                 let task = async move {
                     load.run(leader, loader).await;
                 };
-                match self.cache.inner.tasks.spawn(task) {
-                    Ok(()) => self.follow(follower, stale, patience).await,
-                    Err(task) => {
-                        task.await;
-                        self.follow(follower, stale, patience).await
-                    }
-                }
+                // A task that is not taken any more is dropped, and its lead falls to whoever waits.
+                let _ = tasks.spawn(task);
+                self.follow(follower, stale, patience).await
             }
-            Some(Work::Owned(loader)) => {
-                let soft = sleep(self.soft_timeout(stale, leader.context()));
-                self.attend(load.run(leader, loader), stale, soft, patience).await
-            }
-            Some(Work::Borrowed(loader)) => {
-                let soft = sleep(self.soft_timeout(stale, leader.context()));
-                self.attend(load.run(leader, loader), stale, soft, patience).await
-            }
+            Some(Work::Owned(loader)) => self.attend(load.run(leader, loader), stale, patience).await,
+            Some(Work::Borrowed(loader)) => self.attend(load.run(leader, loader), stale, patience).await,
             // This caller's loader was dropped with the runtime that ran it; the next in line has its own.
             None => Waited::Landed(aborted()),
         }
@@ -373,22 +381,21 @@ impl<T: Send + Sync + 'static> Call<T> {
         &self,
         load: impl Future<Output = Option<Settled>>,
         stale: &Option<Arc<Entry<T>>>,
-        soft: impl Future<Output = ()>,
-        mut patience: Pin<&mut impl Future<Output = ()>>,
+        patience: &mut Patience,
     ) -> Waited<T> {
-        let (mut load, mut soft) = (pin!(load), pin!(soft));
-        let mut soft_is_due = false;
+        let mut load = pin!(load);
+        let mut may_show = self.may_show(stale);
         loop {
             tokio::select! {
                 biased;
                 settled = load.as_mut() => return Waited::Landed(settled.unwrap_or_else(aborted)),
-                () = soft.as_mut(), if !soft_is_due => {
-                    soft_is_due = true;
+                () = &mut patience.soft, if may_show => {
+                    may_show = false;
                     if let Some(entry) = self.still_usable(stale) {
                         return Waited::Stale(entry);
                     }
                 }
-                () = patience.as_mut() => return Waited::HardTimeout,
+                () = &mut patience.hard => return Waited::HardTimeout,
             }
         }
     }
@@ -398,30 +405,37 @@ impl<T: Send + Sync + 'static> Call<T> {
         &self,
         mut follower: Follower,
         stale: &Option<Arc<Entry<T>>>,
-        mut patience: Pin<&mut impl Future<Output = ()>>,
+        patience: &mut Patience,
     ) -> Waited<T> {
-        let mut soft = pin!(sleep(self.soft_timeout(stale, follower.context())));
-        let mut soft_is_due = false;
+        let mut may_show = self.may_show(stale);
         loop {
-            // A task of its own is always polled; a borrowing leader may not be, and is not waited for without end.
-            let limit = (!follower.context().owned).then_some(self.cache.inner.settings.lock_wait);
+            let Patience { soft, hard } = &mut *patience;
+            let is_slow = follower.context().is_overdue();
+            let soft_timeout = async {
+                if !is_slow {
+                    soft.await;
+                }
+            };
             tokio::select! {
                 biased;
                 arrival = &mut follower => return match arrival {
                     Arrival::Landed(settled) => Waited::Landed(settled),
                     Arrival::Lead(leader) => Waited::Lead(leader),
                 },
-                () = soft.as_mut(), if !soft_is_due => {
-                    soft_is_due = true;
-                    follower.context().overdue.store(true, Ordering::Relaxed);
+                () = soft_timeout, if may_show => {
+                    may_show = false;
                     if let Some(entry) = self.still_usable(stale) {
+                        follower.context().overdue.store(true, Ordering::Relaxed);
                         return Waited::Stale(entry);
                     }
                 }
-                () = patience.as_mut() => return Waited::HardTimeout,
-                () = sleep(limit) => if let Some(leader) = follower.usurp() {
-                    return Waited::Lead(leader);
-                },
+                () = hard => return Waited::HardTimeout,
+                () = sleep(self.cache.inner.settings.lock_wait) => {
+                    // A task of its own is always polled; a leader inside its caller may not be.
+                    if !follower.context().is_detached() && let Some(leader) = follower.usurp() {
+                        return Waited::Lead(leader);
+                    }
+                }
             }
         }
     }
@@ -439,11 +453,9 @@ impl<T: Send + Sync + 'static> Call<T> {
         }
     }
 
-    /// How long to wait when there is something to fall back on.
-    fn soft_timeout(&self, stale: &Option<Arc<Entry<T>>>, flight: &FlightContext) -> Option<Duration> {
-        let soft = self.policy.soft_timeout.filter(|_| !self.plan.forced)?;
-        self.usable(stale.as_ref()?)
-            .then_some(if flight.is_overdue() { Duration::ZERO } else { soft })
+    /// Whether a slow load may be answered for by this stale value.
+    fn may_show(&self, stale: &Option<Arc<Entry<T>>>) -> bool {
+        self.policy.soft_timeout.is_some() && !self.plan.forced && stale.is_some()
     }
 
     /// Whether a stale value may still be shown: it has not ended, and nothing was invalidated since.
@@ -465,9 +477,9 @@ impl<T: Send + Sync + 'static> Call<T> {
             && (in_place() || !inner.epochs.mutated_since(&self.id, stale.meta.key_seen()))
     }
 
-    /// Whether the result is older than an invalidation that came before this caller did: of a tag that was not
-    /// known when it joined.
-    fn must_ask_again(&self, settled: &Settled, joined: u64) -> bool {
+    /// Whether the result is, or may be, older than an invalidation that came before this caller did: of a tag that was
+    /// not known when it joined. It asks once, since it then joins only flights that began after it came.
+    pub(super) fn must_ask_again(&self, settled: &Settled, joined: u64) -> bool {
         match settled {
             Settled::Loaded(entry) | Settled::Found(entry, _) | Settled::Doubted(entry) => {
                 entry.meta().marks.moved_between(entry.meta().seen, joined)
@@ -582,12 +594,71 @@ fn failure(error: Error) -> Failure {
         fallback: None, stale: None }
 }
 
-/// Ends after `limit`; never without one, and never without a runtime to keep the time.
-pub(super) async fn sleep(limit: Option<Duration>) {
-    match limit {
-        // Timers have the grain of a millisecond; stale-while-revalidate does not wait for it.
-        Some(Duration::ZERO) => {}
-        Some(limit) if Handle::try_current().is_ok() => tokio::time::sleep(limit).await,
-        _ => pending().await,
+/// How long a caller waits, from its arrival on, whatever it waits for.
+pub(super) struct Patience {
+    /// With something to fall back on.
+    soft: Timer,
+    /// At all.
+    hard: Timer,
+}
+
+impl Patience {
+    pub(super) fn of(policy: &Policy) -> Self {
+        Self {
+            soft: Timer::after(policy.soft_timeout),
+            hard: Timer::after(Some(policy.hard_timeout)),
+        }
+    }
+
+    /// Waits for `work`, and drops it when patience ends.
+    pub(super) async fn wait_for(&mut self, work: impl Future<Output = ()>) {
+        tokio::select! {
+            biased;
+            () = work => {}
+            () = &mut self.hard => {}
+        }
+    }
+}
+
+/// Ends after `limit`; never without a runtime to keep the time.
+async fn sleep(limit: Duration) {
+    match Handle::try_current() {
+        Ok(_) => tokio::time::sleep(limit).await,
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// Ends once, and may be asked again after that.
+enum Timer {
+    Never,
+    Runs(Pin<Box<Sleep>>),
+    Over,
+}
+
+impl Timer {
+    /// Ends after `limit`; never without one, and never without a runtime to keep the time.
+    fn after(limit: Option<Duration>) -> Self {
+        match limit {
+            // Timers have the grain of a millisecond; stale-while-revalidate does not wait for it.
+            Some(Duration::ZERO) => Self::Over,
+            Some(limit) if Handle::try_current().is_ok() => Self::Runs(Box::pin(tokio::time::sleep(limit))),
+            _ => Self::Never,
+        }
+    }
+}
+
+impl Future for Timer {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        match &mut *self {
+            Self::Never => Poll::Pending,
+            Self::Over => Poll::Ready(()),
+            Self::Runs(sleep) => {
+                ready!(sleep.as_mut().poll(context));
+                *self = Self::Over;
+                Poll::Ready(())
+            }
+        }
     }
 }

@@ -355,7 +355,8 @@ impl Cache {
     }
 
     /// Runs every task of this cache to its end, for at most `timeout`, and starts none from now on: later loads run
-    /// in their callers, and nothing is refreshed in the background.
+    /// in their callers, and nothing is refreshed in the background. What has not ended by then is dropped; who waits
+    /// for it gets a [`LoadAborted`](ErrorKind::LoadAborted). Without a tokio runtime nothing is waited for.
     ///
     /// # Errors
     ///

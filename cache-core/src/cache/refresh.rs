@@ -1,5 +1,7 @@
 //! Refresh ahead of expiry: in the background, bounded, and part of the key's flight like any other load.
 
+use std::time::Duration;
+
 use rand::Rng as _;
 
 use crate::cache::Loader;
@@ -8,6 +10,7 @@ use crate::entry::Entry;
 use crate::freshness::{backoff, starts_refresh};
 use crate::stats::Count;
 use crate::sync::Arc;
+use crate::time::Clock;
 
 impl<T: Send + Sync + 'static> Load<T> {
     /// Starts a refresh of `entry` if chance and time say so, nobody else did, and there is room for one.
@@ -38,7 +41,12 @@ impl<T: Send + Sync + 'static> Load<T> {
             meta.allow_refresh(now + backoff(1, self.policy.throttle));
             return;
         };
-        // A load of the key that runs already will replace the entry: nothing to do.
+        let turn = Turn {
+            entry: entry.clone(),
+            clock: inner.clock.clone(),
+            throttle: self.policy.throttle,
+        };
+        // A load of the key that runs already may replace the entry; if not, a later hit tries again.
         let Some(leader) = inner
             .flights
             .lead(&FlightId::new::<T, E>(self.id.clone(), self.optional), || context)
@@ -46,22 +54,38 @@ impl<T: Send + Sync + 'static> Load<T> {
             return;
         };
         inner.tally.count(Count::Refresh);
-        let (entry, policy) = (entry.clone(), self.policy);
         let task = async move {
-            let _permit = permit;
-            let clock = self.cache.inner.clock.clone();
+            let (_permit, turn) = (permit, turn);
             let settled = self.run(leader, loader).await;
             if let Some(Settled::Failed(_) | Settled::Doubted(_)) | None = settled {
-                let failures = entry.meta.refresh_failed();
-                entry
-                    .meta
-                    .allow_refresh(clock.now() + backoff(failures, policy.throttle));
-                if failures == 1 {
-                    tracing::warn!("a refresh ahead of expiry failed; the current value stays");
-                }
+                turn.failed();
             }
         };
         // Without a runtime there is no background; the value is loaded when it is stale.
         let _ = inner.tasks.spawn(task);
+    }
+}
+
+/// The right to refresh an entry, given back for a while later when it ends: whether the refresh was dropped, failed,
+/// or gave nothing to store. If it replaced the entry, nobody asks any more.
+struct Turn<T> {
+    entry: Arc<Entry<T>>,
+    clock: Arc<dyn Clock>,
+    throttle: Duration,
+}
+
+impl<T> Turn<T> {
+    fn failed(&self) {
+        if self.entry.meta.refresh_failed() == 1 {
+            tracing::warn!("a refresh ahead of expiry failed; the current value stays");
+        }
+    }
+}
+
+impl<T> Drop for Turn<T> {
+    fn drop(&mut self) {
+        let meta = &self.entry.meta;
+        let wait = backoff(meta.refresh_failures().max(1), self.throttle);
+        meta.allow_refresh(self.clock.now() + wait);
     }
 }

@@ -1,22 +1,26 @@
 //! Every task that a cache starts, owned in one place: bounded by permits, ended by `close`.
 
 use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::sync::Arc;
-use crate::waits;
 
 /// The tasks of one cache.
 #[derive(Debug)]
 pub(crate) struct Tasks {
     tracker: TaskTracker,
+    /// Nothing new starts.
     closing: CancellationToken,
+    /// What still runs is dropped.
+    stopping: CancellationToken,
     loads: Arc<Semaphore>,
     load_limit: usize,
     background: Arc<Semaphore>,
@@ -24,33 +28,71 @@ pub(crate) struct Tasks {
 
 impl Tasks {
     pub(crate) fn new(loads: usize, background: usize) -> Self {
+        let loads = loads.min(Semaphore::MAX_PERMITS);
         Self {
             tracker: TaskTracker::new(),
             closing: CancellationToken::new(),
+            stopping: CancellationToken::new(),
             loads: Arc::new(Semaphore::new(loads)),
             load_limit: loads,
-            background: Arc::new(Semaphore::new(background)),
+            background: Arc::new(Semaphore::new(background.min(Semaphore::MAX_PERMITS))),
         }
     }
 
-    /// Runs `task` on the caller's runtime and in the caller's span; the task back if there is no runtime here.
+    /// Runs `task` on the caller's runtime and in the caller's span; the task back if there is no runtime here, or the
+    /// cache has been stopped.
     pub(crate) fn spawn<F>(&self, task: F) -> Result<(), F>
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let Ok(runtime) = Handle::try_current() else {
-            return Err(task);
-        };
-        self.tracker.spawn_on(task.in_current_span(), &runtime);
-        Ok(())
+        match self.runtime() {
+            Some(runtime) => {
+                self.start(task.in_current_span(), &runtime);
+                Ok(())
+            }
+            None => Err(task),
+        }
     }
 
-    /// Waits for the right to run a loader. A load within a load needs none: it would wait for itself.
-    pub(crate) async fn load_permit(&self) -> Option<OwnedSemaphorePermit> {
-        if waits::current().is_some() {
-            return None;
+    /// Like [`spawn`](Self::spawn), apart from the caller's span: for what outlives the caller's business.
+    pub(crate) fn spawn_apart<F>(&self, task: F) -> Result<(), F>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        match self.runtime() {
+            Some(runtime) => {
+                self.start(task, &runtime);
+                Ok(())
+            }
+            None => Err(task),
         }
-        self.loads.clone().acquire_owned().await.ok()
+    }
+
+    /// Where tasks can run now.
+    pub(crate) fn runtime(&self) -> Option<Handle> {
+        Handle::try_current()
+            .ok()
+            .filter(|_| !self.stopping.is_cancelled())
+    }
+
+    fn start(&self, task: impl Future<Output = ()> + Send + 'static, runtime: &Handle) {
+        let stopping = self.stopping.clone();
+        let task = async move {
+            stopping.run_until_cancelled(task).await;
+        };
+        self.tracker.spawn_on(task, runtime);
+    }
+
+    /// Waits for the right to run a loader, or until that is so `urgent` that it runs without.
+    pub(crate) async fn load_permit(&self, urgent: impl Future<Output = ()>) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = self.loads.clone().try_acquire_owned() {
+            return Some(permit);
+        }
+        tokio::select! {
+            biased;
+            () = urgent => None,
+            permit = self.loads.clone().acquire_owned() => permit.ok(),
+        }
     }
 
     /// The right to run a load that nobody waits for, if there is one left.
@@ -74,13 +116,50 @@ impl Tasks {
         self.closing.is_cancelled()
     }
 
-    /// Starts nothing new, and waits for what runs; how many tasks were left when `timeout` ended.
+    /// Starts nothing new, waits for what runs, and drops what still runs when `timeout` ends; how many tasks that was.
     pub(crate) async fn close(&self, timeout: Duration) -> usize {
         self.closing.cancel();
         self.tracker.close();
-        match tokio::time::timeout(timeout, self.tracker.wait()).await {
-            Ok(()) => 0,
-            Err(_) => self.tracker.len(),
+        if self.all_end_within(timeout).await {
+            return 0;
+        }
+        let left = self.tracker.len();
+        self.stopping.cancel();
+        self.all_end_within(TO_BE_DROPPED).await;
+        left
+    }
+
+    /// Whether all tasks have ended, waited for `timeout`; not at all without a runtime to keep the time.
+    async fn all_end_within(&self, timeout: Duration) -> bool {
+        if Handle::try_current().is_err() {
+            return self.tracker.is_empty();
+        }
+        tokio::time::timeout(timeout, self.tracker.wait()).await.is_ok()
+    }
+}
+
+/// Whether a load is waited for by another one. Then it must not queue for a permit: that one may hold the last.
+#[derive(Debug, Default)]
+pub(crate) struct Urgency {
+    set: AtomicBool,
+    changed: Notify,
+}
+
+impl Urgency {
+    pub(crate) fn set(&self) {
+        self.set.store(true, Ordering::SeqCst);
+        self.changed.notify_waiters();
+    }
+
+    pub(crate) async fn wait(&self) {
+        let mut changed = pin!(self.changed.notified());
+        // Enabled before the look, so that no change between the two is missed.
+        changed.as_mut().enable();
+        if !self.set.load(Ordering::SeqCst) {
+            changed.await;
         }
     }
 }
+
+/// A task that is told to stop is dropped as soon as it yields; one that never does is not waited for.
+const TO_BE_DROPPED: Duration = Duration::from_millis(100);

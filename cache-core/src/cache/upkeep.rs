@@ -26,7 +26,7 @@ impl Cache {
         let running = Running(WeakCache::of(self));
         let closing = self.inner.tasks.closing();
         // Refused without a runtime; then `running` is dropped, and the next load tries again.
-        let _ = self.inner.tasks.spawn(async move {
+        let _ = self.inner.tasks.spawn_apart(async move {
             let work = async {
                 tokio::select! {
                     () = running.keep_up() => {}

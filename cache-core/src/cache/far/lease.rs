@@ -1,5 +1,6 @@
 //! One load for the fleet: before a load, the value after all, the right to load, or the wait for whoever has it.
 
+use std::convert::Infallible;
 use std::future::pending;
 use std::time::Duration;
 
@@ -387,7 +388,7 @@ impl HeldLease {
 
     /// Renews the lock for as long as this is polled; never ends by itself. A lock that is lost is not taken again:
     /// the commit will be refused if somebody else stored meanwhile.
-    pub(crate) async fn keep(&self) {
+    pub(crate) async fn keep(&self) -> Infallible {
         let ttl = self.far.settings.lock_ttl;
         loop {
             tokio::time::sleep(ttl / 3).await;
