@@ -158,6 +158,12 @@ impl Link {
 
     /// A usable connection made after the one of this id.
     async fn connection(&self, after: u64) -> Result<Arc<Connection>, Fault> {
+        if let State::Up(connection) = &*self.core.state.borrow()
+            && connection.id() > after
+            && connection.is_usable()
+        {
+            return Ok(connection.clone());
+        }
         let mut state = self.core.state.subscribe();
         self.supervise();
         loop {
