@@ -18,7 +18,7 @@ pub(crate) struct EntryId {
 }
 
 /// An [`EntryId`] for looking up, which owns nothing.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EntryRef<'a> {
     pub(crate) namespace: u32,
     pub(crate) key: KeyRef<'a>,

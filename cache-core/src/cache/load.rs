@@ -579,7 +579,9 @@ fn failure(error: Error) -> Failure {
     Failure {
         cause: Cause::Cache(error),
         no_stale: false,
-        fallback: None, stale: None }
+        fallback: None,
+        stale: None,
+    }
 }
 
 /// Ends after `limit`; never without one, and never without a runtime to keep the time.

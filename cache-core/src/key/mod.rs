@@ -227,6 +227,12 @@ impl<'a> KeyRef<'a> {
         str::from_utf8(self.text).unwrap_or_default()
     }
 
+    /// The key of a text whose hash is known.
+    #[inline]
+    pub(crate) fn hashed(hash: u64, text: &'a [u8]) -> Self {
+        KeyRef { hash, text }
+    }
+
     /// The first part, escaped.
     #[must_use]
     pub fn prefix(&self) -> &'a str {
