@@ -286,7 +286,9 @@ impl Cache {
         self.start_upkeep();
         let removed = self.remove_far(&far, id, hold).await;
         let now = self.inner.clock.now();
-        self.inner.epochs.mutate(id, now, Timestamp::ZERO, |_| self.forget_here(id));
+        self.inner
+            .epochs
+            .mutate(id, now, Timestamp::ZERO, |_| self.forget_here(id));
         removed.map_err(|fault| {
             far.recovery().add_key(self, id, hold);
             self.uncertain(&fault)

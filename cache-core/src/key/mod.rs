@@ -212,7 +212,7 @@ pub struct KeyRef<'a> {
 }
 
 impl<'a> KeyRef<'a> {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn of_bytes(text: &'a [u8]) -> Self {
         KeyRef {
             hash: hash::hash_text(text),
