@@ -1,12 +1,10 @@
 //! Hits of cached functions, compared with moka's `get` and with the `cached` crate.
 //!
-//! Every function returns a small `Price`, is asked for the same 10,000 keys in the same order, and has a TTL and a
-//! bound.
+//! Every function is asked for the same 10,000 keys in the same order, and has a TTL and a bound. All return a small
+//! `Price`, but for one of ours, which returns an `Arc` and so leads to one more place in memory.
 
+use cache_core::Cache;
 use cache_core::key::{KeyPart, PartWriter};
-use cache_core::time::minutes;
-use cache_core::{Cache, EntryOptions, Typed};
-
 use serde::{Deserialize, Serialize};
 
 use crate::l1::{AREA, contender};
@@ -19,7 +17,8 @@ pub(crate) const INTEGER: &str = "fn(u64)";
 pub(crate) const TEXT: &str = "fn(&str)";
 pub(crate) const THREE: &str = "fn(&str, u32, bool)";
 pub(crate) const STRUCT: &str = "fn(&Instrument)";
-pub(crate) const OURS: [&str; 4] = [INTEGER, TEXT, THREE, STRUCT];
+pub(crate) const SHARED: &str = "fn(&str) -> Arc";
+pub(crate) const OURS: [&str; 5] = [INTEGER, TEXT, THREE, STRUCT, SHARED];
 
 const CACHED_INTEGER: &str = "#[cached] fn(u64)";
 const CACHED_TEXT: &str = "#[cached] fn(&str)";
@@ -43,6 +42,7 @@ pub(crate) fn measure(effort: Effort, report: &mut Report) {
     compare(TEXT, MOKA, Some(Budget::RatioAtMost(0.25)));
     compare(THREE, MOKA, Some(Budget::RatioAtMost(0.40)));
     compare(STRUCT, MOKA, None);
+    compare(SHARED, MOKA, None);
     for (ours, peers) in [
         (INTEGER, [CACHED_INTEGER, CONCURRENT_INTEGER]),
         (TEXT, [CACHED_TEXT, CONCURRENT_TEXT]),
@@ -71,7 +71,6 @@ pub(crate) fn measure(effort: Effort, report: &mut Report) {
 pub(crate) struct Functions {
     workload: Workload,
     instruments: Vec<Instrument>,
-    ours: Ours,
 }
 
 /// What the functions return.
@@ -93,38 +92,25 @@ impl KeyPart for Instrument {
     }
 }
 
-struct Ours {
-    integer: Typed<Price>,
-    text: Typed<Price>,
-    three: Typed<Price>,
-    structured: Typed<Price>,
-}
-
 impl Functions {
     pub(crate) fn filled() -> Self {
         let workload = Workload::new();
         let cache = Cache::builder("functions")
             .memory_entries(OURS.len() as u64 * CAPACITY as u64)
-            .defaults(EntryOptions::ttl(minutes(60)))
             .build()
             .expect("the settings are valid");
-        let typed = |prefix| cache.typed(prefix).expect("the prefix is valid");
+        Cache::install(cache).expect("nothing was cached before");
+        let instruments = workload
+            .keys
+            .iter()
+            .map(|key| Instrument {
+                symbol: key.clone(),
+                venue: 7,
+            })
+            .collect();
         let functions = Self {
-            ours: Ours {
-                integer: typed("integer"),
-                text: typed("text"),
-                three: typed("three"),
-                structured: typed("structured"),
-            },
-            instruments: workload
-                .keys
-                .iter()
-                .map(|key| Instrument {
-                    symbol: key.clone(),
-                    venue: 7,
-                })
-                .collect(),
             workload,
+            instruments,
         };
         single_threaded().block_on(functions.fill());
         functions
@@ -133,20 +119,23 @@ impl Functions {
     async fn fill(&self) {
         // One function after the other, so that each one's entries lie together, as they do in the peers.
         for at in 0..KEYS as u64 {
-            self.ours.integer(at).await;
+            ours::integer(at).await;
             peer_integer(at).await;
             peer_integer_concurrent(at).await;
         }
         for symbol in &self.workload.keys {
-            self.ours.text(symbol).await;
+            ours::text(symbol).await;
             peer_text(symbol).await;
             peer_text_concurrent(symbol).await;
         }
         for symbol in &self.workload.keys {
-            self.ours.three(symbol, 7, true).await;
+            ours::three(symbol, 7, true).await;
         }
         for instrument in &self.instruments {
-            self.ours.structured(instrument).await;
+            ours::structured(instrument).await;
+        }
+        for symbol in &self.workload.keys {
+            ours::shared(symbol).await;
         }
     }
 
@@ -156,10 +145,11 @@ impl Functions {
             |n| self.workload.keys[self.workload.at(n)].as_str(),
         );
         vec![
-            Contender::new(INTEGER, move |n| self.ours.integer(at(n) as u64)),
-            Contender::new(TEXT, move |n| self.ours.text(key(n))),
-            Contender::new(THREE, move |n| self.ours.three(key(n), 7, true)),
-            Contender::new(STRUCT, move |n| self.ours.structured(&self.instruments[at(n)])),
+            Contender::new(INTEGER, move |n| ours::integer(at(n) as u64)),
+            Contender::new(TEXT, move |n| ours::text(key(n))),
+            Contender::new(THREE, move |n| ours::three(key(n), 7, true)),
+            Contender::new(SHARED, move |n| ours::shared(key(n))),
+            Contender::new(STRUCT, move |n| ours::structured(&self.instruments[at(n)])),
             Contender::new(CACHED_INTEGER, move |n| peer_integer(at(n) as u64)),
             Contender::new(CACHED_TEXT, move |n| peer_text(key(n))),
             Contender::new(CONCURRENT_INTEGER, move |n| peer_integer_concurrent(at(n) as u64)),
@@ -168,46 +158,39 @@ impl Functions {
     }
 }
 
-/// What the macro writes, by hand.
-impl Ours {
-    async fn integer(&self, id: u64) -> Price {
-        let found = self
-            .integer
-            .get_or_load(id, move |_| async move { Ok::<_, ()>(numbered(id)) });
-        found.await.map_or_else(|_| numbered(id), |price| *price)
+/// Ours, in the process-wide cache.
+mod ours {
+    use std::sync::Arc;
+
+    use cache_core::cached;
+
+    use super::{Instrument, Price, named, numbered};
+    use crate::workload::Quote;
+
+    #[cached(ttl = "1h", prefix = "integer", companions = false)]
+    pub(super) async fn integer(id: u64) -> Price {
+        numbered(id)
     }
 
-    async fn text(&self, symbol: &str) -> Price {
-        if let Some(found) = self.text.get(symbol).await {
-            return *found;
-        }
-        let price = named(symbol);
-        assert!(self.text.set(symbol, price).await.is_ok(), "there is room");
-        price
+    #[cached(ttl = "1h", prefix = "text", companions = false)]
+    pub(super) async fn text(symbol: &str) -> Price {
+        named(symbol)
     }
 
-    async fn three(&self, symbol: &str, depth: u32, live: bool) -> Price {
-        if let Some(found) = self.three.get((symbol, depth, live)).await {
-            return *found;
-        }
-        let price = named(symbol);
-        assert!(
-            self.three.set((symbol, depth, live), price).await.is_ok(),
-            "there is room"
-        );
-        price
+    #[cached(ttl = "1h", prefix = "three", companions = false)]
+    pub(super) async fn three(symbol: &str, depth: u32, live: bool) -> Price {
+        let _ = (depth, live);
+        named(symbol)
     }
 
-    async fn structured(&self, instrument: &Instrument) -> Price {
-        if let Some(found) = self.structured.get((instrument,)).await {
-            return *found;
-        }
-        let price = named(&instrument.symbol);
-        assert!(
-            self.structured.set((instrument,), price).await.is_ok(),
-            "there is room"
-        );
-        price
+    #[cached(ttl = "1h", prefix = "structured", companions = false)]
+    pub(super) async fn structured(instrument: &Instrument) -> Price {
+        named(&instrument.symbol)
+    }
+
+    #[cached(ttl = "1h", prefix = "shared", companions = false)]
+    pub(super) async fn shared(symbol: &str) -> Arc<Quote> {
+        Arc::new(Quote::of(symbol))
     }
 }
 

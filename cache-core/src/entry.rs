@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::epochs::{Epochs, Marks, Standing};
 use crate::key::{CacheKey, KeyRef};
 use crate::sync::Arc;
-use crate::time::Timestamp;
+use crate::time::{COARSE_LAG, Timestamp};
 
 /// Which entry: a namespace of one cache, and a key in it.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub(crate) struct EntryId {
 }
 
 /// An [`EntryId`] for looking up, which owns nothing.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EntryRef<'a> {
     pub(crate) namespace: u32,
     pub(crate) key: KeyRef<'a>,
@@ -116,7 +116,10 @@ impl Hasher for PassOn {
 }
 
 /// A value and its [`Meta`], in one allocation.
+///
+/// In this order, so that a hit finds the reference count and what it asks of the metadata side by side.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Entry<T> {
     pub(crate) meta: Meta,
     pub(crate) value: T,
@@ -151,11 +154,17 @@ pub(crate) type Version = u128;
 
 /// What is known about an entry. Times are of the cache's clock.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Meta {
-    pub(crate) version: Version,
+    /// Until here, by the coarse clock, a hit has nothing to ask but whether marks moved: the entry is a value, fresh,
+    /// not due for a refresh, and was not made stale. In nanoseconds; zero for "ask everything".
+    surely_fresh_until: AtomicU64,
+    /// The last epoch of moved marks at which the marks were found valid.
+    checked: AtomicU64,
+    pub(crate) loaded_at: Timestamp,
     /// When the shared tier was last known to have it.
     pub(crate) confirmed_at: Timestamp,
-    pub(crate) loaded_at: Timestamp,
+    pub(crate) version: Version,
     /// Fresh until here.
     pub(crate) soft_at: Timestamp,
     /// Gone from here on.
@@ -172,8 +181,6 @@ pub(crate) struct Meta {
     pub(crate) marks: Marks,
     /// The last mutation of its key that it outlived: its load's, or that of an `expire` that made it stale.
     key_seen: AtomicU64,
-    /// The last epoch of moved marks at which the marks were found valid.
-    checked: AtomicU64,
     /// Made stale by `expire`.
     expired: AtomicBool,
     /// Served stale without another load until then: a load failed.
@@ -218,10 +225,17 @@ impl Meta {
             seen,
             marks,
         } = birth;
+        let surely_fresh_until = if negative {
+            Timestamp::ZERO
+        } else {
+            soft_at.before(COARSE_LAG).min(eager_from)
+        };
         Self {
-            version: version.unwrap_or_else(rand::random),
-            confirmed_at,
+            surely_fresh_until: AtomicU64::new(surely_fresh_until.as_nanos()),
+            checked: AtomicU64::new(seen),
             loaded_at,
+            confirmed_at,
+            version: version.unwrap_or_else(rand::random),
             soft_at,
             hard_at,
             eager_from,
@@ -231,7 +245,6 @@ impl Meta {
             seen,
             marks,
             key_seen: AtomicU64::new(seen),
-            checked: AtomicU64::new(seen),
             expired: AtomicBool::new(false),
             throttled_until: AtomicU64::new(0),
             throttled_at: AtomicU64::new(0),
@@ -240,27 +253,38 @@ impl Meta {
         }
     }
 
-    /// What the entry's marks say. Mostly one comparison: marks are looked at again only after some mark moved.
+    /// Whether a hit at this coarse time need not look closer, marks apart.
+    #[inline]
+    pub(crate) fn is_surely_fresh(&self, coarse: Timestamp) -> bool {
+        coarse.as_nanos() < self.surely_fresh_until.load(Ordering::Relaxed)
+    }
+
+    /// What invalidations say about the entry: of its marks, and of itself.
     pub(crate) fn standing(&self, epochs: &Epochs) -> Standing {
-        let moved = epochs.marks_moved();
-        if self.checked.load(Ordering::Relaxed) >= moved {
-            return self.expiry();
-        }
-        match self.marks.standing(self.seen) {
-            Standing::Valid => {
-                self.checked.fetch_max(moved, Ordering::Relaxed);
-                self.expiry()
-            }
-            other => other,
+        match self.marks_standing(epochs) {
+            Standing::Valid if self.expired.load(Ordering::Relaxed) => Standing::Stale,
+            standing => standing,
         }
     }
 
-    fn expiry(&self) -> Standing {
-        if self.expired.load(Ordering::Relaxed) {
-            Standing::Stale
-        } else {
+    /// What the entry's marks say. Mostly one comparison: marks are looked at again only after some mark moved.
+    #[inline]
+    pub(crate) fn marks_standing(&self, epochs: &Epochs) -> Standing {
+        let moved = epochs.marks_moved();
+        if self.checked.load(Ordering::Relaxed) >= moved {
             Standing::Valid
+        } else {
+            self.look_at_marks(moved)
         }
+    }
+
+    #[cold]
+    fn look_at_marks(&self, moved: u64) -> Standing {
+        let standing = self.marks.standing(self.seen);
+        if standing == Standing::Valid {
+            self.checked.fetch_max(moved, Ordering::Relaxed);
+        }
+        standing
     }
 
     pub(crate) fn key_seen(&self) -> u64 {
@@ -275,6 +299,7 @@ impl Meta {
     /// Makes the entry stale by a mutation of its key with this epoch.
     pub(crate) fn expire(&self, epoch: u64) {
         self.key_seen.fetch_max(epoch, Ordering::SeqCst);
+        self.surely_fresh_until.store(0, Ordering::SeqCst);
         self.expired.store(true, Ordering::SeqCst);
         self.throttled_until.store(0, Ordering::SeqCst);
     }
@@ -318,6 +343,7 @@ impl Meta {
         self.refresh_failures.load(Ordering::Relaxed)
     }
 
+    #[inline]
     pub(crate) fn age(&self, now: Timestamp) -> Duration {
         now.since(self.loaded_at)
     }

@@ -96,13 +96,27 @@ impl Epochs {
     ) -> R {
         let mut stripe = self.stripe(id);
         let epoch = self.next();
-        stripe.record(id, Mutation { epoch, version: None, held_until }, now);
+        stripe.record(
+            id,
+            Mutation {
+                epoch,
+                version: None,
+                held_until,
+            },
+            now,
+        );
         act(epoch)
     }
 
     /// Notes a mutation that happened elsewhere and left `version` there; `act` runs while no store of the key can
     /// happen.
-    pub(crate) fn heard<R>(&self, id: &EntryId, now: Timestamp, version: Version, act: impl FnOnce() -> R) -> R {
+    pub(crate) fn heard<R>(
+        &self,
+        id: &EntryId,
+        now: Timestamp,
+        version: Version,
+        act: impl FnOnce() -> R,
+    ) -> R {
         let mut stripe = self.stripe(id);
         let epoch = self.next();
         stripe.record(id, Mutation::of(epoch, Some(version)), now);
@@ -251,13 +265,25 @@ impl Stripe {
 
 impl Mutation {
     fn of(epoch: u64, version: Option<Version>) -> Self {
-        Self { epoch, version, held_until: Timestamp::ZERO }
+        Self {
+            epoch,
+            version,
+            held_until: Timestamp::ZERO,
+        }
     }
 
     /// Refuses what either refuses; the version is that of the later one.
     fn or_later(self, other: Self) -> Self {
-        let version = if self.epoch >= other.epoch { self.version } else { other.version };
-        Self { epoch: self.epoch.max(other.epoch), version, held_until: self.held_until.max(other.held_until) }
+        let version = if self.epoch >= other.epoch {
+            self.version
+        } else {
+            other.version
+        };
+        Self {
+            epoch: self.epoch.max(other.epoch),
+            version,
+            held_until: self.held_until.max(other.held_until),
+        }
     }
 }
 
@@ -458,6 +484,7 @@ impl Marks {
 
 impl Epochs {
     /// The epoch of the last moved mark.
+    #[inline]
     pub(crate) fn marks_moved(&self) -> u64 {
         self.marks_moved.load(Ordering::Acquire)
     }
@@ -581,7 +608,10 @@ mod tests {
         let seen = epochs.seen();
         assert_eq!(epochs.store(&id(1), seen, None, NOW, || ()), Ok(()));
         epochs.mutate(&id(1), NOW, Timestamp::ZERO, |_| ());
-        assert_eq!(epochs.store(&id(1), seen, None, NOW, || ()), Err(Refusal::Mutated));
+        assert_eq!(
+            epochs.store(&id(1), seen, None, NOW, || ()),
+            Err(Refusal::Mutated)
+        );
         assert_eq!(epochs.store(&id(1), epochs.seen(), None, NOW, || ()), Ok(()));
     }
 
@@ -635,7 +665,11 @@ mod tests {
                 Err(Refusal::Mutated),
                 "{n}"
             );
-            assert_eq!(epochs.store(&id(n), epochs.seen(), None, end, || ()), Ok(()), "{n}");
+            assert_eq!(
+                epochs.store(&id(n), epochs.seen(), None, end, || ()),
+                Ok(()),
+                "{n}"
+            );
         }
         for n in many..many + (STRIPES * HELD_PER_STRIPE) as u64 {
             epochs.mutate(&id(n), end, Timestamp::ZERO, |_| ());

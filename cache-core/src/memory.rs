@@ -3,6 +3,7 @@
 //! Time, tags and versions live in the entries and are judged by the engine; this only bounds and evicts. A lookup
 //! takes a shard's read lock, hashes nothing (keys carry their hash) and allocates nothing.
 
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use quick_cache::sync::Cache as Store;
@@ -10,11 +11,12 @@ use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 
 use crate::entry::{AnyEntry, EntryId, EntryRef, Prehashed};
 use crate::error::Error;
+use crate::key::{CacheKey, KeyRef};
 use crate::sync::Arc;
 
 /// The in-process tier.
 pub(crate) struct Memory {
-    store: Store<EntryId, AnyEntry, ByMeta, Prehashed, CountEvictions>,
+    store: Store<StoredKey, AnyEntry, ByMeta, Prehashed, CountEvictions>,
     bound: Bound,
     evicted: Arc<AtomicU64>,
 }
@@ -67,13 +69,13 @@ impl Memory {
     }
 
     /// An entry that is too heavy for the tier is not kept, and neither is what stood in its place.
-    pub(crate) fn insert(&self, id: EntryId, entry: AnyEntry) {
+    pub(crate) fn insert(&self, id: &EntryId, entry: AnyEntry) {
         if entry.meta().weight > self.store.shard_capacity() {
             self.evicted.fetch_add(1, Ordering::Relaxed);
             self.store.remove(&id.as_ref());
             return;
         }
-        self.store.insert(id, entry);
+        self.store.insert(StoredKey::new(id), entry);
     }
 
     pub(crate) fn remove(&self, id: EntryRef<'_>) -> Option<AnyEntry> {
@@ -87,8 +89,8 @@ impl Memory {
             .remove_if(&id, |current| current.meta().version == version);
     }
 
-    pub(crate) fn retain(&self, keep: impl Fn(&EntryId, &AnyEntry) -> bool) {
-        self.store.retain(keep);
+    pub(crate) fn retain(&self, keep: impl Fn(EntryRef<'_>, &AnyEntry) -> bool) {
+        self.store.retain(|key, entry| keep(key.as_ref(), entry));
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -129,6 +131,77 @@ impl std::fmt::Debug for Memory {
     }
 }
 
+/// Which entry, in a form that the map can compare without leaving its own memory.
+#[derive(Debug)]
+struct StoredKey {
+    namespace: u32,
+    /// The key's own, without the namespace.
+    hash: u64,
+    text: StoredText,
+}
+
+/// A key's text. A short one stands in the map itself: a pointer to it would be one more cache miss for every hit.
+#[derive(Debug)]
+enum StoredText {
+    Short { length: u8, bytes: [u8; SHORT_TEXT] },
+    Long(CacheKey),
+}
+
+/// Enough for a prefix and a UUID.
+const SHORT_TEXT: usize = 46;
+
+impl StoredKey {
+    fn new(id: &EntryId) -> Self {
+        let text = id.key().text().as_bytes();
+        let mut bytes = [0; SHORT_TEXT];
+        let text = match (bytes.get_mut(..text.len()), u8::try_from(text.len())) {
+            (Some(room), Ok(length)) => {
+                room.copy_from_slice(text);
+                StoredText::Short { length, bytes }
+            }
+            _ => StoredText::Long(id.key().clone()),
+        };
+        Self {
+            namespace: id.namespace(),
+            hash: id.key().hash_code(),
+            text,
+        }
+    }
+
+    #[inline]
+    fn as_ref(&self) -> EntryRef<'_> {
+        let text = match &self.text {
+            StoredText::Short { length, bytes } => bytes.get(..usize::from(*length)).unwrap_or_default(),
+            StoredText::Long(key) => key.text().as_bytes(),
+        };
+        EntryRef {
+            namespace: self.namespace,
+            key: KeyRef::hashed(self.hash, text),
+        }
+    }
+}
+
+impl PartialEq for StoredKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_ref() == other.as_ref()
+    }
+}
+
+impl Eq for StoredKey {}
+
+impl Hash for StoredKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_ref().hash(state);
+    }
+}
+
+impl quick_cache::Equivalent<StoredKey> for EntryRef<'_> {
+    #[inline]
+    fn equivalent(&self, stored: &StoredKey) -> bool {
+        *self == stored.as_ref()
+    }
+}
+
 /// What an entry costs beyond its key's text and its encoded value: metadata, two allocations, the map's slot.
 const ENTRY_OVERHEAD: u64 = 200;
 
@@ -138,8 +211,8 @@ const TYPICAL_WEIGHT: u64 = 1_024;
 #[derive(Clone, Debug)]
 struct ByMeta;
 
-impl Weighter<EntryId, AnyEntry> for ByMeta {
-    fn weight(&self, _: &EntryId, entry: &AnyEntry) -> u64 {
+impl Weighter<StoredKey, AnyEntry> for ByMeta {
+    fn weight(&self, _: &StoredKey, entry: &AnyEntry) -> u64 {
         entry.meta().weight
     }
 }
@@ -147,10 +220,10 @@ impl Weighter<EntryId, AnyEntry> for ByMeta {
 #[derive(Clone, Debug)]
 struct CountEvictions(Arc<AtomicU64>);
 
-impl Lifecycle<EntryId, AnyEntry> for CountEvictions {
+impl Lifecycle<StoredKey, AnyEntry> for CountEvictions {
     type RequestState = ();
 
-    fn on_evict(&self, (): &mut (), _: EntryId, _: AnyEntry) {
+    fn on_evict(&self, (): &mut (), _: StoredKey, _: AnyEntry) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }

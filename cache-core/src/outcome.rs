@@ -131,6 +131,7 @@ impl MissReason {
 }
 
 impl Outcome {
+    #[inline]
     pub(crate) fn hit(kind: OutcomeKind, tier: Tier, age: Duration) -> Self {
         Self {
             kind,

@@ -170,6 +170,7 @@ impl Tally {
         }
     }
 
+    #[inline]
     pub(crate) fn count(&self, count: Count) {
         self.stripes[own_stripe()].0[count as usize].fetch_add(1, Ordering::Relaxed);
     }
@@ -213,6 +214,7 @@ impl Tally {
     }
 }
 
+#[inline]
 fn own_stripe() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {

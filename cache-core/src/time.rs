@@ -36,6 +36,7 @@ impl Timestamp {
     }
 
     /// The time from `earlier` to this; zero when `earlier` is not earlier.
+    #[inline]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }

@@ -80,7 +80,8 @@ pub fn look<O: Output<S>, S>(
     ops: Ops<O::Value>,
     parts: impl FnOnce(&mut KeyBuf) -> Result<(), KeyError>,
 ) -> Result<O, Miss<O, S>> {
-    let mut key = KeyBuf::new(site.prefix());
+    let mut key = KeyBuf::EMPTY;
+    key.begin(site.prefix());
     if let Err(error) = site.check().and_then(|()| Ok(parts(&mut key)?)) {
         return Err(Miss::unseen(site, cache, ops, Err(error)));
     }

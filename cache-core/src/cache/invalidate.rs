@@ -109,7 +109,11 @@ impl KeyPattern {
 
     /// Whether `key` begins with these parts.
     pub fn matches(&self, key: &CacheKey) -> bool {
-        let mut parts = key.text().split(':');
+        self.matches_text(key.text())
+    }
+
+    fn matches_text(&self, key: &str) -> bool {
+        let mut parts = key.split(':');
         self.parts.iter().all(|expected| match (expected, parts.next()) {
             (_, None) => false,
             (None, Some(_)) => true,
@@ -283,7 +287,9 @@ impl Cache {
         self.start_upkeep();
         let removed = self.remove_far(&far, id, hold).await;
         let now = self.inner.clock.now();
-        self.inner.epochs.mutate(id, now, Timestamp::ZERO, |_| self.forget_here(id));
+        self.inner
+            .epochs
+            .mutate(id, now, Timestamp::ZERO, |_| self.forget_here(id));
         removed.map_err(|fault| {
             far.recovery().add_key(self, id, hold);
             self.uncertain(&fault)
@@ -316,7 +322,7 @@ impl Cache {
         let namespace = self.namespace.id;
         self.inner
             .memory
-            .retain(|id, _| id.namespace() != namespace || !pattern.matches(id.key()));
+            .retain(|id, _| id.namespace != namespace || !pattern.matches_text(id.key.text()));
         self.inner.failures.clear();
     }
 

@@ -286,7 +286,9 @@ impl<T: Send + Sync + 'static> Load<T> {
                 Err(Some(Settled::Failed(Failure {
                     cause,
                     no_stale: false,
-                    fallback: None, stale: None })))
+                    fallback: None,
+                    stale: None,
+                })))
             }
             Departure::NotNeeded => Err(None),
             Departure::Load(leave) => {
@@ -301,7 +303,8 @@ impl<T: Send + Sync + 'static> Load<T> {
                 if let Some(stale) = &leave.stale {
                     // It stands in for a failing load, and further callers find it here.
                     let stale: AnyEntry = stale.clone();
-                    self.cache.promote(&self.id, &stale, flight.seen, self.cache.inner.clock.now());
+                    self.cache
+                        .promote(&self.id, &stale, flight.seen, self.cache.inner.clock.now());
                     self.previous = leave.stale.clone();
                 }
                 Ok(Some((far, leave)))
@@ -625,7 +628,7 @@ impl Cache {
             self.inner.memory.remove(id.as_ref());
             return;
         }
-        self.inner.memory.insert(id.clone(), entry.clone());
+        self.inner.memory.insert(id, entry.clone());
     }
 
     pub(crate) fn count_store(&self, stored: Result<(), Refusal>) -> Result<(), Refusal> {

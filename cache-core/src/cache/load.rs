@@ -591,7 +591,9 @@ fn failure(error: Error) -> Failure {
     Failure {
         cause: Cause::Cache(error),
         no_stale: false,
-        fallback: None, stale: None }
+        fallback: None,
+        stale: None,
+    }
 }
 
 /// How long a caller waits, from its arrival on, whatever it waits for.

@@ -84,7 +84,10 @@ impl<T: Send + Sync + 'static> MemoryCache<T> {
 
     /// See [`Cache::get`].
     pub async fn get(&self, key: &CacheKey) -> Option<Loaded<T>> {
-        self.cache.hit_or_miss(key.as_key(), self.wire).await
+        if let Some(hit) = self.cache.hit(key.as_key()) {
+            return Some(hit);
+        }
+        self.cache.fresh_or_miss(key.as_key(), self.wire).await
     }
 
     /// See [`Cache::lookup`].

@@ -288,7 +288,10 @@ impl Cache {
 
     /// The fresh value under `key`, if a tier has one. Never loads, never returns a stale one.
     pub async fn get<T: CacheValue>(&self, key: &CacheKey) -> Option<Loaded<T>> {
-        self.hit_or_miss(key.as_key(), Wire::serde()).await
+        if let Some(hit) = self.hit(key.as_key()) {
+            return Some(hit);
+        }
+        self.fresh_or_miss(key.as_key(), Wire::serde()).await
     }
 
     /// The fresh value that the in-process tier has under `key`, without waiting for anything: the hit path for callers
@@ -438,6 +441,7 @@ impl Cache {
         EntryId::new(self.namespace.id, key.clone())
     }
 
+    #[inline]
     fn entry_ref<'a>(&self, key: KeyRef<'a>) -> EntryRef<'a> {
         EntryRef {
             namespace: self.namespace.id,

@@ -1,5 +1,8 @@
 //! Reading the in-process tier: find, judge, count. This is the hit path, the one that every call pays.
 
+use std::future::Future;
+use std::pin::Pin;
+
 use crate::cache::far::{Far, FarEntry, ReadAs};
 use crate::cache::{Cache, Wire};
 use crate::entry::{AnyEntry, Entry, EntryId, EntryRef, Meta, typed};
@@ -11,7 +14,7 @@ use crate::outcome::{MissReason, Outcome, OutcomeKind, StaleReason, Tier};
 use crate::shared::Fault;
 use crate::stats::Count;
 use crate::sync::Arc;
-use crate::time::{COARSE_LAG, Timestamp};
+use crate::time::Timestamp;
 
 /// What the in-process tier knows about a key.
 #[derive(Debug)]
@@ -38,39 +41,41 @@ impl std::fmt::Debug for AnyEntryDebug {
 
 impl Cache {
     /// A fresh value, counted as a hit; nothing if there is more to it than that.
+    ///
+    /// Fresh by the coarse clock with room for its lag, so that no precise one need be asked.
+    // Inlined into the future that returns the value: copied through memory, it would be read in other widths than it
+    // was written in, and the processor would wait for the writes.
+    #[inline(always)]
     pub(crate) fn hit<T: Send + Sync + 'static>(&self, key: KeyRef<'_>) -> Option<Loaded<T>> {
         let now = self.inner.clock.coarse();
-        let entry = self.inner.memory.get(self.entry_ref(key))?;
-        let meta = entry.meta();
-        if meta.negative
-            || now >= meta.eager_from
-            || !self.is_surely_fresh(meta, now)
+        let entry = typed::<T>(self.inner.memory.get(self.entry_ref(key))?)?;
+        let meta = &entry.meta;
+        if !meta.is_surely_fresh(now)
+            || meta.marks_standing(&self.inner.epochs) != Standing::Valid
             || !self.is_trusted(meta, now)
         {
             return None;
         }
-        let age = meta.age(now);
-        let entry = typed(entry)?;
-        self.inner.tally.answer(OutcomeKind::Fresh);
-        Some(Loaded::new(
-            entry,
-            Outcome::hit(OutcomeKind::Fresh, Tier::Memory, age),
-        ))
+        self.inner.tally.count(Count::HitFresh);
+        let outcome = Outcome::hit(OutcomeKind::Fresh, Tier::Memory, meta.age(now));
+        Some(Loaded::new(entry, outcome))
     }
 
-    /// A fresh value of any tier, counted as a hit or a miss.
-    pub(crate) async fn hit_or_miss<T: Send + Sync + 'static>(
-        &self,
-        key: KeyRef<'_>,
+    /// A fresh value of any tier, by the precise clock, counted as a hit or a miss: for what was not a [`hit`](Self::hit).
+    ///
+    /// Boxed, so that the future of a hit stays small.
+    #[cold]
+    pub(crate) fn fresh_or_miss<'a, T: Send + Sync + 'static>(
+        &'a self,
+        key: KeyRef<'a>,
         wire: Wire<T>,
-    ) -> Option<Loaded<T>> {
-        if let Some(hit) = self.hit(key) {
-            return Some(hit);
-        }
-        match self.look_anywhere(key, wire).await {
-            Lookup::Hit(loaded) if !loaded.outcome().is_stale() => Some(loaded),
-            Lookup::Hit(_) | Lookup::Negative(_) | Lookup::Miss(_) => None,
-        }
+    ) -> Pin<Box<dyn Future<Output = Option<Loaded<T>>> + Send + 'a>> {
+        Box::pin(async move {
+            match self.look_anywhere(key, wire).await {
+                Lookup::Hit(loaded) if !loaded.outcome().is_stale() => Some(loaded),
+                Lookup::Hit(_) | Lookup::Negative(_) | Lookup::Miss(_) => None,
+            }
+        })
     }
 
     /// What the tiers know; the shared one is asked only if the in-process one has nothing fresh.
@@ -152,12 +157,8 @@ impl Cache {
         fresh.then(|| entry.meta().soft_at.since(now))
     }
 
-    /// Fresh by the coarse clock with room for its lag, so that no precise one need be asked.
-    fn is_surely_fresh(&self, meta: &Meta, coarse: Timestamp) -> bool {
-        coarse + COARSE_LAG < meta.soft_at && meta.standing(&self.inner.epochs) == Standing::Valid
-    }
-
     /// Whether invalidations of the entry would have been heard; without a shared tier there is nothing to hear.
+    #[inline]
     fn is_trusted(&self, meta: &Meta, now: Timestamp) -> bool {
         self.far().is_none_or(|far| far.trusts(meta.confirmed_at, now))
     }

@@ -63,14 +63,10 @@ impl<T: CacheValue> Typed<T> {
 
     /// See [`Cache::get`].
     pub async fn get(&self, parts: impl KeyParts) -> Option<Loaded<T>> {
-        let key = {
-            let buffer = self.buffer(parts);
-            match self.cache.hit(buffer.as_key()) {
-                Some(hit) => return Some(hit),
-                None => buffer.finish(),
-            }
-        };
-        self.cache.hit_or_miss(key.as_key(), Wire::serde()).await
+        match self.hit_or_key(&parts) {
+            Ok(hit) => Some(hit),
+            Err(key) => self.cache.fresh_or_miss(key.as_key(), Wire::serde()).await,
+        }
     }
 
     /// See [`Cache::lookup`].
@@ -93,12 +89,9 @@ impl<T: CacheValue> Typed<T> {
         F: FnOnce(LoadContext<T>) -> Fut + Send + 'static,
         Fut: Future<Output = Result<T, E>> + Send + 'static,
     {
-        let key = {
-            let buffer = self.buffer(parts);
-            if let Some(hit) = self.cache.hit(buffer.as_key()) {
-                return Ok(hit);
-            }
-            buffer.finish()
+        let key = match self.hit_or_key(&parts) {
+            Ok(hit) => return Ok(hit),
+            Err(key) => key,
         };
         let work = Work::Owned(load::certain(loader));
         self.cache
@@ -128,10 +121,13 @@ impl<T: CacheValue> Typed<T> {
         self.cache.remove_whole_prefix(&self.prefix)
     }
 
-    fn buffer(&self, parts: impl KeyParts) -> KeyBuf {
-        let mut buffer = KeyBuf::new(&self.prefix);
-        parts.append_to(&mut buffer);
-        buffer
+    /// The value if it is a hit, otherwise the key to go on with.
+    #[inline(always)]
+    fn hit_or_key(&self, parts: &impl KeyParts) -> Result<Loaded<T>, CacheKey> {
+        let mut key = KeyBuf::EMPTY;
+        key.begin(&self.prefix);
+        parts.append_to(&mut key);
+        self.cache.hit(key.as_key()).ok_or_else(|| key.finish())
     }
 }
 

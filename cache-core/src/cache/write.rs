@@ -148,7 +148,9 @@ impl Cache {
     /// Forgets everything about a key, as a mutation of it.
     pub(crate) fn forget(&self, id: &EntryId, hold: Duration) {
         let now = self.inner.clock.now();
-        self.inner.epochs.mutate(id, now, held_until(now, hold), |_| self.forget_here(id));
+        self.inner
+            .epochs
+            .mutate(id, now, held_until(now, hold), |_| self.forget_here(id));
         self.inner.tally.count(Count::Invalidation);
     }
 }

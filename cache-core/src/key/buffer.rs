@@ -34,9 +34,18 @@ impl KeyBuf {
     #[inline]
     #[must_use]
     pub fn new(prefix: &Prefix) -> KeyBuf {
-        KeyBuf {
-            text: KeyText::with_prefix(prefix.as_str()),
-        }
+        let mut key = KeyBuf::EMPTY;
+        key.begin(prefix);
+        key
+    }
+
+    /// With [`begin`](Self::begin), for the hit path: a buffer that is filled where it was made is not copied, one that
+    /// comes out of [`new`](Self::new) may be.
+    pub(crate) const EMPTY: KeyBuf = KeyBuf { text: KeyText::EMPTY };
+
+    #[inline]
+    pub(crate) fn begin(&mut self, prefix: &Prefix) {
+        self.text.begin(prefix.as_str());
     }
 
     /// Adds a part.
@@ -99,7 +108,8 @@ impl KeyBuf {
     }
 
     /// The key so far, borrowed: for lookups that need no allocation.
-    #[inline]
+    // Returned through memory, the parts of a key would be stored and read back in different widths, and wait for that.
+    #[inline(always)]
     #[must_use]
     pub fn as_key(&self) -> KeyRef<'_> {
         KeyRef::of_bytes(self.text.as_bytes())

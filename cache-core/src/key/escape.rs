@@ -12,7 +12,11 @@ use crate::key::KeyError;
 /// Only whole characters are escaped, so the pieces joined are valid UTF-8.
 #[inline]
 pub(crate) fn escape(text: &str, mut emit: impl FnMut(&[u8])) {
-    if text.bytes().all(|byte| CLASS[byte as usize] == PLAIN) {
+    // All classes at once: texts are short, and leaving at the first special byte would cost a branch for each.
+    let classes = text
+        .bytes()
+        .fold(PLAIN, |classes, byte| classes | CLASS[byte as usize]);
+    if classes == PLAIN {
         emit(text.as_bytes());
     } else {
         escape_by_character(text, &mut emit);

@@ -212,7 +212,7 @@ pub struct KeyRef<'a> {
 }
 
 impl<'a> KeyRef<'a> {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn of_bytes(text: &'a [u8]) -> Self {
         KeyRef {
             hash: hash::hash_text(text),
@@ -225,6 +225,12 @@ impl<'a> KeyRef<'a> {
     pub fn text(&self) -> &'a str {
         // Key buffers hold whole characters only, so the fallback is never taken.
         str::from_utf8(self.text).unwrap_or_default()
+    }
+
+    /// The key of a text whose hash is known.
+    #[inline]
+    pub(crate) fn hashed(hash: u64, text: &'a [u8]) -> Self {
+        KeyRef { hash, text }
     }
 
     /// The first part, escaped.

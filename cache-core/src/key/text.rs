@@ -36,25 +36,20 @@ struct Overflow {
 }
 
 impl KeyText {
-    #[inline]
-    pub(crate) fn new() -> Self {
-        KeyText {
-            inline: [0; MAX_KEY_BYTES],
-            len: 0,
-            open: 0,
-            readable: 0,
-            overflow: None,
-        }
-    }
+    pub(crate) const EMPTY: Self = KeyText {
+        inline: [0; MAX_KEY_BYTES],
+        len: 0,
+        open: 0,
+        readable: 0,
+        overflow: None,
+    };
 
-    /// A text that begins with this prefix, which is escaped and at most
+    /// Begins an empty text with this prefix, which is escaped and at most
     /// [`MAX_PREFIX_BYTES`](crate::key::MAX_PREFIX_BYTES) long.
     #[inline]
-    pub(crate) fn with_prefix(prefix: &str) -> Self {
-        let mut text = KeyText::new();
-        text.push(prefix.as_bytes());
-        text.readable = text.len;
-        text
+    pub(crate) fn begin(&mut self, prefix: &str) {
+        self.push(prefix.as_bytes());
+        self.readable = self.len;
     }
 
     /// The whole text; complete only while no part is open.

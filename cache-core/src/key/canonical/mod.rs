@@ -50,7 +50,7 @@ impl Canonical {
     /// [`KeyError::Serialize`] if the value's `Serialize` implementation fails, [`KeyError::TooDeep`] if it is nested
     /// deeper than [`MAX_DEPTH`].
     pub fn new(value: &(impl Serialize + ?Sized)) -> Result<Canonical, KeyError> {
-        let mut text = KeyText::new();
+        let mut text = KeyText::EMPTY;
         write(value, &mut text)?;
         let text = String::from_utf8_lossy(text.since(0)).into();
         Ok(Canonical { text })
