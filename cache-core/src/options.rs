@@ -1,4 +1,4 @@
-//! How one entry is to be kept: [`EntryOptions`], and the [`Policy`] that they resolve to.
+//! How one entry is to be kept: [`EntryOptions`].
 //!
 //! Options are partial. What a call leaves open comes from the cache's defaults
 //! ([`CacheBuilder::defaults`](crate::CacheBuilder::defaults)), and what those leave open from the toolkit's, named at

@@ -352,8 +352,10 @@ impl<T: Send + Sync + 'static> Load<T> {
         }
         policy.negative_ttl = said.negative_ttl.unwrap_or(policy.negative_ttl);
         let epochs = &self.cache.inner.epochs;
-        let discovered =
-            said.tags.iter().map(|tag| epochs.mark(&self.cache.namespace, Kind::Tag, tag.as_str()));
+        let discovered = said
+            .tags
+            .iter()
+            .map(|tag| epochs.mark(&self.cache.namespace, Kind::Tag, tag.as_str()));
         let fits = marks.extend(discovered, MAX_TAGS);
         let delta = smoothed(self.previous.as_ref().map(|previous| previous.meta.delta), took);
         let shape = Shape {
@@ -372,17 +374,26 @@ impl<T: Send + Sync + 'static> Load<T> {
             );
             self.cache.inner.tally.count(Count::LoadError);
             if said.no_stale {
-                return Kept { settled: Settled::Loaded(entry), entry: None };
+                return Kept {
+                    settled: Settled::Loaded(entry),
+                    entry: None,
+                };
             }
             self.throttle(flight, now);
-            return Kept { settled: Settled::Doubted(entry), entry: None };
+            return Kept {
+                settled: Settled::Doubted(entry),
+                entry: None,
+            };
         }
         if !fits {
             // It could not be invalidated as asked.
             self.cache.inner.tally.count(Count::StoreRefused);
         }
         let store = fits && !said.do_not_store;
-        Kept { entry: store.then(|| entry.clone()), settled: Settled::Loaded(entry) }
+        Kept {
+            entry: store.then(|| entry.clone()),
+            settled: Settled::Loaded(entry),
+        }
     }
 
     /// Stores what the loader gave in the tiers, unless something newer happened meanwhile: the shared one decides, and
@@ -570,7 +581,12 @@ impl Cache {
         now: Timestamp,
     ) -> Result<(), Refusal> {
         self.storable(entry, now)?;
-        let stored = self.inner.epochs.store(id, seen, Some(entry.meta().version), now, || self.insert(id, entry));
+        let stored = self
+            .inner
+            .epochs
+            .store(id, seen, Some(entry.meta().version), now, || {
+                self.insert(id, entry);
+            });
         self.count_store(stored)
     }
 
@@ -584,14 +600,17 @@ impl Cache {
         now: Timestamp,
     ) -> Result<(), Refusal> {
         self.storable(entry, now)?;
-        let stored = self.inner.epochs.store(id, seen, Some(entry.meta().version), now, || {
-            let current = self.current(id).map(|current| current.meta().version);
-            if current.is_some() && current != refreshed {
-                return Err(Refusal::Mutated);
-            }
-            self.insert(id, entry);
-            Ok(())
-        });
+        let stored = self
+            .inner
+            .epochs
+            .store(id, seen, Some(entry.meta().version), now, || {
+                let current = self.current(id).map(|current| current.meta().version);
+                if current.is_some() && current != refreshed {
+                    return Err(Refusal::Mutated);
+                }
+                self.insert(id, entry);
+                Ok(())
+            });
         self.count_store(stored.and_then(|stored| stored))
     }
 

@@ -224,7 +224,7 @@ impl<T: Send + Sync + 'static> Call<T> {
             let led = work.is_none();
             match waited {
                 Waited::Landed(settled) if !led && self.must_ask_again(&settled, joined) => {
-                    not_before = joined
+                    not_before = joined;
                 }
                 Waited::Landed(settled) => return self.answer(settled, led, reason, stale),
                 Waited::Stale(entry) => return Ok(self.stale(entry, StaleReason::SlowLoad, reason)),
