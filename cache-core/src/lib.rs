@@ -4,6 +4,8 @@
 //!   hang or call themselves.
 //! * **Stale instead of failing**: an old value stands in while the loader fails or is slow, within a window you set.
 //! * **An invalidation always wins** over a load that began before it: by key, tag, prefix, pattern, or all.
+//! * **One cache for the fleet**, with Redis behind it (feature `redis`): one load per key across nodes, invalidations
+//!   that reach every node, and no failed call when Redis is away.
 //! * **A hit costs tens of nanoseconds**: typed values in memory, no decoding, no lock beyond a shard's, no allocation.
 //!
 //! ```
@@ -35,8 +37,10 @@
 //! 1. [`Cache::get_or_load`] looks into the in-process tier. A fresh value is the answer.
 //! 2. Otherwise it joins the key's *flight*, or starts one. One caller's loader runs, in a task of its own; the others
 //!    wait. Callers that arrive after an invalidation never join a flight that began before it.
-//! 3. Waiting ends with the result, or with the *soft timeout* if a stale value is at hand, or with the *hard timeout*.
-//! 4. The result is stored, unless the key, or a tag, prefix or namespace of it, was invalidated since the load began;
+//! 3. With Redis, the flight asks there first: for the value, or for the *lease* that lets one node of the fleet load.
+//!    If Redis is away, this is skipped within its budget, and the node serves alone.
+//! 4. Waiting ends with the result, or with the *soft timeout* if a stale value is at hand, or with the *hard timeout*.
+//! 5. The result is stored, unless the key, or a tag, prefix or namespace of it, was invalidated since the load began;
 //!    those who waited get it in any case.
 //!
 //! Every answer carries an [`Outcome`]: hit, stale hit and why, loaded, shared with another caller, and its age. The
@@ -51,6 +55,7 @@
 //! | what a loader can say about its load | [`LoadContext`] |
 //! | keys: their form, and what can be in them | [`key`] |
 //! | invalidation, hard and soft | [`Invalidation`], [`KeyPattern`] |
+//! | Redis: servers, Sentinel, Cluster, TLS | `Redis` (feature `redis`), [`CacheBuilder`], `docs/redis.md` |
 //! | values without serde | [`MemoryCache`] |
 //! | deduplication and locks | [`Cache::claim`], [`Cache::try_lock`] |
 //! | your own tests | `testing` (feature `test-util`) |
@@ -66,6 +71,8 @@
 //! |---|---|---|
 //! | `macros` | yes | `#[cached]` |
 //! | `metrics` | yes | the counters of [`Cache::stats`] through the `metrics` facade |
+//! | `redis` | no | the tier that all nodes share: `Redis`, `CacheBuilder::redis` |
+//! | `redis-tls` | no | TLS towards Redis |
 //! | `msgpack` | no | `codec::Codec::MessagePack` |
 //! | `lz4`, `zstd` | no | `codec::Compression::lz4`, `codec::Compression::zstd` |
 //! | `mac` | no | `codec::MacKeys`: signed entries in the shared tier |

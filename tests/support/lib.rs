@@ -48,3 +48,8 @@ pub use proxy::{Accepting, Fault, FaultProxy};
 pub use redis::{RedisCluster, RedisServer, SentinelTrio};
 pub use tls::ServerCertificate;
 pub use wait::{wait_until, wait_until_blocking};
+
+/// The example of the README, compiled with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

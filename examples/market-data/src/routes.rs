@@ -1,4 +1,4 @@
-//! HTTP: the functions of [`market`](crate::market) as JSON, with and without caches in front of them.
+//! HTTP: the functions of [`market`] as JSON, with and without caches in front of them.
 
 use std::sync::Arc;
 
