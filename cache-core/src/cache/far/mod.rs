@@ -22,7 +22,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::breaker::{Breaker, BreakerSettings, Report, Transition};
+use crate::breaker::{Breaker, Report, Transition};
 use crate::cache::Cache;
 use crate::codec::Codec;
 use crate::codec::envelope::{Framing, Mark, MarkKind, fingerprint};
@@ -71,6 +71,7 @@ pub(crate) struct FarSettings {
 }
 
 impl Far {
+    #[cfg(feature = "redis")]
     pub(crate) fn new(
         port: Arc<dyn Shared>,
         clock: Arc<dyn Clock>,
@@ -80,7 +81,7 @@ impl Far {
     ) -> Self {
         Self {
             port,
-            breaker: Breaker::new(BreakerSettings::default(), rand::random()),
+            breaker: Breaker::new(crate::breaker::BreakerSettings::default(), rand::random()),
             clock,
             codec,
             framing,
