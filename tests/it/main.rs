@@ -10,5 +10,5 @@ mod fleet;
 mod harness;
 mod http;
 mod macro_ui;
-mod tidy;
 mod redis;
+mod tidy;

@@ -257,7 +257,13 @@ impl CacheBuilder {
             disconnected_cap: self.disconnected_cap,
             schema: self.schema,
         };
-        Some(Arc::new(Far::new(port, self.clock.clone(), self.codec, framing, settings)))
+        Some(Arc::new(Far::new(
+            port,
+            self.clock.clone(),
+            self.codec,
+            framing,
+            settings,
+        )))
     }
 
     #[cfg(not(feature = "redis"))]

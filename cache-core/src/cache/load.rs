@@ -492,9 +492,12 @@ impl<T: Send + Sync + 'static> Call<T> {
         match settled {
             Settled::Loaded(entry) => Ok(self.given(entry, Outcome::load(loaded, reason))),
             Settled::Found(entry, tier) => {
-                let age = entry.meta().age(self.cache.inner.clock.now());
+                let now = self.cache.inner.clock.now();
+                let age = entry.meta().age(now);
                 let kind = if entry.meta().negative {
                     OutcomeKind::Negative
+                } else if entry.meta().is_throttled(now) {
+                    OutcomeKind::Stale(StaleReason::Throttled)
                 } else {
                     OutcomeKind::Fresh
                 };
@@ -579,7 +582,9 @@ fn failure(error: Error) -> Failure {
     Failure {
         cause: Cause::Cache(error),
         no_stale: false,
-        fallback: None, stale: None }
+        fallback: None,
+        stale: None,
+    }
 }
 
 /// Ends after `limit`; never without one, and never without a runtime to keep the time.

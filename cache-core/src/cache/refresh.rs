@@ -51,7 +51,13 @@ impl<T: Send + Sync + 'static> Load<T> {
             let _permit = permit;
             let clock = self.cache.inner.clock.clone();
             let settled = self.run(leader, loader).await;
-            if let Some(Settled::Failed(_) | Settled::Doubted(_)) | None = settled {
+            if settled.is_none() {
+                // Another node does it: what it stores is found when this one looks again.
+                entry
+                    .meta
+                    .allow_refresh(clock.now() + backoff(1, policy.throttle));
+            }
+            if let Some(Settled::Failed(_) | Settled::Doubted(_)) = settled {
                 let failures = entry.meta.refresh_failed();
                 entry
                     .meta

@@ -242,14 +242,28 @@ async fn an_expired_entry_stands_in_on_every_node_while_the_loader_fails() {
     a.expire(&key(1)).await.unwrap();
     for cache in [&a, &b] {
         // A node that has just begun to hear the log believes nothing that it read before, stale values included.
-        wait_until(Duration::from_secs(1), "a stale value answers for the failing loader", async || {
-            let failing = |_| async { Err::<u64, _>(std::io::Error::other("down")) };
-            let answer = cache.get_or_load(&key(1), options.clone(), failing).await;
-            answer.is_ok_and(|answer| *answer == 3 && matches!(answer.outcome().kind, OutcomeKind::Stale(_)))
-        })
+        wait_until(
+            Duration::from_secs(1),
+            "a stale value answers for the failing loader",
+            async || {
+                let failing = |_| async { Err::<u64, _>(std::io::Error::other("down")) };
+                let answer = cache.get_or_load(&key(1), options.clone(), failing).await;
+                answer.is_ok_and(|answer| {
+                    *answer == 3 && matches!(answer.outcome().kind, OutcomeKind::Stale(_))
+                })
+            },
+        )
         .await;
         assert!(cache.get::<u64>(&key(1)).await.is_none(), "stale is not fresh");
-        assert!(cache.lookup::<u64>(&key(1)).await.value().unwrap().outcome().is_stale());
+        assert!(
+            cache
+                .lookup::<u64>(&key(1))
+                .await
+                .value()
+                .unwrap()
+                .outcome()
+                .is_stale()
+        );
     }
 }
 
