@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::entry::{EntryId, Prehashed, Version};
+use crate::notice::LogId;
 use crate::shared::{self, MarkVersions};
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
 use crate::tag::TagSet;
@@ -154,6 +155,22 @@ impl Epochs {
         self.mutate_if(id, seen, now, || true, act)
     }
 
+    /// Mutates a key by storing `version` if nothing happened to it since `seen` but the echo of this very mutation.
+    pub(crate) fn mutate_to<R>(
+        &self,
+        id: &EntryId,
+        seen: u64,
+        version: Version,
+        now: Timestamp,
+        act: impl FnOnce(u64) -> R,
+    ) -> Result<R, Refusal> {
+        let mut stripe = self.stripe(id);
+        permit(&self.floor, &stripe.last(id), seen, Some(version), now)?;
+        let epoch = self.next();
+        stripe.record(id, Mutation::of(epoch, Some(version)), now);
+        Ok(act(epoch))
+    }
+
     /// Mutates a key if nothing happened to it since `seen` and `holds` says so.
     pub(crate) fn mutate_if<R>(
         &self,
@@ -186,6 +203,23 @@ impl Epochs {
         let stripe = self.stripe(id);
         permit(&self.floor, &stripe.last(id), seen, version, now)?;
         Ok(act())
+    }
+
+    /// Whether a store that began at `seen` may happen now.
+    pub(crate) fn permits(
+        &self,
+        id: &EntryId,
+        seen: u64,
+        version: Option<Version>,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        self.store(id, seen, version, now, || ())
+    }
+
+    /// Whether the key was, or may have been, mutated since `seen`, other than by what left this `version`.
+    pub(crate) fn overtook(&self, id: &EntryId, seen: u64, version: Option<Version>) -> bool {
+        let mutated = self.permits(id, seen, version, Timestamp::MAX);
+        mutated == Err(Refusal::Mutated)
     }
 
     /// Whether the key was, or may have been, mutated since `seen`.
@@ -312,7 +346,7 @@ impl Namespace {
 pub(crate) struct Mark {
     name: MarkName,
     /// What the shared tier says of the mark, and what this node had seen when it asked.
-    known: Mutex<Option<(MarkVersions, u64)>>,
+    known: Mutex<Option<(Arc<MarkView>, u64)>>,
     hard: AtomicU64,
     soft: AtomicU64,
     /// The last of both, and the one before it.
@@ -320,6 +354,16 @@ pub(crate) struct Mark {
     moved_before: AtomicU64,
     /// Stores under this mark are refused until then, in nanoseconds of the cache's clock.
     held_until: AtomicU64,
+    /// The notice of this node's own last invalidation.
+    own: Mutex<Option<LogId>>,
+}
+
+/// What the shared tier said of a mark.
+#[derive(Clone, Debug)]
+pub(crate) struct MarkView {
+    pub(crate) versions: MarkVersions,
+    /// When it was asked.
+    pub(crate) asked: Timestamp,
 }
 
 /// What a mark stands for, with the namespace that it is in.
@@ -351,7 +395,18 @@ impl Mark {
             moved: AtomicU64::new(0),
             moved_before: AtomicU64::new(0),
             held_until: AtomicU64::new(0),
+            own: Mutex::default(),
         }
+    }
+
+    /// Notes the notice of an invalidation by this node, before the mark moves for it the last time.
+    pub(crate) fn acknowledged(&self, notice: LogId) {
+        *lock(&self.own) = Some(notice);
+    }
+
+    /// Whether the mark moved for this notice already.
+    pub(crate) fn has_moved_for(&self, notice: LogId) -> bool {
+        *lock(&self.own) == Some(notice)
     }
 
     pub(crate) fn name(&self) -> &MarkName {
@@ -359,18 +414,27 @@ impl Mark {
     }
 
     /// What the shared tier said of the mark, unless it may have changed: since then it moved, or `since` has passed.
-    pub(crate) fn known(&self, since: u64) -> Option<MarkVersions> {
+    pub(crate) fn known(&self, since: u64) -> Option<Arc<MarkView>> {
         let known = lock(&self.known);
-        let (versions, seen) = known.as_ref()?;
-        (*seen >= since && !self.was_moved_since(*seen)).then(|| versions.clone())
+        let (view, seen) = known.as_ref()?;
+        (*seen >= since && !self.was_moved_since(*seen)).then(|| view.clone())
     }
 
-    /// Remembers an answer to a question that was sent at `seen`.
-    pub(crate) fn remember(&self, versions: MarkVersions, seen: u64) {
+    /// Remembers an answer to a question that was sent at `seen`, and the hold-off that it speaks of.
+    pub(crate) fn remember(&self, view: Arc<MarkView>, seen: u64) {
+        let held_until = view.asked + view.versions.hold;
+        if !view.versions.hold.is_zero() {
+            self.held_until.fetch_max(held_until.as_nanos(), Ordering::SeqCst);
+        }
         let mut known = lock(&self.known);
         if known.as_ref().is_none_or(|(_, before)| *before <= seen) {
-            *known = Some((versions, seen));
+            *known = Some((view, seen));
         }
+    }
+
+    /// Whether anything was hard-invalidated under this mark after `seen`.
+    pub(crate) fn was_moved_hard_since(&self, seen: u64) -> bool {
+        self.hard.load(Ordering::SeqCst) > seen
     }
 
     /// Whether anything was invalidated under this mark after `seen`, softly or not.

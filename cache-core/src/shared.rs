@@ -234,6 +234,10 @@ pub trait Shared: Send + Sync + fmt::Debug + 'static {
     /// Starts reading the log, in a task that ends with the returned value. Never waits for the server.
     fn follow_log(&self) -> LogReader;
 
+    /// The newest notice of the log, which begins if there is none: whatever was announced before the question was sent
+    /// is that one or an earlier one.
+    fn log_end(&self, within: Duration) -> Reply<'_, LogId>;
+
     /// What the server says about itself.
     fn inspect(&self, within: Duration) -> Reply<'_, ServerFacts>;
 

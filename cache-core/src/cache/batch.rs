@@ -2,23 +2,30 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 
 use crate::cache::context::Said;
-use crate::cache::lead::{Follower, Leader, Load, LoadKind, Ran, Role, Settled, run};
+use crate::cache::far::{
+    Departure as Takeoff, End, Far, HeldLease, Inquiry, Leave, Right, Sight, commit_together, keep_together,
+};
+use crate::cache::lead::{
+    Cause, Follower, Kept, Leader, Load, LoadKind, Ran, Role, STORE_PATIENCE, Settled, deadline, run,
+};
 use crate::cache::load::{Answer, Call, Patience, Plan, Start, Waited};
 use crate::cache::{Cache, CacheValue, Wire};
-use crate::entry::Entry;
+use crate::entry::{AnyEntry, Entry};
 use crate::error::{Error, ErrorKind, LoadError};
 use crate::key::CacheKey;
 use crate::loaded::Loaded;
 use crate::options::EntryOptions;
 use crate::outcome::{MissReason, OutcomeKind, StaleReason, Tier};
+use crate::shared::{Ending, LeaseAnswer, Refuse};
 use crate::stats::Count;
 use crate::sync::Arc;
 use crate::telemetry;
+use crate::time::Timestamp;
 use crate::waits::{self, Edge};
 
 impl Cache {
@@ -235,7 +242,23 @@ impl<T: Send + Sync + 'static> Batch<T> {
     }
 }
 
-/// One loader call for many flights.
+/// A flight whose value is to be loaded, and what it takes along from the shared tier.
+struct Ready<T> {
+    load: Load<T>,
+    leader: Leader,
+    leave: Option<(Arc<Far>, Leave<T>)>,
+}
+
+/// A flight that another node may be loading.
+struct Waiting<T> {
+    load: Load<T>,
+    leader: Leader,
+    refuse: Refuse,
+    stale: Option<Arc<Entry<T>>>,
+}
+
+/// One loader call for all flights that neither a tier nor another node answers; what other nodes load is waited for
+/// meanwhile, and loaded here if they do not.
 async fn load_together<T, E, F, Fut>(leaders: Vec<(Load<T>, Leader)>, loader: Arc<F>)
 where
     T: Send + Sync + 'static,
@@ -243,9 +266,6 @@ where
     F: Fn(Vec<CacheKey>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<HashMap<CacheKey, T>, E>> + Send + 'static,
 {
-    let Some((first, _)) = leaders.first() else { return };
-    let (cache, limit) = (first.cache.clone(), first.limit());
-    let _permit = cache.inner.tasks.load_permit(any_is_urgent(&leaders)).await;
     let mut missing = Vec::with_capacity(leaders.len());
     for (load, leader) in leaders {
         match load.found_meanwhile() {
@@ -253,51 +273,237 @@ where
             None => missing.push((load, leader)),
         }
     }
-    let Some((_, leader)) = missing.first() else {
-        return;
+    let Some((first, _)) = missing.first() else { return };
+    let Some(far) = first.cache.far().cloned() else {
+        let alone = |(load, leader)| Ready {
+            load,
+            leader,
+            leave: None,
+        };
+        return load_all::<T, E, F, Fut>(missing.into_iter().map(alone).collect(), &loader).await;
     };
-    let flight = leader.id();
-    let _edges: Vec<Edge> = missing
+    let (ready, waiting) = depart_together(&far, missing).await;
+    tokio::join!(
+        load_all::<T, E, F, Fut>(ready, &loader),
+        load_late::<T, E, F, Fut>(&far, waiting, &loader)
+    );
+}
+
+/// Reads all keys, and takes the leases of those that are missing, in one round trip each.
+async fn depart_together<T: Send + Sync + 'static>(
+    far: &Arc<Far>,
+    missing: Vec<(Load<T>, Leader)>,
+) -> (Vec<Ready<T>>, Vec<Waiting<T>>) {
+    let Some((first, _)) = missing.first() else {
+        return (Vec::new(), Vec::new());
+    };
+    let (cache, read_as) = (first.cache.clone(), first.read_as());
+    let mut inquiry = cache.inquiry(far);
+    let read = {
+        let ids: Vec<_> = missing.iter().map(|(load, _)| load.id.clone()).collect();
+        let marks: Vec<_> = missing
+            .iter()
+            .map(|(_, leader)| &leader.context().marks)
+            .collect();
+        cache.read_far_many(&mut inquiry, &ids, &marks, read_as).await
+    };
+    let mut ready = Vec::new();
+    let read = match read {
+        Ok(read) => read,
+        Err(fault) => {
+            for (load, leader) in missing {
+                let departure = load.depart_alone(&fault, None);
+                ready.extend(take_off(far, load, leader, departure));
+            }
+            return (ready, Vec::new());
+        }
+    };
+    let mut asking = Vec::new();
+    for ((load, leader), read) in missing.into_iter().zip(read) {
+        let departure = match load.sight(read) {
+            Sight::Found(entry) => Takeoff::Found(entry),
+            Sight::Newer => Takeoff::Load(Leave::newer()),
+            Sight::Nothing { refuse, stale } => {
+                asking.push(Waiting {
+                    load,
+                    leader,
+                    refuse,
+                    stale,
+                });
+                continue;
+            }
+        };
+        ready.extend(take_off(far, load, leader, departure));
+    }
+    let waiting = take_leases(far, &inquiry, asking, &mut ready).await;
+    (ready, waiting)
+}
+
+/// Takes the leases that are free; the flights of the others.
+async fn take_leases<T: Send + Sync + 'static>(
+    far: &Arc<Far>,
+    inquiry: &Inquiry<'_>,
+    asking: Vec<Waiting<T>>,
+    ready: &mut Vec<Ready<T>>,
+) -> Vec<Waiting<T>> {
+    let Some(first) = asking.first() else {
+        return Vec::new();
+    };
+    let cache = first.load.cache.clone();
+    let keys: Vec<String> = asking
         .iter()
-        .skip(1)
-        .map(|(_, other)| waits::landed_by(other.id(), flight))
+        .map(|wait| cache.far_key(wait.load.id.key()))
         .collect();
-    let keys = missing.iter().map(|(load, _)| load.id.key().clone()).collect();
-    cache.inner.tally.count(Count::Load);
-    let started = cache.inner.clock.now();
-    let ran = tokio::select! {
+    let requests = asking.iter().zip(&keys);
+    let requests = requests.map(|(wait, key)| wait.load.lease_request(far, key, wait.refuse));
+    let answers = match inquiry.budget.left(cache.clock()) {
+        Ok(within) => far.ask(far.port().lease_many(requests.collect(), within)).await,
+        Err(fault) => Err(fault),
+    };
+    let answers = match answers {
+        Ok(answers) => answers,
+        Err(fault) => {
+            for Waiting {
+                load, leader, stale, ..
+            } in asking
+            {
+                let departure = load.depart_alone(&fault, stale);
+                ready.extend(take_off(far, load, leader, departure));
+            }
+            return Vec::new();
+        }
+    };
+    let mut waiting = Vec::new();
+    for ((wait, key), answer) in asking.into_iter().zip(keys).zip(answers) {
+        let LeaseAnswer::Lease(lease) = answer else {
+            waiting.push(wait);
+            continue;
+        };
+        let Waiting {
+            load, leader, stale, ..
+        } = wait;
+        let departure = Takeoff::Load(Leave {
+            right: Right::Lease(HeldLease::new(&cache, far, key, lease)),
+            views: inquiry.views.of(&leader.context().marks),
+            stale,
+        });
+        ready.extend(take_off(far, load, leader, departure));
+    }
+    waiting
+}
+
+/// Lands the flight, unless its value is to be loaded.
+fn take_off<T: Send + Sync + 'static>(
+    far: &Arc<Far>,
+    mut load: Load<T>,
+    leader: Leader,
+    departure: Takeoff<T>,
+) -> Option<Ready<T>> {
+    match load.take_off(departure, leader.context()) {
+        Ok(leave) => Some(Ready {
+            load,
+            leader,
+            leave: Some((far.clone(), leave)),
+        }),
+        Err(Some(settled)) => {
+            leader.complete(settled);
+            None
+        }
+        Err(None) => None,
+    }
+}
+
+/// Waits for what other nodes load, and loads what they do not.
+async fn load_late<T, E, F, Fut>(far: &Arc<Far>, waiting: Vec<Waiting<T>>, loader: &Arc<F>)
+where
+    T: Send + Sync + 'static,
+    E: Send + Sync + 'static,
+    F: Fn(Vec<CacheKey>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<HashMap<CacheKey, T>, E>> + Send + 'static,
+{
+    let mut waits = tokio::task::JoinSet::new();
+    for wait in waiting {
+        waits.spawn(wait_for_other(far.clone(), wait));
+    }
+    while let Some(first) = waits.join_next().await {
+        // A wait that panicked has dropped its flight's leader: whoever follows takes over.
+        let mut ready: Vec<_> = first.ok().flatten().into_iter().collect();
+        while let Some(next) = waits.try_join_next() {
+            ready.extend(next.ok().flatten());
+        }
+        load_all::<T, E, F, Fut>(ready, loader).await;
+    }
+}
+
+async fn wait_for_other<T: Send + Sync + 'static>(far: Arc<Far>, wait: Waiting<T>) -> Option<Ready<T>> {
+    let Waiting {
+        load,
+        leader,
+        refuse,
+        mut stale,
+    } = wait;
+    let inquiry = load.cache.inquiry(&far);
+    let obtained = load
+        .obtain(&far, inquiry, leader.context(), refuse, &mut stale)
+        .await;
+    let departure = obtained.unwrap_or_else(|fault| load.depart_alone(&fault, stale));
+    take_off(&far, load, leader, departure)
+}
+
+async fn load_all<T, E, F, Fut>(ready: Vec<Ready<T>>, loader: &Arc<F>)
+where
+    T: Send + Sync + 'static,
+    E: Send + Sync + 'static,
+    F: Fn(Vec<CacheKey>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<HashMap<CacheKey, T>, E>> + Send + 'static,
+{
+    let Some(first) = ready.first() else { return };
+    let (cache, flight, limit) = (first.load.cache.clone(), first.leader.id(), first.load.limit());
+    // Who waits for one of these flights waits for the load of all.
+    let others = ready.iter().skip(1).map(|ready| ready.leader.id());
+    let _edges: Vec<Edge> = others.map(|other| waits::landed_by(other, flight)).collect();
+    let leases: Vec<&HeldLease> = ready
+        .iter()
+        .filter_map(|ready| ready.leave.as_ref()?.1.lease())
+        .collect();
+    let keys = ready.iter().map(|ready| ready.load.id.key().clone()).collect();
+    let loading = async {
+        let _permit = cache.inner.tasks.load_permit(any_is_urgent(&ready)).await;
+        cache.inner.tally.count(Count::Load);
+        let (started, loader) = (cache.inner.clock.now(), loader.clone());
+        let ran = run(limit, flight, async move { loader(keys).await }).await;
+        (started, ran)
+    };
+    let (started, ran) = tokio::select! {
         biased;
-        ran = run(limit, flight, async move { loader(keys).await }) => ran,
-        () = all_are_abandoned(&missing) => return,
+        loaded = loading => loaded,
+        never = keep_together(&leases) => match never {},
+        () = all_are_abandoned(&ready) => return,
     };
     let now = cache.inner.clock.now();
-    telemetry::load_took(cache.name(), now.since(started));
+    let took = now.since(started);
+    telemetry::load_took(cache.name(), took);
     match ran {
         Ran::Value(mut values) => {
-            for (load, leader) in missing {
+            let kept = ready.into_iter().map(|Ready { load, leader, leave }| {
                 let value = values.remove(load.id.key());
-                let kept = load.keep(value, Said::default(), leader.context(), now, now.since(started));
-                if let Some(entry) = &kept.entry {
-                    load.store_here(entry, leader.context().seen);
-                }
-                leader.complete(kept.settled);
-            }
+                let kept = load.keep(value, Said::default(), leader.context(), now, took);
+                (load, leader, leave, kept)
+            });
+            land_together(kept.collect()).await;
         }
         failed => {
             let cause = cache.cause(failed);
-            for (load, leader) in missing {
-                let settled = load.failed::<E>(cause.clone(), Said::default(), leader.context(), now);
-                leader.complete(settled);
-            }
+            fail_together::<T, E>(ready, &cause, now).await;
         }
     }
 }
 
 /// Ends when some load waits for one of these flights.
-async fn any_is_urgent<T>(flights: &[(Load<T>, Leader)]) {
+async fn any_is_urgent<T>(flights: &[Ready<T>]) {
     let mut urgent: Vec<Pin<Box<_>>> = flights
         .iter()
-        .map(|(_, leader)| Box::pin(leader.context().urgent.wait()))
+        .map(|ready| Box::pin(ready.leader.context().urgent.wait()))
         .collect();
     std::future::poll_fn(|context| {
         match urgent.iter_mut().any(|one| one.as_mut().poll(context).is_ready()) {
@@ -309,9 +515,9 @@ async fn any_is_urgent<T>(flights: &[(Load<T>, Leader)]) {
 }
 
 /// Ends when nobody waits for any of these flights, if their options say to stop then.
-async fn all_are_abandoned<T: Send + Sync + 'static>(flights: &[(Load<T>, Leader)]) {
+async fn all_are_abandoned<T: Send + Sync + 'static>(flights: &[Ready<T>]) {
     std::future::poll_fn(|context| {
-        let is_abandoned = |(load, leader): &(Load<T>, Leader)| {
+        let is_abandoned = |Ready { load, leader, .. }: &Ready<T>| {
             let mut abandoned = leader.abandoned();
             load.stops_when_abandoned(leader.context()) && Pin::new(&mut abandoned).poll(context).is_ready()
         };
@@ -321,6 +527,110 @@ async fn all_are_abandoned<T: Send + Sync + 'static>(flights: &[(Load<T>, Leader
         }
     })
     .await;
+}
+
+/// What was loaded for one key.
+type LoadedOne<T> = (Load<T>, Leader, Option<(Arc<Far>, Leave<T>)>, Kept);
+
+/// Stores what was loaded, and lands the flights.
+async fn land_together<T: Send + Sync + 'static>(loaded: Vec<LoadedOne<T>>) {
+    let (mut leaders, mut stores) = (Vec::new(), Vec::new());
+    for (load, leader, leave, kept) in loaded {
+        let seen = leader.context().seen;
+        leaders.push((leader, kept.settled));
+        if let Some(entry) = kept.entry {
+            stores.push((load, leave, entry, seen));
+        }
+    }
+    let mut storing = pin!(store_together(stores));
+    // Usually the values are stored when their callers get them. A slow shared tier does not make them wait.
+    if deadline(STORE_PATIENCE, storing.as_mut()).await.is_none() {
+        for (leader, settled) in &mut leaders {
+            leader.land(settled.clone());
+        }
+        storing.await;
+    }
+    for (leader, settled) in leaders {
+        leader.complete(settled);
+    }
+}
+
+type Store<T> = (Load<T>, Option<(Arc<Far>, Leave<T>)>, AnyEntry, u64);
+
+async fn store_together<T: Send + Sync + 'static>(stores: Vec<Store<T>>) {
+    let (mut offered, mut ends, mut far) = (Vec::new(), Vec::new(), None);
+    for (load, leave, entry, seen) in stores {
+        let Some((tier, Leave { right, views, .. })) = leave else {
+            load.store_here(&entry, seen);
+            continue;
+        };
+        let Right::Lease(lease) = right else {
+            load.store_here(&entry, seen);
+            continue;
+        };
+        let offer = load.offer(&tier, &lease, &entry, views, seen).await;
+        far = Some(tier);
+        let (store, keep) = match offer {
+            Ok(store) => (store, true),
+            Err(_) => (None, false),
+        };
+        let ending = match store {
+            Some(_) => Ending::Done,
+            None => Ending::Released,
+        };
+        ends.push(End {
+            lease,
+            store,
+            record: None,
+            ending,
+        });
+        offered.push((load, entry, seen, keep));
+    }
+    let Some(far) = far else { return };
+    let mut answers = match commit_together(&far, ends).await {
+        Ok(answers) => answers.into_iter(),
+        Err(fault) => {
+            if let Some((load, ..)) = offered.first() {
+                load.cache.degraded("commit_many", &fault);
+            }
+            Vec::new().into_iter()
+        }
+    };
+    for (load, entry, seen, keep) in offered {
+        let accepted = match answers.next() {
+            Some(answer) => load.settle_commit(&far, answer, seen).await,
+            None => true,
+        };
+        load.store_if(keep && accepted, &entry, seen);
+    }
+}
+
+async fn fail_together<T, E>(ready: Vec<Ready<T>>, cause: &Cause, now: Timestamp)
+where
+    T: Send + Sync + 'static,
+    E: Send + Sync + 'static,
+{
+    let (mut ends, mut tier) = (Vec::new(), None);
+    for Ready { load, leader, leave } in ready {
+        let settled = load.failed::<E>(cause.clone(), Said::default(), leader.context(), now);
+        if let Some((far, Leave { right, views, .. })) = leave
+            && let Right::Lease(lease) = right
+        {
+            ends.push(End {
+                lease,
+                store: None,
+                record: load.record(&far, leader.context(), &views, cause.kind()),
+                ending: Ending::Failed(cause.kind().to_owned()),
+            });
+            tier = Some((far, load.cache.clone()));
+        }
+        leader.complete(settled);
+    }
+    if let Some((far, cache)) = tier
+        && let Err(fault) = commit_together(&far, ends).await
+    {
+        cache.degraded("commit_many", &fault);
+    }
 }
 
 /// The own keys, those of failed foreign loads, and once more for what was dropped meanwhile.

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use crate::cache::Cache;
+use crate::cache::far::IfCancelled;
 use crate::entry::{AnyEntry, EntryId};
 use crate::epochs::{Kind, Mark, Standing, Strength, held_until};
 use crate::error::{Error, ErrorKind};
@@ -23,7 +24,8 @@ use crate::time::Timestamp;
 ///
 /// # Cancellation
 ///
-/// Dropped before it was polled, it does nothing; from the first poll on it has happened on this node.
+/// Dropped before it was polled, it does nothing; from the first poll on it has happened on this node, and is delivered
+/// to the others in the background.
 #[must_use = "an invalidation happens when it is awaited"]
 #[derive(Debug)]
 pub struct Invalidation<'a> {
@@ -124,7 +126,7 @@ impl KeyPattern {
 
 impl KeyPattern {
     /// The pattern as the shared tier reads it. Parts have no character that means something in it.
-    fn glob(&self, namespace: &str) -> String {
+    pub(crate) fn glob(&self, namespace: &str) -> String {
         let mut glob = namespace.to_owned();
         for part in &self.parts {
             glob.push(':');
@@ -190,7 +192,9 @@ impl Cache {
             return Ok(());
         };
         self.start_upkeep();
+        let unsent = self.invalidate_if_cancelled(&far, vec![id.clone()]);
         let expired = self.expire_far(&far, &id).await;
+        unsent.disarm();
         self.expire_here(&id);
         expired.map_err(|fault| {
             // Gone is a safe way of being stale.
@@ -237,9 +241,22 @@ impl Cache {
 
     /// Gives the memory of entries back that can never be read again; how many there were.
     ///
-    /// They are dropped by themselves when they are met, and evicted like others; this is for when that is too slow.
+    /// They are dropped by themselves when they are met, and evicted like others; this is for when that is too slow. In
+    /// the shared tier it walks over all keys of this namespace, in small steps, and stops where that does not answer.
+    /// What a load that runs now may yet have to compare itself with is left for a later purge.
+    ///
+    /// # Cancellation
+    ///
+    /// What was given back by then stays so.
     pub async fn purge(&self) -> usize {
-        self.sweep()
+        let here = self.sweep();
+        let Some(far) = self.far().cloned() else {
+            return here;
+        };
+        self.start_upkeep();
+        let there = self.purge_far(&far).await;
+        let there = there.inspect_err(|fault| self.degraded("purge", fault));
+        here + there.unwrap_or(0)
     }
 
     fn invalidation(&self, target: Result<Target, Error>) -> Invalidation<'_> {
@@ -279,13 +296,15 @@ impl Cache {
     }
 
     /// The epoch moves, the shared tier changes, the epoch moves again: what was read in between is not stored.
-    async fn remove_key(&self, id: &EntryId, hold: Duration) -> Result<(), Error> {
+    pub(crate) async fn remove_key(&self, id: &EntryId, hold: Duration) -> Result<(), Error> {
         self.forget(id, hold);
         let Some(far) = self.far().cloned() else {
             return Ok(());
         };
         self.start_upkeep();
+        let unsent = self.invalidate_if_cancelled(&far, vec![id.clone()]);
         let removed = self.remove_far(&far, id, hold).await;
+        unsent.disarm();
         let now = self.inner.clock.now();
         self.inner
             .epochs
@@ -307,16 +326,23 @@ impl Cache {
             return Ok(());
         };
         self.start_upkeep();
-        let glob = pattern.glob(&self.namespace.text);
-        let removed = self.remove_pattern_far(&far, &glob).await;
+        let unsent = {
+            let (cache, far, pattern) = (self.clone(), far.clone(), pattern.clone());
+            IfCancelled::run(move || {
+                far.recovery().add_pattern(&cache, &pattern);
+                cache.remove_all_here(&pattern);
+            })
+        };
+        let removed = self.remove_pattern_far(&far, pattern).await;
+        unsent.disarm();
         self.remove_all_here(pattern);
         removed.map_err(|fault| {
-            far.recovery().add_pattern(self, glob);
+            far.recovery().add_pattern(self, pattern);
             self.uncertain(&fault)
         })
     }
 
-    fn remove_all_here(&self, pattern: &KeyPattern) {
+    pub(crate) fn remove_all_here(&self, pattern: &KeyPattern) {
         self.inner.epochs.raise_floor();
         self.inner.flights.detach_all();
         let namespace = self.namespace.id;
@@ -334,7 +360,18 @@ impl Cache {
             return Ok(());
         };
         self.start_upkeep();
+        let unsent = {
+            let (cache, far, mark) = (self.clone(), far.clone(), mark.clone());
+            IfCancelled::run(move || {
+                far.recovery().add_mark(&cache, &mark, strength, hold);
+                cache.inner.epochs.move_mark(&mark, strength, held_until);
+            })
+        };
         let moved = self.move_far(&far, mark, strength, hold).await;
+        unsent.disarm();
+        if let Ok(notice) = moved {
+            mark.acknowledged(notice);
+        }
         self.inner.epochs.move_mark(mark, strength, held_until);
         moved.map(drop).map_err(|fault| {
             far.recovery().add_mark(self, mark, strength, hold);

@@ -16,11 +16,11 @@ use tracing::Instrument as _;
 
 use crate::cache::context::Said;
 use crate::cache::failures::Recorded;
-use crate::cache::far::{Departure, Far, HeldLease, Leave};
+use crate::cache::far::{Departure, Far, HeldLease, Leave, Right};
 use crate::cache::near::Near;
 use crate::cache::tasks::Urgency;
 use crate::cache::{Cache, LoadContext, LoadFlights, Loader, Wire};
-use crate::entry::{AnyEntry, Birth, Entry, EntryId, Meta, Negative, Prehashed, Version};
+use crate::entry::{AnyEntry, Birth, Entry, EntryId, Meta, Negative, Prehashed, Version, typed};
 use crate::epochs::{Kind, Marks, Refusal, Standing};
 use crate::error::{Error, ErrorKind};
 use crate::flight;
@@ -128,7 +128,7 @@ pub(crate) enum Cause {
 
 impl Cause {
     /// The failure in one word, as other nodes are told.
-    fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Loader(_) => "loader_error",
             Self::Cache(error) => error.kind().as_str(),
@@ -227,15 +227,15 @@ impl<T: Send + Sync + 'static> Load<T> {
             Ok(leave) => leave,
             Err(settled) => return settled,
         };
-        // Waiting for another node takes no permit; loading does.
-        let _permit = self.cache.inner.tasks.load_permit(flight.urgent.wait()).await;
+        let lease = leave.as_ref().and_then(|(_, leave)| leave.lease());
+        // Waiting for another node takes no permit; loading does. The lease is kept while this waits for one.
+        let _permit = while_leased(lease, self.cache.inner.tasks.load_permit(flight.urgent.wait())).await;
         let context = LoadContext::new(self.id.key().clone(), self.previous.clone());
         self.cache.inner.tally.count(Count::Load);
         let started = self.cache.inner.clock.now();
         let said = context.clone();
         // The call itself may panic, so it is part of the future that is caught.
         let work = run(self.limit(), leader.id(), async move { loader(context).await });
-        let lease = leave.as_ref().and_then(|(_, leave)| leave.lease.as_ref());
         let ran = while_leased(lease, work).await;
         let now = self.cache.inner.clock.now();
         let took = now.since(started);
@@ -254,10 +254,10 @@ impl<T: Send + Sync + 'static> Load<T> {
             }
             failed => {
                 let cause = self.cache.cause(failed);
-                let kind = cause.kind();
+                let (kind, no_stale) = (cause.kind(), said.no_stale);
                 let settled = self.failed::<E>(cause, said, flight, now);
                 leader.land(settled.clone());
-                self.tell_failure(leave, kind).await;
+                self.tell_failure(leave, flight, kind, no_stale).await;
                 Some(settled)
             }
         }
@@ -272,44 +272,81 @@ impl<T: Send + Sync + 'static> Load<T> {
         let Some(far) = self.cache.far().cloned() else {
             return Ok(None);
         };
-        match self.depart(&far, flight).await {
+        let departure = self.depart(&far, flight).await;
+        self.take_off(departure, flight).map(|leave| Some((far, leave)))
+    }
+
+    /// What a departure means for the load. `Err` with the end of the load if it needs no loader.
+    pub(crate) fn take_off(
+        &mut self,
+        departure: Departure<T>,
+        flight: &FlightContext,
+    ) -> Result<Leave<T>, Option<Settled>> {
+        match departure {
             Departure::Found(entry) => {
                 self.cache.inner.tally.count(Count::SharedHit);
-                self.cache
-                    .promote(&self.id, &entry, flight.seen, self.cache.inner.clock.now());
+                self.cache.promote(&self.id, &entry);
                 Err(Some(Settled::Found(entry, Tier::Shared)))
             }
-            Departure::FailedElsewhere(kind) => {
-                let message = format!("the load failed on another node a moment ago: {kind}");
-                let cause = Cause::Cache(Error::new(ErrorKind::RecordedFailure, message));
-                self.throttle(flight, self.cache.inner.clock.now());
+            Departure::FailedElsewhere(failed, stale) => {
+                let stale = self.stand_in(stale);
+                let message = format!("the load failed on another node a moment ago: {}", failed.kind);
+                if !failed.no_stale {
+                    self.throttle(flight, self.cache.inner.clock.now());
+                }
                 Err(Some(Settled::Failed(Failure {
-                    cause,
+                    cause: Cause::Cache(Error::new(ErrorKind::RecordedFailure, message)),
+                    no_stale: failed.no_stale,
+                    fallback: None,
+                    stale,
+                })))
+            }
+            Departure::SlowElsewhere(stale) => {
+                let message = "another node has been loading the key for longer than callers wait";
+                Err(Some(Settled::Failed(Failure {
+                    cause: Cause::Cache(Error::new(ErrorKind::LoadTimeout, message)),
                     no_stale: false,
                     fallback: None,
-                    stale: None,
+                    stale: self.stand_in(Some(stale)),
                 })))
             }
             Departure::NotNeeded => Err(None),
-            Departure::Load(leave) => {
+            Departure::Load(mut leave) => {
                 self.cache.inner.tally.count(Count::SharedMiss);
-                // The shared tier is away altogether: what is fresh by its TTL is better than another load.
-                if leave.lease.is_none()
-                    && self.kind == LoadKind::Miss
-                    && let Some(entry) = self.cache.unconfirmed::<T>(&self.id)
-                {
-                    return Err(Some(Settled::Found(entry, Tier::Memory)));
+                if matches!(leave.right, Right::Away) && self.kind == LoadKind::Miss {
+                    self.manage_alone()?;
                 }
-                if let Some(stale) = &leave.stale {
-                    // It stands in for a failing load, and further callers find it here.
-                    let stale: AnyEntry = stale.clone();
-                    self.cache
-                        .promote(&self.id, &stale, flight.seen, self.cache.inner.clock.now());
-                    self.previous = leave.stale.clone();
+                if let Some(stale) = leave.stale.take() {
+                    self.previous = Some(stale.clone());
+                    self.stand_in(Some(stale));
                 }
-                Ok(Some((far, leave)))
+                Ok(leave)
             }
         }
+    }
+
+    /// The shared tier is away altogether, so nobody can confirm what this process has: what is fresh by its TTL is
+    /// better than another load, and what is stale may stand in for one that fails.
+    fn manage_alone(&mut self) -> Result<(), Option<Settled>> {
+        match self.cache.unconfirmed::<T>(&self.id) {
+            Some(entry) => {
+                let (meta, now) = (entry.meta(), self.cache.inner.clock.now());
+                let is_fresh = self.cache.freshness(meta, now) == Ok(Freshness::Fresh);
+                if (is_fresh || meta.is_throttled(now)) && (!meta.negative || self.optional) {
+                    return Err(Some(Settled::Found(entry, Tier::Memory)));
+                }
+                self.previous = self.previous.take().or_else(|| typed(entry));
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Lets a stale value of the shared tier stand in for a failing load; further callers find it here.
+    fn stand_in(&self, stale: Option<Arc<Entry<T>>>) -> Option<AnyEntry> {
+        let stale: AnyEntry = stale?;
+        self.cache.promote(&self.id, &stale);
+        Some(stale)
     }
 
     /// What another flight, that ended just before this one began, has stored.
@@ -404,6 +441,10 @@ impl<T: Send + Sync + 'static> Load<T> {
             Some((far, leave)) => self.commit(&far, leave, entry, seen).await,
             None => true,
         };
+        self.store_if(accepted, entry, seen);
+    }
+
+    pub(crate) fn store_if(&self, accepted: bool, entry: &AnyEntry, seen: u64) {
         if accepted {
             self.store_here(entry, seen);
         } else {
@@ -618,7 +659,8 @@ impl Cache {
     /// do not store, and nobody joins them any more.
     fn replace(&self, id: &EntryId, entry: &AnyEntry, seen: u64, now: Timestamp) -> Result<(), Refusal> {
         self.storable(entry, now)?;
-        let stored = self.inner.epochs.mutate_since(id, seen, now, |epoch| {
+        let version = entry.meta().version;
+        let stored = self.inner.epochs.mutate_to(id, seen, version, now, |epoch| {
             entry.meta().stored_at_epoch(epoch);
             self.inner.flights.detach_entry(id);
             self.insert(id, entry);
@@ -628,14 +670,21 @@ impl Cache {
 
     /// Whether time and marks allow the entry to be stored at all.
     pub(crate) fn storable(&self, entry: &AnyEntry, now: Timestamp) -> Result<(), Refusal> {
+        match self.may_store(entry, now) {
+            Ok(()) => Ok(()),
+            refused => self.count_store(refused),
+        }
+    }
+
+    pub(crate) fn may_store(&self, entry: &AnyEntry, now: Timestamp) -> Result<(), Refusal> {
         let meta = entry.meta();
         if meta.marks.held_off(now) {
-            return self.count_store(Err(Refusal::HeldOff));
+            Err(Refusal::HeldOff)
+        } else if meta.marks.standing(meta.seen) != Standing::Valid {
+            Err(Refusal::Mutated)
+        } else {
+            Ok(())
         }
-        if meta.marks.standing(meta.seen) != Standing::Valid {
-            return self.count_store(Err(Refusal::Mutated));
-        }
-        Ok(())
     }
 
     /// Puts the entry in its place; the key's stripe is locked by the caller.
@@ -696,7 +745,7 @@ impl LoadFlights {
 }
 
 /// How long callers wait for their value to be stored in the shared tier: a slow round trip.
-const STORE_PATIENCE: Duration = Duration::from_millis(25);
+pub(crate) const STORE_PATIENCE: Duration = Duration::from_millis(25);
 
 /// Ends when the last caller has left, if the options say to stop then.
 ///
@@ -744,7 +793,7 @@ pub(crate) async fn run<V, E>(
 }
 
 /// `work`'s output if it comes within `limit`. Without a runtime there are no timers, and no limit.
-async fn deadline<F: Future>(limit: Duration, work: F) -> Option<F::Output> {
+pub(crate) async fn deadline<F: Future>(limit: Duration, work: F) -> Option<F::Output> {
     if tokio::runtime::Handle::try_current().is_err() {
         return Some(work.await);
     }

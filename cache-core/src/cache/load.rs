@@ -504,9 +504,12 @@ impl<T: Send + Sync + 'static> Call<T> {
         match settled {
             Settled::Loaded(entry) => Ok(self.given(entry, Outcome::load(loaded, reason))),
             Settled::Found(entry, tier) => {
-                let age = entry.meta().age(self.cache.inner.clock.now());
+                let now = self.cache.inner.clock.now();
+                let age = entry.meta().age(now);
                 let kind = if entry.meta().negative {
                     OutcomeKind::Negative
+                } else if entry.meta().is_throttled(now) {
+                    OutcomeKind::Stale(StaleReason::Throttled)
                 } else {
                     OutcomeKind::Fresh
                 };

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::cache::Cache;
-use crate::cache::far::Far;
+use crate::cache::far::{Far, IfCancelled};
 use crate::error::{Error, ErrorKind};
 use crate::shared::{AcquireRequest, Acquisition, LockKind, Token};
 use crate::sync::{Arc, Mutex, lock};
@@ -247,13 +247,8 @@ impl Hold {
                     .release(&self.name, *token, self.cache.inner.clock.now());
             }
             Place::Far { far, token, .. } => {
-                let (far, token, kind) = (far.clone(), *token, self.name.1.shared());
                 let name = self.cache.lease_text(&self.name);
-                let _ = self.cache.inner.tasks.spawn(async move {
-                    let _ = far
-                        .ask(far.port().give_back(kind, &name, token, far.budget()))
-                        .await;
-                });
+                give_back_in_background(&self.cache, far.clone(), self.name.1.shared(), name, *token);
             }
         }
     }
@@ -401,7 +396,14 @@ impl Cache {
             token,
             ttl,
         };
-        match far.ask(far.port().acquire(request, far.budget())).await {
+        // A caller that leaves meanwhile holds nothing.
+        let unanswered = {
+            let (cache, far, kind, text) = (self.clone(), far.clone(), name.1.shared(), text.clone());
+            IfCancelled::run(move || give_back_in_background(&cache, far, kind, text, token))
+        };
+        let answer = far.ask(far.port().acquire(request, far.budget())).await;
+        unanswered.disarm();
+        match answer {
             Ok(Acquisition::Acquired { fencing }) => Ok(Some(Place::Far { far, token, fencing })),
             Ok(Acquisition::Held { .. }) => Ok(None),
             Err(fault) => Err(self.unavailable("acquire", &fault)),
@@ -415,6 +417,15 @@ impl Cache {
         end.map_or(LOOK_AGAIN, |(_, until)| until.since(now))
             .clamp(Duration::from_millis(1), LOOK_AGAIN)
     }
+}
+
+/// Without a runtime it ends by itself.
+fn give_back_in_background(cache: &Cache, far: Arc<Far>, kind: LockKind, name: String, token: Token) {
+    let _ = cache.inner.tasks.spawn(async move {
+        let _ = far
+            .ask(far.port().give_back(kind, &name, token, far.budget()))
+            .await;
+    });
 }
 
 /// The cache's clock and the runtime's timer may run apart, as they do in tests.

@@ -312,10 +312,20 @@ impl Cache {
 
     /// How long the entry under `key` stays fresh; `None` if there is no fresh one.
     pub async fn remaining_ttl(&self, key: &CacheKey) -> Option<Duration> {
-        match (self.remaining(key.as_key()), self.far()) {
-            (Some(remaining), _) => Some(remaining),
-            (None, Some(far)) => self.remaining_far(far, key).await,
-            (None, None) => None,
+        let here = self.remaining(key.as_key());
+        match (here, self.far().cloned()) {
+            (Some((remaining, true)), _) => Some(remaining),
+            (here, None) => here.map(|(remaining, _)| remaining),
+            (here, Some(far)) => {
+                self.start_upkeep();
+                match self.remaining_far(&far, key).await {
+                    Ok(there) => there,
+                    Err(fault) => {
+                        self.degraded("remaining_ttl", &fault);
+                        here.map(|(remaining, _)| remaining)
+                    }
+                }
+            }
         }
     }
 
@@ -349,12 +359,11 @@ impl Cache {
         options: impl Into<EntryOptions> + Send,
     ) -> Result<Vec<Stored>, Error> {
         let options = options.into();
-        let values: Vec<_> = values.into_iter().collect();
-        let mut stored = Vec::with_capacity(values.len());
-        for (key, value) in values {
-            stored.push(self.write(&key, Some(value), &options, Wire::serde()).await?);
-        }
-        Ok(stored)
+        let values = values
+            .into_iter()
+            .map(|(key, value)| (key, Some(value)))
+            .collect();
+        self.write_many(values, &options, Wire::serde()).await
     }
 
     /// Runs every task of this cache to its end, for at most `timeout`, and starts none from now on: later loads run

@@ -11,7 +11,6 @@ use crate::freshness::{Freshness, judge};
 use crate::key::{CacheKey, KeyRef};
 use crate::loaded::{Loaded, Lookup};
 use crate::outcome::{MissReason, Outcome, OutcomeKind, StaleReason, Tier};
-use crate::shared::Fault;
 use crate::stats::Count;
 use crate::sync::Arc;
 use crate::time::Timestamp;
@@ -91,6 +90,8 @@ impl Cache {
         let Some(reason) = reason else { return found };
         self.start_upkeep();
         match self.look_far(&far, &key.to_key(), wire, reason).await {
+            // What is stale here is hidden by an invalidation that this node has yet to hear of.
+            Lookup::Miss(MissReason::Invalidated) => Lookup::Miss(MissReason::Invalidated),
             Lookup::Miss(_) => found,
             better => better,
         }
@@ -125,7 +126,8 @@ impl Cache {
             return Near::Miss(MissReason::Absent);
         };
         match self.freshness(entry.meta(), now) {
-            Ok(Freshness::Fresh) if !self.is_trusted(entry.meta(), now) => {
+            // A stale one is not shown either before the shared tier was asked: it may be hidden by an invalidation.
+            Ok(Freshness::Fresh | Freshness::Stale) if !self.is_trusted(entry.meta(), now) => {
                 Near::Miss(MissReason::Unconfirmed)
             }
             Ok(Freshness::Fresh) => fresh(entry, now),
@@ -150,11 +152,17 @@ impl Cache {
         }
     }
 
-    pub(crate) fn remaining(&self, key: KeyRef<'_>) -> Option<std::time::Duration> {
+    /// How long the entry here stays fresh, and whether its invalidations would have been heard.
+    pub(crate) fn remaining(&self, key: KeyRef<'_>) -> Option<(std::time::Duration, bool)> {
         let now = self.inner.clock.now();
         let entry = self.inner.memory.peek(self.entry_ref(key))?;
         let fresh = self.freshness(entry.meta(), now) == Ok(Freshness::Fresh);
-        fresh.then(|| entry.meta().soft_at.since(now))
+        fresh.then(|| {
+            (
+                entry.meta().soft_at.since(now),
+                self.is_trusted(entry.meta(), now),
+            )
+        })
     }
 
     /// Whether invalidations of the entry would have been heard; without a shared tier there is nothing to hear.
@@ -163,14 +171,17 @@ impl Cache {
         self.far().is_none_or(|far| far.trusts(meta.confirmed_at, now))
     }
 
-    /// What is fresh by its TTL although nobody confirms it: the shared tier is away altogether, and this is the best
-    /// there is.
+    /// What is good by its TTL although nobody confirms it, stale values included: the shared tier is away altogether,
+    /// and this is the best there is.
     pub(crate) fn unconfirmed<T: Send + Sync + 'static>(&self, id: &EntryId) -> Option<AnyEntry> {
         let entry = self.current(id)?;
-        let fresh = self.freshness(entry.meta(), self.inner.clock.now()) == Ok(Freshness::Fresh);
-        (fresh && !entry.meta().negative)
-            .then(|| typed::<T>(entry.clone()).map(|_| entry))
-            .flatten()
+        let is_there = match self.freshness(entry.meta(), self.inner.clock.now()) {
+            Ok(Freshness::Fresh) => true,
+            Ok(Freshness::Stale) => !entry.meta().negative,
+            Ok(Freshness::Expired) | Err(_) => false,
+        };
+        let is_readable = entry.meta().negative || typed::<T>(entry.clone()).is_some();
+        (is_there && is_readable).then_some(entry)
     }
 
     /// What the shared tier knows, for a lookup that the in-process tier could not answer; counted.
@@ -185,33 +196,51 @@ impl Cache {
         let read_as = ReadAs {
             wire,
             policy: self.inner.default_policy,
-            seen: self.inner.epochs.seen(),
         };
-        let read = self.read_far(far, &id, read_as, &self.far_budget(far)).await;
-        let read = match read {
-            Ok(read) => read,
+        let mut read = Ok(FarEntry::Overtaken);
+        for _ in 0..MAX_LOOKS {
+            let mut inquiry = self.inquiry(far);
+            read = self.read_far(&mut inquiry, &id, None, read_as).await;
+            if !matches!(read, Ok(FarEntry::Overtaken)) {
+                break;
+            }
+        }
+        match read {
+            Ok(read) => self.found_far(&id, read, reason),
             Err(fault) => {
                 self.degraded("read", &fault);
-                let Some(entry) = self.unconfirmed::<T>(&id) else {
-                    return Lookup::Miss(reason);
-                };
-                FarEntry::Fresh(entry)
+                self.found_unconfirmed(&id).unwrap_or(Lookup::Miss(reason))
             }
+        }
+    }
+
+    fn found_unconfirmed<T: Send + Sync + 'static>(&self, id: &EntryId) -> Option<Lookup<T>> {
+        let entry = self.unconfirmed::<T>(id)?;
+        let now = self.inner.clock.now();
+        let age = entry.meta().age(now);
+        if entry.meta().negative {
+            self.inner.tally.answer(OutcomeKind::Negative);
+            return Some(Lookup::Negative(age));
+        }
+        let kind = match self.freshness(entry.meta(), now) {
+            Ok(Freshness::Fresh) => OutcomeKind::Fresh,
+            _ => OutcomeKind::Stale(StaleReason::Allowed),
         };
-        self.found_far(&id, read, read_as.seen, reason)
+        self.inner.tally.answer(kind);
+        let outcome = Outcome::hit(kind, Tier::Memory, age).because(MissReason::Unconfirmed);
+        typed(entry).map(|entry| Lookup::Hit(Loaded::new(entry, outcome)))
     }
 
     fn found_far<T: Send + Sync + 'static>(
         &self,
         id: &EntryId,
         read: FarEntry<T>,
-        seen: u64,
         reason: MissReason,
     ) -> Lookup<T> {
         let now = self.inner.clock.now();
         match read {
             FarEntry::Fresh(entry) => {
-                self.promote(id, &entry, seen, now);
+                self.promote(id, &entry);
                 self.inner.tally.count(Count::SharedHit);
                 let age = entry.meta().age(now);
                 match typed(entry) {
@@ -227,7 +256,11 @@ impl Cache {
                 let kind = OutcomeKind::Stale(StaleReason::Allowed);
                 Lookup::Hit(Loaded::new(entry, Outcome::hit(kind, Tier::Shared, age)))
             }
-            FarEntry::Unusable(_) | FarEntry::Absent => {
+            FarEntry::Gone(_) => {
+                self.inner.tally.count(Count::SharedMiss);
+                Lookup::Miss(MissReason::Invalidated)
+            }
+            FarEntry::Unusable(_) | FarEntry::Newer(_) | FarEntry::Overtaken | FarEntry::Absent => {
                 self.inner.tally.count(Count::SharedMiss);
                 Lookup::Miss(reason)
             }
@@ -243,9 +276,7 @@ impl Cache {
         let mut found: Vec<Lookup<T>> = keys.iter().map(|key| self.look(key.as_key())).collect();
         if let Some(far) = self.far().cloned() {
             self.start_upkeep();
-            if let Err(fault) = self.look_far_for_many(&far, keys, wire, &mut found).await {
-                self.degraded("read_many", &fault);
-            }
+            self.look_far_for_many(&far, keys, wire, &mut found).await;
         }
         let fresh = |lookup: Lookup<T>| lookup.value().filter(|loaded| !loaded.outcome().is_stale());
         found.into_iter().map(fresh).collect()
@@ -257,11 +288,10 @@ impl Cache {
         keys: &[CacheKey],
         wire: Wire<T>,
         found: &mut [Lookup<T>],
-    ) -> Result<(), Fault> {
+    ) {
         let read_as = ReadAs {
             wire,
             policy: self.inner.default_policy,
-            seen: self.inner.epochs.seen(),
         };
         let missing: Vec<_> = found
             .iter()
@@ -269,21 +299,32 @@ impl Cache {
             .filter_map(|(at, found)| Some((at, found.reason()?)))
             .collect();
         let ids: Vec<EntryId> = missing.iter().map(|(at, _)| self.id(&keys[*at])).collect();
-        let budget = self.far_budget(far);
-        let read = self.read_far_many(far, &ids, read_as, &budget).await?;
-        for (((at, reason), id), read) in missing.iter().zip(&ids).zip(read) {
-            found[*at] = self.found_far(id, read, read_as.seen, *reason);
+        let mut inquiry = self.inquiry(far);
+        match self.read_far_many(&mut inquiry, &ids, &[], read_as).await {
+            Ok(read) => {
+                for (((at, reason), id), read) in missing.iter().zip(&ids).zip(read) {
+                    found[*at] = self.found_far(id, read, *reason);
+                }
+            }
+            Err(fault) => {
+                self.degraded("read_many", &fault);
+                for ((at, _), id) in missing.iter().zip(&ids) {
+                    if let Some(unconfirmed) = self.found_unconfirmed(id) {
+                        found[*at] = unconfirmed;
+                    }
+                }
+            }
         }
-        Ok(())
     }
 
-    /// Copies what was read in the shared tier into this process, unless something was heard of it meanwhile.
-    pub(crate) fn promote(&self, id: &EntryId, entry: &AnyEntry, seen: u64, now: Timestamp) {
-        let version = Some(entry.meta().version);
+    /// Copies what was read in the shared tier into this process, unless something was heard of it since it was asked
+    /// for.
+    pub(crate) fn promote(&self, id: &EntryId, entry: &AnyEntry) {
+        let (version, now) = (Some(entry.meta().version), self.inner.clock.now());
         let _ = self
             .inner
             .epochs
-            .store(id, seen, version, now, || self.insert(id, entry));
+            .store(id, entry.meta().seen, version, now, || self.insert(id, entry));
     }
 
     fn gone<T>(&self, id: EntryRef<'_>, entry: &AnyEntry, reason: MissReason) -> Near<T> {
@@ -303,3 +344,6 @@ fn fresh<T: Send + Sync + 'static>(entry: AnyEntry, now: Timestamp) -> Near<T> {
         None => Near::Miss(MissReason::OtherType),
     }
 }
+
+/// How often a key is looked at that changes while it is.
+const MAX_LOOKS: usize = 3;

@@ -3,13 +3,17 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::cache::far::{Far, Inquiry};
 use crate::cache::lead::Shape;
 use crate::cache::{Cache, CacheValue, Wire};
+use crate::entry::{AnyEntry, EntryId};
 use crate::epochs::{Kind, Refusal};
 use crate::error::Error;
 use crate::key::CacheKey;
 use crate::loaded::Stored;
 use crate::options::EntryOptions;
+use crate::shared::{CommitRequest, Ending, Fault, Fence, Verdict};
+use crate::stats::Count;
 use crate::tag::TagSet;
 
 /// The right to store what is about to be loaded, unless it is invalidated meanwhile.
@@ -81,11 +85,131 @@ impl StorePermit {
             delta: Duration::ZERO,
         };
         let entry = self.cache.shape(&id, Some(value), Wire::serde(), shape);
-        Ok(match self.cache.fill(&id, &entry, self.seen, now) {
-            Ok(()) if policy.ttl.is_zero() => Stored::ZeroTtl,
+        let zero = policy.ttl.is_zero();
+        let stored = match self.cache.far().cloned() {
+            Some(far) if !zero => self.store_through(&far, &id, &entry, Wire::<T>::serde()).await,
+            _ => self.store_here(&id, &entry),
+        };
+        Ok(if stored.is_stored() && zero {
+            Stored::ZeroTtl
+        } else {
+            stored
+        })
+    }
+
+    fn store_here(&self, id: &EntryId, entry: &AnyEntry) -> Stored {
+        let now = self.cache.inner.clock.now();
+        match self.cache.fill(id, entry, self.seen, now) {
             Ok(()) => Stored::Yes,
             Err(Refusal::HeldOff) => Stored::HeldOff,
             Err(Refusal::Mutated) => Stored::Superseded,
+        }
+    }
+
+    async fn store_through<T: Send + Sync + 'static>(
+        &self,
+        far: &Far,
+        id: &EntryId,
+        entry: &AnyEntry,
+        wire: Wire<T>,
+    ) -> Stored {
+        self.cache.start_upkeep();
+        let shared = match self.offer(far, id, entry, wire).await {
+            Ok(verdict) => verdict,
+            Err(fault) => {
+                self.cache.degraded("store", &fault);
+                Verdict::Nothing
+            }
+        };
+        let stored = match shared {
+            Verdict::Applied => Stored::Yes,
+            Verdict::Nothing | Verdict::OutOfMemory => Stored::Locally,
+            Verdict::HeldOff(_) => Stored::HeldOff,
+            _ => Stored::Superseded,
+        };
+        if !stored.is_stored() {
+            self.cache.inner.tally.count(Count::StoreRefused);
+            return stored;
+        }
+        match self.store_here(id, entry) {
+            Stored::Yes => stored,
+            refused => refused,
+        }
+    }
+
+    /// Offers the entry to the shared tier, which has no record of when this permit was taken, as it has of leases. But
+    /// the log has, and so:
+    ///
+    /// 1. the key and the marks are read, and after that the end of the log;
+    /// 2. once this node has heard everything up to there, it knows of all that happened before the reading, and
+    ///    refuses if any of it came after the permit;
+    /// 3. the server refuses what happened after the reading: by the key's version, and readers do by the marks'.
+    async fn offer<T: Send + Sync + 'static>(
+        &self,
+        far: &Far,
+        id: &EntryId,
+        entry: &AnyEntry,
+        wire: Wire<T>,
+    ) -> Result<Verdict, Fault> {
+        let cache = &self.cache;
+        let marks = &entry.meta().marks;
+        if let Some(refusal) = self.refusal(id, entry) {
+            return Ok(refusal);
+        }
+        if far.recovery().doubts(id, marks) || !far.hearing().is_heard_or_beginning() {
+            return Ok(Verdict::Nothing);
+        }
+        let key = cache.far_key(id.key());
+        let Inquiry {
+            budget, mut views, ..
+        } = cache.inquiry(far);
+        let within = budget.left(cache.clock())?;
+        let (viewed, reading) = tokio::join!(
+            cache.view_marks(far, marks.iter(), &mut views, &budget),
+            far.ask(far.port().read(&key, within))
+        );
+        viewed?;
+        let seen = reading?.found.seen();
+        let within = budget.left(cache.clock())?;
+        let end = far.ask(far.port().log_end(within)).await?;
+        let patience = budget.left(cache.clock())?.min(LOG_PATIENCE);
+        if tokio::time::timeout(patience, far.hearing().until(end))
+            .await
+            .is_err()
+        {
+            return Ok(Verdict::Nothing);
+        }
+        if let Some(refusal) = self.refusal(id, entry) {
+            return Ok(refusal);
+        }
+        let Some(payload) = cache.payload(far, id, entry, wire, &views) else {
+            return Ok(Verdict::Nothing);
+        };
+        let request = CommitRequest {
+            key: &key,
+            token: None,
+            seen,
+            started: None,
+            max_load: cache.inner.settings.max_load,
+            fence: &Fence::NONE,
+            store: Some(payload),
+            record: None,
+            ending: Ending::Done,
+        };
+        let within = budget.left(cache.clock())?;
+        Ok(far.ask(far.port().commit(request, within)).await?.verdict)
+    }
+
+    /// What this node knows to have happened since the permit was taken.
+    fn refusal(&self, id: &EntryId, entry: &AnyEntry) -> Option<Verdict> {
+        let now = self.cache.inner.clock.now();
+        let allowed = self
+            .cache
+            .may_store(entry, now)
+            .and_then(|()| self.cache.inner.epochs.permits(id, self.seen, None, now));
+        allowed.err().map(|refusal| match refusal {
+            Refusal::HeldOff => Verdict::HeldOff(Duration::ZERO),
+            Refusal::Mutated => Verdict::Superseded(None),
         })
     }
 
@@ -107,6 +231,9 @@ impl fmt::Debug for StorePermit {
         f.debug_struct("StorePermit").finish_non_exhaustive()
     }
 }
+
+/// How long to wait for what has been announced: it usually is here before it is asked about.
+const LOG_PATIENCE: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {

@@ -32,7 +32,7 @@ impl Cache {
     ///
     /// # Cancellation
     ///
-    /// Dropped before it is done, it has changed nothing.
+    /// Dropped before it is done, it has changed nothing, or with a shared tier perhaps everything.
     pub async fn update<T, F>(
         &self,
         key: &CacheKey,
@@ -49,7 +49,7 @@ impl Cache {
         for attempt in 0..MAX_ATTEMPTS {
             let now = self.inner.clock.now();
             let seen = self.inner.epochs.seen();
-            let before = self.current_for_update(&id, now, policy, seen).await?;
+            let before = self.current_for_update(&id, now, policy).await?;
             let value = change(before.value);
             let marks = self.marks_of(key, options.tag_set());
             let shape = Shape {
@@ -83,7 +83,6 @@ impl Cache {
         id: &EntryId,
         now: Timestamp,
         policy: Policy,
-        seen: u64,
     ) -> Result<Before<T>, Error> {
         let Some(far) = self.far().cloned() else {
             return Ok(match self.near::<T>(id.key().as_key(), now) {
@@ -106,9 +105,9 @@ impl Cache {
         let read_as = ReadAs {
             wire: Wire::<T>::serde(),
             policy,
-            seen,
         };
-        let read = self.read_far(&far, id, read_as, &self.far_budget(&far)).await;
+        let mut inquiry = self.inquiry(&far);
+        let read = self.read_far(&mut inquiry, id, None, read_as).await;
         match read.map_err(|fault| self.unavailable("update", &fault))? {
             FarEntry::Fresh(entry) => {
                 let version = entry.meta().version;
@@ -122,8 +121,13 @@ impl Cache {
                 value: None,
                 version: Some(version),
             }),
+            FarEntry::Gone(version) | FarEntry::Newer(version) => Ok(Before {
+                value: None,
+                version: Some(version),
+            }),
             FarEntry::Unusable(version) => Ok(Before { value: None, version }),
-            FarEntry::Absent => Ok(Before {
+            // One that was overtaken is not absent: tried again.
+            FarEntry::Overtaken | FarEntry::Absent => Ok(Before {
                 value: None,
                 version: None,
             }),

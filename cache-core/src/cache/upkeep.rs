@@ -88,6 +88,9 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if let Some(cache) = self.0.upgrade() {
+            if let Some(far) = cache.far() {
+                far.stop_hearing();
+            }
             cache.inner.upkeep.runs.store(false, Ordering::Relaxed);
         }
     }

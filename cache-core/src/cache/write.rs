@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cache::far::Far;
+use crate::cache::far::{Far, IfCancelled, Setting};
 use crate::cache::lead::Shape;
 use crate::cache::{Cache, Wire};
 use crate::entry::{AnyEntry, EntryId};
@@ -11,9 +11,10 @@ use crate::error::Error;
 use crate::key::CacheKey;
 use crate::loaded::Stored;
 use crate::notice::Op;
-use crate::options::EntryOptions;
-use crate::shared::{Condition, Verdict};
+use crate::options::{EntryOptions, Policy};
+use crate::shared::{Condition, MAX_KEYS_PER_NOTICE, Verdict};
 use crate::stats::Count;
+use crate::sync::Arc;
 use crate::time::Timestamp;
 
 impl Cache {
@@ -26,46 +27,96 @@ impl Cache {
         options: &EntryOptions,
         wire: Wire<T>,
     ) -> Result<Stored, Error> {
+        let stored = self.write_many(vec![(key.clone(), value)], options, wire).await?;
+        stored
+            .into_iter()
+            .next()
+            .ok_or_else(|| Error::invalid("a write of one value stored none"))
+    }
+
+    /// Like [`write`](Self::write), for many keys; the shared tier gets them together.
+    pub(crate) async fn write_many<T: Send + Sync + 'static>(
+        &self,
+        values: Vec<(CacheKey, Option<T>)>,
+        options: &EntryOptions,
+        wire: Wire<T>,
+    ) -> Result<Vec<Stored>, Error> {
         let options = options.or(&self.inner.defaults);
         let policy = options.resolve()?;
+        let mut stored = Vec::with_capacity(values.len());
+        let mut values = values.into_iter().peekable();
+        while values.peek().is_some() {
+            let some = values.by_ref().take(MAX_KEYS_PER_NOTICE);
+            let some = some.map(|(key, value)| self.setting(&key, value, &options, policy, wire));
+            let some: Vec<Setting> = some.collect();
+            stored.extend(self.write_some(&some, policy, wire).await);
+        }
+        Ok(stored)
+    }
+
+    fn setting<T: Send + Sync + 'static>(
+        &self,
+        key: &CacheKey,
+        value: Option<T>,
+        options: &EntryOptions,
+        policy: Policy,
+        wire: Wire<T>,
+    ) -> Setting {
         if policy.clamped {
             self.inner.tally.count(Count::TtlClamped);
         }
         let id = self.id(key);
-        let now = self.inner.clock.now();
-        let marks = self.marks_of(key, options.tag_set());
         // Weighing a value may run the user's serde code: before the key is locked.
-        let seen = self.inner.epochs.seen();
-        let entry = self.shape(
-            &id,
-            value,
-            wire,
-            Shape {
-                policy,
-                marks,
-                seen,
-                now,
-                delta: Duration::ZERO,
-            },
-        );
-        if self.storable(&entry, now).is_err() {
-            return Ok(Stored::HeldOff);
+        let shape = Shape {
+            policy,
+            marks: self.marks_of(key, options.tag_set()),
+            seen: self.inner.epochs.seen(),
+            now: self.inner.clock.now(),
+            delta: Duration::ZERO,
+        };
+        let entry = self.shape(&id, value, wire, shape);
+        Setting { id, entry }
+    }
+
+    async fn write_some<T: Send + Sync + 'static>(
+        &self,
+        settings: &[Setting],
+        policy: Policy,
+        wire: Wire<T>,
+    ) -> Vec<Stored> {
+        let now = self.inner.clock.now();
+        let may = |set: &Setting| self.may_store(&set.entry, now);
+        let mut stored: Vec<Stored> = match (self.far().cloned(), policy.ttl.is_zero()) {
+            (None, _) => settings
+                .iter()
+                .map(|set| match may(set) {
+                    Ok(()) => self.write_here(&set.id, &set.entry, now),
+                    Err(refusal) => refused(refusal),
+                })
+                .collect(),
+            (Some(_), true) => self.remove_instead(settings).await,
+            (Some(far), false) => self.write_through(&far, settings, wire, now).await,
+        };
+        for stored in &mut stored {
+            let _ = self.count_store(match stored {
+                Stored::HeldOff => Err(Refusal::HeldOff),
+                Stored::Superseded => Err(Refusal::Mutated),
+                Stored::Yes | Stored::Locally | Stored::ZeroTtl => Ok(()),
+            });
+            if stored.is_stored() && policy.ttl.is_zero() {
+                *stored = Stored::ZeroTtl;
+            }
         }
-        let stored = match self.far().cloned() {
-            Some(far) => self.write_through(&far, &id, &entry, wire, now).await,
-            None => self.write_here(&id, &entry, now),
-        };
-        let refusal = match stored {
-            Stored::Yes | Stored::Locally | Stored::ZeroTtl => Ok(()),
-            Stored::HeldOff => Err(Refusal::HeldOff),
-            Stored::Superseded => Err(Refusal::Mutated),
-        };
-        let _ = self.count_store(refusal);
-        Ok(if stored.is_stored() && policy.ttl.is_zero() {
-            Stored::ZeroTtl
-        } else {
-            stored
-        })
+        stored
+    }
+
+    /// A zero TTL is "do not store", and what stands there is older than what is not stored.
+    async fn remove_instead(&self, settings: &[Setting]) -> Vec<Stored> {
+        for set in settings {
+            // Not acknowledged, it is pending: that is all there is to say about it here.
+            let _ = self.remove_key(&set.id, Duration::ZERO).await;
+        }
+        vec![Stored::ZeroTtl; settings.len()]
     }
 
     /// Whatever the key went through before is older than what the caller brings: only a hold-off refuses it.
@@ -75,48 +126,86 @@ impl Cache {
             self.inner.flights.detach_entry(id);
             self.insert(id, entry);
         });
-        match stored {
-            Ok(()) => Stored::Yes,
-            Err(Refusal::HeldOff) => Stored::HeldOff,
-            Err(Refusal::Mutated) => Stored::Superseded,
-        }
+        stored.map_or_else(refused, |()| Stored::Yes)
     }
 
-    /// The epoch moves, the shared tier changes, and if nothing else happened to the key meanwhile the value is kept
-    /// here, too.
+    /// The epoch moves, the shared tier changes, and if nothing else happened to a key meanwhile its value is kept here,
+    /// too.
     async fn write_through<T: Send + Sync + 'static>(
         &self,
-        far: &Far,
-        id: &EntryId,
-        entry: &AnyEntry,
+        far: &Arc<Far>,
+        settings: &[Setting],
         wire: Wire<T>,
         now: Timestamp,
-    ) -> Stored {
+    ) -> Vec<Stored> {
         self.start_upkeep();
-        let begun = self.inner.epochs.mutate_since(id, u64::MAX, now, |epoch| {
-            self.forget_here(id);
-            epoch
-        });
-        let Ok(begun) = begun else { return Stored::HeldOff };
-        let answer = self
-            .set_far(far, Op::Set, id, entry, wire, Condition::Always)
-            .await;
-        let stored = match answer {
-            Ok(Some(Verdict::Applied)) => Stored::Yes,
-            Ok(Some(Verdict::HeldOff(_))) => Stored::HeldOff,
-            Ok(Some(Verdict::OutOfMemory) | None) => Stored::Locally,
-            Ok(Some(_)) => Stored::Superseded,
-            Err(fault) => {
-                self.degraded("set", &fault);
-                Stored::Locally
+        let mut stored = vec![Stored::Superseded; settings.len()];
+        let (mut begun, mut sent) = (Vec::new(), Vec::new());
+        for (at, set) in settings.iter().enumerate() {
+            match self.begin_write(set, now) {
+                Ok(epoch) => {
+                    begun.push((at, epoch));
+                    sent.push(set.clone());
+                }
+                Err(refusal) => stored[at] = refused(refusal),
+            }
+        }
+        let unsent = self.invalidate_if_cancelled(far, sent.iter().map(|set| set.id.clone()).collect());
+        let answer = match sent.is_empty() {
+            true => Ok(Vec::new()),
+            false => {
+                self.set_far_many(far, Op::Set, &sent, wire, Condition::Always)
+                    .await
             }
         };
-        if stored == Stored::Locally {
-            // What the shared tier has is older, or unknown: other nodes must not go on reading it.
-            far.recovery().add_key(self, id, Duration::ZERO);
+        unsent.disarm();
+        let verdicts = answer.unwrap_or_else(|fault| {
+            self.degraded("set", &fault);
+            vec![None; sent.len()]
+        });
+        for ((set, (at, epoch)), verdict) in sent.iter().zip(begun).zip(verdicts) {
+            stored[at] = match verdict {
+                Some(Verdict::Applied) => Stored::Yes,
+                Some(Verdict::HeldOff(_)) => Stored::HeldOff,
+                Some(Verdict::OutOfMemory) | None => Stored::Locally,
+                Some(_) => Stored::Superseded,
+            };
+            if stored[at] == Stored::Locally {
+                // What the shared tier has is older, or unknown: other nodes must not go on reading it.
+                far.recovery().add_key(self, &set.id, Duration::ZERO);
+            }
+            self.end_mutation(&set.id, epoch, &set.entry, stored[at].is_stored());
         }
-        self.end_mutation(id, begun, entry, stored.is_stored());
         stored
+    }
+
+    fn begin_write(&self, set: &Setting, now: Timestamp) -> Result<u64, Refusal> {
+        self.may_store(&set.entry, now)?;
+        self.inner.epochs.mutate_since(&set.id, u64::MAX, now, |epoch| {
+            self.forget_here(&set.id);
+            epoch
+        })
+    }
+
+    /// For a caller that leaves while a change is on its way: whether it happened is not known, so the keys are
+    /// invalidated.
+    pub(crate) fn invalidate_if_cancelled(
+        &self,
+        far: &Arc<Far>,
+        ids: Vec<EntryId>,
+    ) -> IfCancelled<impl FnOnce()> {
+        let (cache, far) = (self.clone(), far.clone());
+        IfCancelled::run(move || {
+            for id in &ids {
+                far.recovery().add_key(&cache, id, Duration::ZERO);
+                cache
+                    .inner
+                    .epochs
+                    .mutate(id, cache.inner.clock.now(), Timestamp::ZERO, |_| {
+                        cache.forget_here(id)
+                    });
+            }
+        })
     }
 
     /// Ends what [`forget_here`](Self::forget_here) began: keeps `entry` if it was stored and nothing but its own echo
@@ -126,6 +215,8 @@ impl Cache {
         self.inner
             .epochs
             .acknowledged(id, now, begun, version, |undisturbed, epoch| {
+                // What began while the change was on its way may have read what was there before.
+                self.inner.flights.detach_entry(id);
                 if stored && undisturbed {
                     entry.meta().stored_at_epoch(epoch);
                     self.insert(id, entry);
@@ -152,5 +243,12 @@ impl Cache {
             .epochs
             .mutate(id, now, held_until(now, hold), |_| self.forget_here(id));
         self.inner.tally.count(Count::Invalidation);
+    }
+}
+
+fn refused(refusal: Refusal) -> Stored {
+    match refusal {
+        Refusal::HeldOff => Stored::HeldOff,
+        Refusal::Mutated => Stored::Superseded,
     }
 }

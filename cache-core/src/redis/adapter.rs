@@ -208,6 +208,10 @@ impl Shared for Adapter {
         log::follow(self, self.closed.clone())
     }
 
+    fn log_end(&self, within: Duration) -> Reply<'_, LogId> {
+        Box::pin(log::end(self, within))
+    }
+
     fn inspect(&self, within: Duration) -> Reply<'_, ServerFacts> {
         Box::pin(inspect::inspect(&self.route, &self.layout, within))
     }

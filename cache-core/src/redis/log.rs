@@ -64,6 +64,18 @@ pub(super) fn follow(adapter: &Adapter, closed: CancellationToken) -> LogReader 
     }
 }
 
+/// The newest id, on the connection that every operation uses.
+pub(super) async fn end(adapter: &Adapter, within: Duration) -> Result<LogId, Fault> {
+    let call = ScriptCall::new(&scripts::OPEN_LOG)
+        .key(adapter.layout.log())
+        .arg(adapter::fresh_incarnation());
+    let calls = vec![(adapter.layout.slot(), call.into())];
+    let what = "the end of the log";
+    let answers = adapter.route.run(calls, true, within).await?;
+    let answer = answers.into_iter().next().ok_or_else(|| fault::shape(what))?;
+    log_id(what, &text(what, answer.map_err(Fault::from)?)?)
+}
+
 /// One entry as the server has it: the id, and its fields with their values.
 type Entry = (LogId, Vec<(Vec<u8>, Vec<u8>)>);
 

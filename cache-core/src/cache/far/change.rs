@@ -7,15 +7,13 @@
 
 use std::time::Duration;
 
-use crate::cache::far::{Budget, Far, entry_version, envelope_marks, port_version};
-use crate::cache::{Cache, Wire};
+use crate::cache::far::{Budget, Far, Views, entry_of, entry_version, port_version};
+use crate::cache::{Cache, KeyPattern, Wire};
 use crate::codec::envelope::{Contents, Envelope, Lifetimes, encode_tombstone};
 use crate::entry::{AnyEntry, EntryId, typed};
 use crate::epochs::{Mark, Strength};
 use crate::notice::{LogId, Op};
-use crate::shared::{
-    self, Change, Condition, Fault, MarkVersions, Mutation, MutationAnswer, Payload, Verdict, Version,
-};
+use crate::shared::{self, Change, Condition, Fault, Mutation, MutationAnswer, Payload, Verdict, Version};
 
 impl Cache {
     /// An entry's bytes for the shared tier; `None` if it cannot be written, or is not worth it.
@@ -25,7 +23,7 @@ impl Cache {
         id: &EntryId,
         entry: &AnyEntry,
         wire: Wire<T>,
-        versions: &[MarkVersions],
+        views: &Views,
     ) -> Option<Payload> {
         let meta = entry.meta();
         let coding = wire.coding?;
@@ -49,7 +47,7 @@ impl Cache {
             meta.hard_at.since(now),
             far.settings.lease_window,
         );
-        let marks = envelope_marks(&meta.marks, versions);
+        let marks = views.for_envelope(&meta.marks)?;
         let envelope = Envelope {
             version: meta.version,
             schema: far.settings.schema,
@@ -70,7 +68,7 @@ impl Cache {
         }
     }
 
-    /// Stores by `set` or `update`.
+    /// Stores by `set` or `update`; `None` if the value cannot be written.
     pub(crate) async fn set_far<T: Send + Sync + 'static>(
         &self,
         far: &Far,
@@ -80,17 +78,56 @@ impl Cache {
         wire: Wire<T>,
         condition: Condition,
     ) -> Result<Option<Verdict>, Fault> {
-        let budget = self.far_budget(far);
-        let versions = self
-            .mark_versions(far, &entry.meta().marks, false, &budget)
-            .await?;
-        let Some(payload) = self.payload(far, id, entry, wire, &versions) else {
-            return Ok(None);
+        let set = Setting {
+            id: id.clone(),
+            entry: entry.clone(),
         };
-        let version = port_version(entry.meta().version);
-        let change = Change::Set { payload, condition };
-        let answer = self.mutate_far(far, op, id, version, change, &budget).await?;
-        Ok(answer.verdicts.into_iter().next())
+        let verdicts = self
+            .set_far_many(far, op, std::slice::from_ref(&set), wire, condition)
+            .await?;
+        Ok(verdicts.into_iter().next().flatten())
+    }
+
+    /// Stores values, with one notice for all; at most [`MAX_KEYS_PER_NOTICE`](shared::MAX_KEYS_PER_NOTICE).
+    pub(crate) async fn set_far_many<T: Send + Sync + 'static>(
+        &self,
+        far: &Far,
+        op: Op,
+        settings: &[Setting],
+        wire: Wire<T>,
+        condition: Condition,
+    ) -> Result<Vec<Option<Verdict>>, Fault> {
+        let mut inquiry = self.inquiry(far);
+        let marks = settings.iter().flat_map(|set| set.entry.meta().marks.iter());
+        self.view_marks(far, marks, &mut inquiry.views, &inquiry.budget)
+            .await?;
+        let now = self.inner.clock.now();
+        // A hold-off of a mark that only the shared tier knew of.
+        if settings.iter().all(|set| set.entry.meta().marks.held_off(now)) {
+            return Ok(vec![Some(Verdict::HeldOff(Duration::ZERO)); settings.len()]);
+        }
+        let keys: Vec<String> = settings.iter().map(|set| self.far_key(set.id.key())).collect();
+        let mut written = Vec::with_capacity(settings.len());
+        let mut mutations = Vec::with_capacity(settings.len());
+        for (set, key) in settings.iter().zip(&keys) {
+            let payload = self.payload(far, &set.id, &set.entry, wire, &inquiry.views);
+            written.push(payload.is_some());
+            mutations.extend(payload.map(|payload| Mutation {
+                key,
+                version: port_version(set.entry.meta().version),
+                change: Change::Set { payload, condition },
+            }));
+        }
+        let within = inquiry.budget.left(&*self.inner.clock)?;
+        let mut verdicts = match mutations.is_empty() {
+            true => Vec::new(),
+            false => far.ask(far.port.mutate(op, mutations, within)).await?.verdicts,
+        }
+        .into_iter();
+        Ok(written
+            .into_iter()
+            .map(|was_written| was_written.then(|| verdicts.next()).flatten())
+            .collect())
     }
 
     pub(crate) async fn remove_far(&self, far: &Far, id: &EntryId, hold: Duration) -> Result<(), Fault> {
@@ -158,28 +195,39 @@ impl Cache {
         .await
     }
 
-    /// Tombstones every key that matches a glob, page by page, after announcing it.
-    pub(crate) async fn remove_pattern_far(&self, far: &Far, glob: &str) -> Result<(), Fault> {
+    /// Tombstones every key that matches a pattern, page by page, after announcing it.
+    pub(crate) async fn remove_pattern_far(&self, far: &Far, pattern: &KeyPattern) -> Result<(), Fault> {
         let within = far.settings.budget;
-        far.ask(far.port.begin_pattern(glob, within)).await?;
+        let glob = pattern.glob(&self.namespace.text);
+        far.ask(far.port.begin_pattern(&glob, within)).await?;
         let mut cursor = None;
         loop {
             let page = far
                 .ask(far.port.scan(
                     shared::ScanRequest {
-                        glob,
+                        glob: &glob,
                         cursor,
                         count: SCAN_COUNT,
                     },
                     within,
                 ))
                 .await?;
-            for keys in page.keys.chunks(shared::MAX_KEYS_PER_NOTICE) {
+            // A glob knows no parts, and finds more than the pattern names.
+            let matching: Vec<&str> = page
+                .keys
+                .iter()
+                .map(String::as_str)
+                .filter(|key| {
+                    entry_of(self, key)
+                        .is_some_and(|id| id.namespace() == self.namespace.id && pattern.matches(id.key()))
+                })
+                .collect();
+            for keys in matching.chunks(shared::MAX_KEYS_PER_NOTICE) {
                 let remove = |key| {
                     let (version, change) = removal(far, Duration::ZERO);
                     Mutation { key, version, change }
                 };
-                let mutations = keys.iter().map(|key| remove(key.as_str())).collect();
+                let mutations = keys.iter().map(|key| remove(*key)).collect();
                 far.ask(far.port.mutate(Op::Remove, mutations, within)).await?;
             }
             match page.next {
@@ -190,6 +238,47 @@ impl Cache {
             tokio::time::sleep(SCAN_PAUSE).await;
         }
     }
+
+    /// Deletes the values of this namespace, and of those inside it, that no reader would accept any more; how many.
+    pub(crate) async fn purge_far(&self, far: &Far) -> Result<usize, Fault> {
+        let text = &self.namespace.text;
+        let mut purged = 0;
+        for glob in [format!("{text}:*"), format!("{text}/*")] {
+            let mut cursor = None;
+            loop {
+                let request = shared::ScanRequest {
+                    glob: &glob,
+                    cursor,
+                    count: PURGE_COUNT,
+                };
+                let page = far.ask(far.port.scan(request, far.settings.budget)).await?;
+                purged += self.discard_dead(far, &page.keys).await?;
+                match page.next {
+                    Some(next) => cursor = Some(next),
+                    None => break,
+                }
+                tokio::time::sleep(SCAN_PAUSE).await;
+            }
+        }
+        Ok(purged)
+    }
+
+    async fn discard_dead(&self, far: &Far, keys: &[String]) -> Result<usize, Fault> {
+        let ids: Vec<EntryId> = keys.iter().filter_map(|key| entry_of(self, key)).collect();
+        let dead = self.dead_far(far, &ids).await?;
+        if dead.is_empty() {
+            return Ok(0);
+        }
+        let gone = far.ask(far.port.discard(&dead, far.settings.budget)).await?;
+        Ok(usize::try_from(gone).unwrap_or(usize::MAX))
+    }
+}
+
+/// A value that is about to be stored.
+#[derive(Clone)]
+pub(crate) struct Setting {
+    pub(crate) id: EntryId,
+    pub(crate) entry: AnyEntry,
 }
 
 /// A tombstone, and the version that stands in it.
@@ -207,3 +296,5 @@ fn removal(far: &Far, hold: Duration) -> (Version, Change) {
 
 const SCAN_COUNT: u32 = 500;
 const SCAN_PAUSE: Duration = Duration::from_millis(1);
+/// Values are read to be judged, so fewer of them at a time.
+const PURGE_COUNT: u32 = 100;

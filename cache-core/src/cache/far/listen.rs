@@ -4,6 +4,8 @@ use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use crate::cache::far::{Far, entry_of, entry_version};
 use crate::cache::{Cache, Inner};
 use crate::epochs::{Kind, Mark, Strength, held_until};
@@ -20,6 +22,7 @@ pub(crate) struct Hearing {
     /// The last instant at which everything announced before it had been delivered, in nanoseconds.
     confirmed_at: AtomicU64,
     position: Mutex<Option<LogId>>,
+    moved: Notify,
 }
 
 impl Hearing {
@@ -41,14 +44,42 @@ impl Hearing {
         now.since(last.max(confirmed)) <= cap
     }
 
+    /// Whether what is announced reaches this node, or is about to for the first time.
+    pub(crate) fn is_heard_or_beginning(&self) -> bool {
+        self.is_heard() || self.position().is_none()
+    }
+
+    /// Waits until everything up to `end` was applied here, or the log began anew.
+    pub(crate) async fn until(&self, end: LogId) {
+        loop {
+            let moved = self.moved.notified();
+            tokio::pin!(moved);
+            // Enabled before the look, so that no move between the two is missed.
+            moved.as_mut().enable();
+            if self
+                .position()
+                .is_some_and(|position| position == end || position.is_after(end))
+            {
+                return;
+            }
+            moved.await;
+        }
+    }
+
     fn confirm(&self, at: Timestamp, position: LogId) {
         self.confirmed_at.fetch_max(at.as_nanos(), Ordering::Relaxed);
-        *lock(&self.position) = Some(position);
+        self.moved_to(position);
         self.heard.store(true, Ordering::Relaxed);
     }
 
     fn moved_to(&self, position: LogId) {
         *lock(&self.position) = Some(position);
+        self.moved.notify_waiters();
+    }
+
+    /// Nobody listens any more.
+    pub(crate) fn stop(&self) {
+        self.heard.store(false, Ordering::Relaxed);
     }
 }
 
@@ -139,7 +170,10 @@ impl Cache {
                     shared::Strength::Soft => Strength::Soft,
                 };
                 let held_until = held_until(self.inner.clock.now(), hold);
-                for mark in marks.iter().filter_map(|text| self.mark_called(text)) {
+                let marks = marks.iter().filter_map(|text| self.mark_called(text));
+                // For its own invalidations this node has moved the mark when they were acknowledged; what was loaded
+                // since is from after them.
+                for mark in marks.filter(|mark| !mark.has_moved_for(notice.id)) {
                     self.inner.epochs.move_mark(&mark, strength, held_until);
                 }
             }

@@ -25,20 +25,21 @@ use std::time::Duration;
 use crate::breaker::{Breaker, Report, Transition};
 use crate::cache::Cache;
 use crate::codec::Codec;
-use crate::codec::envelope::{Framing, Mark, MarkKind, fingerprint};
+use crate::codec::envelope::{Framing, Mark as EnvelopeMark, MarkKind, fingerprint};
 use crate::entry::EntryId;
-use crate::epochs::{MarkName, Marks};
+use crate::epochs::{Mark, MarkName, MarkView, Marks};
 use crate::key::CacheKey;
-use crate::shared::{self, Fault, FaultKind, MarkVersions, Reply, Shared};
+use crate::shared::{self, Fault, FaultKind, Reply, Shared};
 use crate::stats::Count;
 use crate::sync::Arc;
 use crate::time::{Clock, Timestamp};
 
-pub(crate) use lease::{Departure, HeldLease, Leave};
+pub(crate) use change::Setting;
+pub(crate) use lease::{Departure, End, HeldLease, Leave, Right, Sight, commit_together, keep_together};
 pub(crate) use listen::{WeakCache, listen};
+pub(crate) use read::{FarEntry, ReadAs};
 
 use listen::Hearing;
-pub(crate) use read::{FarEntry, ReadAs};
 use recovery::Recovery;
 
 /// The shared tier of one cache.
@@ -96,6 +97,15 @@ impl Far {
     pub(crate) fn trusts(&self, confirmed: Timestamp, now: Timestamp) -> bool {
         self.hearing
             .trusts(confirmed, now, self.settings.disconnected_cap)
+    }
+
+    pub(crate) fn hearing(&self) -> &Hearing {
+        &self.hearing
+    }
+
+    /// Nobody applies the log any more: what is here is confirmed by nobody.
+    pub(crate) fn stop_hearing(&self) {
+        self.hearing.stop();
     }
 
     /// How long one operation may take.
@@ -206,8 +216,22 @@ impl Cache {
         format!("{}:{}", self.namespace.text, key.text())
     }
 
+    /// The key's text in the shared tier, of an entry of whatever namespace.
+    pub(crate) fn far_key_of(&self, id: &EntryId) -> String {
+        self.within_namespace_of(id).far_key(id.key())
+    }
+
     pub(crate) fn far_budget(&self, far: &Far) -> Budget {
         Budget::begin(&*self.inner.clock, far.settings.budget)
+    }
+
+    /// Begins an operation on the shared tier.
+    pub(crate) fn inquiry<'a>(&self, far: &'a Far) -> Inquiry<'a> {
+        Inquiry {
+            far,
+            budget: self.far_budget(far),
+            views: Views::default(),
+        }
     }
 
     /// Counts and tells what the shared tier did not do.
@@ -221,61 +245,152 @@ impl Cache {
         );
     }
 
-    /// The versions of `marks`, in their order: remembered ones, and the others asked for together.
+    /// Adds what the shared tier says of `marks`: remembered where that can be relied on, the rest asked for together.
     ///
-    /// While the log is not heard nothing is remembered, since nobody would tell that it changed. With `anew`,
-    /// everything is asked for.
-    async fn mark_versions(
+    /// While the log is not heard nothing remembered counts, since nobody would tell that it changed.
+    pub(crate) async fn view_marks(
+        &self,
+        far: &Far,
+        marks: impl IntoIterator<Item = &Arc<Mark>>,
+        views: &mut Views,
+        budget: &Budget,
+    ) -> Result<(), Fault> {
+        let believable = if far.hearing.is_heard() {
+            far.forget_before.load(Ordering::SeqCst)
+        } else {
+            u64::MAX
+        };
+        let mut cold = Vec::new();
+        for mark in marks {
+            if views.get(mark).is_some() {
+                continue;
+            }
+            match mark.known(believable) {
+                Some(view) => views.put(mark, view),
+                None => cold.push(mark.clone()),
+            }
+        }
+        self.ask_for_marks(far, cold, views, budget).await
+    }
+
+    /// Asks anew for those of `marks` that were last asked for at `written` or before.
+    async fn view_marks_anew(
         &self,
         far: &Far,
         marks: &Marks,
-        anew: bool,
+        written: Timestamp,
+        views: &mut Views,
         budget: &Budget,
-    ) -> Result<Vec<MarkVersions>, Fault> {
-        let seen = self.inner.epochs.seen();
-        let believable = if anew || !far.hearing.is_heard() {
-            u64::MAX
-        } else {
-            far.forget_before.load(Ordering::SeqCst)
-        };
-        let known: Vec<_> = marks.iter().map(|mark| mark.known(believable)).collect();
-        let cold: Vec<_> = marks
-            .iter()
-            .zip(&known)
-            .filter(|(_, known)| known.is_none())
-            .map(|(mark, _)| mark.clone())
-            .collect();
-        let mut answers = if cold.is_empty() {
-            Vec::new().into_iter()
-        } else {
-            let names: Vec<shared::Mark<'_>> = cold.iter().map(|mark| mark.name().shared()).collect();
+    ) -> Result<bool, Fault> {
+        let is_old = |mark: &&Arc<Mark>| views.get(mark).is_none_or(|view| view.asked <= written);
+        let old: Vec<_> = marks.iter().filter(is_old).cloned().collect();
+        let any = !old.is_empty();
+        self.ask_for_marks(far, old, views, budget).await?;
+        Ok(any)
+    }
+
+    async fn ask_for_marks(
+        &self,
+        far: &Far,
+        mut marks: Vec<Arc<Mark>>,
+        views: &mut Views,
+        budget: &Budget,
+    ) -> Result<(), Fault> {
+        marks.sort_unstable_by_key(|mark| Arc::as_ptr(mark).addr());
+        marks.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        for marks in marks.chunks(MARKS_PER_QUESTION) {
+            let (seen, asked) = (self.inner.epochs.seen(), self.inner.clock.now());
+            let names: Vec<shared::Mark<'_>> = marks.iter().map(|mark| mark.name().shared()).collect();
             let within = budget.left(&*self.inner.clock)?;
             let answers = far.ask(far.port.marks(&names, far.marks_ttl(), within)).await?;
-            for (mark, answer) in cold.iter().zip(&answers) {
-                mark.remember(answer.clone(), seen);
+            if answers.len() != marks.len() {
+                let context = "other marks were answered than asked for";
+                return Err(Fault::new(FaultKind::Protocol, context));
             }
-            answers.into_iter()
-        };
-        let unanswered = || Fault::new(FaultKind::Protocol, "fewer marks were answered than asked for");
-        known
-            .into_iter()
-            .map(|known| known.or_else(|| answers.next()).ok_or_else(unanswered))
+            for (mark, versions) in marks.iter().zip(answers) {
+                let view = Arc::new(MarkView { versions, asked });
+                mark.remember(view.clone(), seen);
+                views.put(mark, view);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One operation on the shared tier: its time, and what it knows of marks.
+#[derive(Debug)]
+pub(crate) struct Inquiry<'a> {
+    pub(crate) far: &'a Far,
+    pub(crate) budget: Budget,
+    pub(crate) views: Views,
+}
+
+/// What one operation knows of marks: the same for all of its steps.
+#[derive(Debug, Default)]
+pub(crate) struct Views(Vec<(Arc<Mark>, Arc<MarkView>)>);
+
+impl Views {
+    pub(crate) fn get(&self, mark: &Arc<Mark>) -> Option<&MarkView> {
+        self.0
+            .iter()
+            .find(|(known, _)| Arc::ptr_eq(known, mark))
+            .map(|(_, view)| &**view)
+    }
+
+    fn put(&mut self, mark: &Arc<Mark>, view: Arc<MarkView>) {
+        match self.0.iter_mut().find(|(known, _)| Arc::ptr_eq(known, mark)) {
+            Some((_, known)) => *known = view,
+            None => self.0.push((mark.clone(), view)),
+        }
+    }
+
+    /// What is known of these marks.
+    pub(crate) fn of(&self, marks: &Marks) -> Self {
+        let known = marks.iter().filter_map(|mark| {
+            let (_, view) = self.0.iter().find(|(known, _)| Arc::ptr_eq(known, mark))?;
+            Some((mark.clone(), view.clone()))
+        });
+        Self(known.collect())
+    }
+
+    /// The marks with their versions as they stand in an envelope; `None` if one of them was never asked for.
+    fn for_envelope<'a>(&self, marks: &'a Marks) -> Option<Vec<EnvelopeMark<'a>>> {
+        marks
+            .iter()
+            .map(|mark| {
+                let versions = &self.get(mark)?.versions;
+                let (kind, name) = envelope_name(mark.name());
+                Some(EnvelopeMark {
+                    kind,
+                    name,
+                    hard: fingerprint(versions.hard.as_bytes()),
+                    soft: fingerprint(versions.soft.as_bytes()),
+                })
+            })
             .collect()
     }
 }
 
-/// Marks with their versions as they stand in an envelope.
-fn envelope_marks<'a>(marks: &'a Marks, versions: &[MarkVersions]) -> Vec<Mark<'a>> {
-    let mark = |(mark, versions): (&'a Arc<crate::epochs::Mark>, &MarkVersions)| {
-        let (kind, name) = envelope_name(mark.name());
-        Mark {
-            kind,
-            name,
-            hard: fingerprint(versions.hard.as_bytes()),
-            soft: fingerprint(versions.soft.as_bytes()),
+/// Runs `last_words` if it is dropped before it is [disarmed](Self::disarm): for a caller that is cancelled while the
+/// shared tier is being asked.
+pub(crate) struct IfCancelled<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> IfCancelled<F> {
+    pub(crate) fn run(last_words: F) -> Self {
+        Self(Some(last_words))
+    }
+
+    pub(crate) fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl<F: FnOnce()> Drop for IfCancelled<F> {
+    fn drop(&mut self) {
+        if let Some(last_words) = self.0.take() {
+            last_words();
         }
-    };
-    marks.iter().zip(versions).map(mark).collect()
+    }
 }
 
 /// A mark's name within an envelope, whose key tells the innermost namespace.
@@ -303,3 +418,6 @@ pub(crate) fn entry_of(cache: &Cache, full_key: &str) -> Option<EntryId> {
     let namespace = cache.namespace_id(namespace)?;
     Some(EntryId::new(namespace, CacheKey::parse(key).ok()?))
 }
+
+/// More marks than this are asked for in several questions: a question of many would hold others up on the server.
+const MARKS_PER_QUESTION: usize = 500;

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use crate::cache::far::{Budget, Far, entry_version};
+use crate::cache::far::{Far, Inquiry, Views, entry_version};
 use crate::cache::{Cache, Wire};
-use crate::codec::envelope::{Content, Envelope, Expected, Found as Frame, MarkKind, Parsed, fingerprint};
+use crate::codec::envelope::{
+    Content, Envelope, Expected, Found as Frame, MarkKind, Parsed, Reject, fingerprint,
+};
 use crate::entry::{AnyEntry, Birth, Entry, EntryId, Meta, Negative, Version};
-use crate::epochs::Marks;
+use crate::epochs::{Mark, Marks, Standing};
 use crate::freshness::{eager_from, jittered};
 use crate::key::CacheKey;
 use crate::options::Policy;
-use crate::shared::{Fault, Found, MarkVersions, Reading, StoredValue};
+use crate::shared::{self, Fault, Found, Reading, StoredValue};
 use crate::stats::Count;
 use crate::sync::Arc;
 use crate::tag::TagSet;
@@ -22,8 +24,14 @@ pub(crate) enum FarEntry<T> {
     Fresh(AnyEntry),
     /// May stand in for a failing load; its version.
     Stale(Arc<Entry<T>>, Version),
+    /// An explicit invalidation stands there, or what one has hidden; its version.
+    Gone(Version),
     /// Something that is no answer; its version, if it is ours.
     Unusable(Option<Version>),
+    /// A later build's value that is fresh: no answer here, and not to be overwritten; its version.
+    Newer(Version),
+    /// The key changed, as this node knows, after the question was sent: what came back may be from before.
+    Overtaken,
     Absent,
 }
 
@@ -32,8 +40,6 @@ pub(crate) enum FarEntry<T> {
 pub(crate) struct ReadAs<T> {
     pub(crate) wire: Wire<T>,
     pub(crate) policy: Policy,
-    /// The epoch at which the question was sent.
-    pub(crate) seen: u64,
 }
 
 impl<T> Clone for ReadAs<T> {
@@ -44,108 +50,192 @@ impl<T> Clone for ReadAs<T> {
 
 impl<T> Copy for ReadAs<T> {}
 
+/// When a question was sent: the instant, and the epoch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) at: Timestamp,
+    pub(crate) seen: u64,
+}
+
 impl Cache {
-    /// Reads many keys in one round trip per server, and judges what is there.
+    /// The present, for a question that is about to be sent.
+    pub(crate) fn asking(&self) -> Asked {
+        Asked {
+            seen: self.inner.epochs.seen(),
+            at: self.inner.clock.now(),
+        }
+    }
+
+    /// Reads many keys in one round trip per server, and judges what is there. In the same breath it asks for those of
+    /// `marks` that are not known.
     pub(crate) async fn read_far_many<T: Send + Sync + 'static>(
         &self,
-        far: &Far,
+        inquiry: &mut Inquiry<'_>,
         ids: &[EntryId],
+        marks: &[&Marks],
         read_as: ReadAs<T>,
-        budget: &Budget,
     ) -> Result<Vec<FarEntry<T>>, Fault> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
         let keys: Vec<String> = ids.iter().map(|id| self.far_key(id.key())).collect();
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-        let readings = far
-            .ask(far.port.read_many(&keys, budget.left(&*self.inner.clock)?))
-            .await?;
+        let asked = self.asking();
+        let Inquiry { far, budget, views } = inquiry;
+        let within = budget.left(&*self.inner.clock)?;
+        let marks = marks.iter().flat_map(|marks| marks.iter());
+        let (viewed, readings) = tokio::join!(
+            self.view_marks(far, marks, views, budget),
+            far.ask(far.port.read_many(&keys, within))
+        );
+        viewed?;
+        let readings = readings?;
+        let within = self.marks_within(far, ids, &readings);
+        self.view_marks(far, &within, views, budget).await?;
         let mut entries = Vec::with_capacity(ids.len());
-        for (id, reading) in ids.iter().zip(readings) {
-            entries.push(self.judge_reading(far, id, reading, read_as, budget).await?);
+        for (id, reading) in ids.iter().zip(&readings) {
+            let read = self.judge_reading(inquiry, id, reading, asked, read_as);
+            entries.push(read.await?);
         }
         Ok(entries)
     }
 
-    /// How long what stands under the key stays fresh.
-    pub(crate) async fn remaining_far(&self, far: &Far, key: &CacheKey) -> Option<Duration> {
-        let (id, text, budget) = (self.id(key), self.far_key(key), self.far_budget(far));
-        let within = budget.left(&*self.inner.clock).ok()?;
-        let Ok(Reading {
-            found: Found::Value(value),
-            ..
-        }) = far.ask(far.port.read(&text, within)).await
-        else {
-            return None;
-        };
-        let expected = Expected {
-            key: text.as_bytes(),
-            schema: far.settings.schema,
-            pttl: value.remaining,
-        };
-        let Ok(Parsed::Found(frame)) = Envelope::parse(&value.bytes, &expected, &far.framing) else {
-            return None;
-        };
-        let marks = self.marks_of_frame(&id, &frame)?;
-        let good = self.far_standing(far, &frame, &marks, &budget).await == Ok(Compared::Good);
-        (good && !frame.soft_remaining.is_zero()).then_some(frame.soft_remaining)
+    /// All marks that the values carry, so that they are asked for together.
+    fn marks_within(&self, far: &Far, ids: &[EntryId], readings: &[Reading]) -> Vec<Arc<Mark>> {
+        let mut marks = Vec::new();
+        for (id, reading) in ids.iter().zip(readings) {
+            let Found::Value(value) = &reading.found else {
+                continue;
+            };
+            let key = self.far_key(id.key());
+            if let Some(found) = parse(far, &key, value)
+                .ok()
+                .and_then(|frame| self.marks_of_frame(id, &frame))
+            {
+                marks.extend(found.iter().cloned());
+            }
+        }
+        marks
     }
 
-    /// Reads a key and judges what is there.
-    pub(crate) async fn read_far<T: Send + Sync + 'static>(
+    /// Those of the values that an invalidation has hidden, with their versions.
+    pub(crate) async fn dead_far(
         &self,
         far: &Far,
+        ids: &[EntryId],
+    ) -> Result<Vec<(String, shared::Version)>, Fault> {
+        let mut inquiry = self.inquiry(far);
+        let keys: Vec<String> = ids.iter().map(|id| self.far_key_of(id)).collect();
+        let texts: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let asked = self.asking();
+        let within = inquiry.budget.left(&*self.inner.clock)?;
+        let readings = far.ask(far.port.read_many(&texts, within)).await?;
+        let mut dead = Vec::new();
+        for ((id, key), reading) in ids.iter().zip(&keys).zip(readings) {
+            let Found::Value(value) = reading.found else {
+                continue;
+            };
+            let Ok(frame) = parse(far, key, &value) else {
+                continue;
+            };
+            // Until then a load may be under way that began before it, and must find it.
+            if frame.age < far.settings.lease_window {
+                continue;
+            }
+            let cache = self.within_namespace_of(id);
+            let Some(marks) = cache.marks_of_frame(id, &frame) else {
+                continue;
+            };
+            let standing = cache.far_standing(&mut inquiry, id, &frame, &marks, asked);
+            if standing.await? == Compared::Gone {
+                dead.push((key.clone(), value.version));
+            }
+        }
+        Ok(dead)
+    }
+
+    /// How long what stands under the key stays fresh. `None` if nothing fresh does.
+    pub(crate) async fn remaining_far(&self, far: &Far, key: &CacheKey) -> Result<Option<Duration>, Fault> {
+        let (id, text, mut inquiry) = (self.id(key), self.far_key(key), self.inquiry(far));
+        let asked = self.asking();
+        let within = inquiry.budget.left(&*self.inner.clock)?;
+        let reading = far.ask(far.port.read(&text, within)).await?;
+        let Found::Value(value) = reading.found else {
+            return Ok(None);
+        };
+        let Ok(frame) = parse(far, &text, &value) else {
+            return Ok(None);
+        };
+        let Some(marks) = self.marks_of_frame(&id, &frame) else {
+            return Ok(None);
+        };
+        let standing = self.far_standing(&mut inquiry, &id, &frame, &marks, asked);
+        let good = standing.await? == Compared::Good;
+        Ok((good && !frame.soft_remaining.is_zero()).then_some(frame.soft_remaining))
+    }
+
+    /// Reads a key and judges what is there; asks in the same breath for those of `marks` that are not known.
+    pub(crate) async fn read_far<T: Send + Sync + 'static>(
+        &self,
+        inquiry: &mut Inquiry<'_>,
         id: &EntryId,
+        marks: Option<&Marks>,
         read_as: ReadAs<T>,
-        budget: &Budget,
     ) -> Result<FarEntry<T>, Fault> {
         let key = self.far_key(id.key());
+        let asked = self.asking();
+        let Inquiry { far, budget, views } = inquiry;
         let within = budget.left(&*self.inner.clock)?;
-        let reading = far.ask(far.port.read(&key, within)).await?;
-        self.judge_reading(far, id, reading, read_as, budget).await
+        let marks = marks.into_iter().flat_map(Marks::iter);
+        let (viewed, reading) = tokio::join!(
+            self.view_marks(far, marks, views, budget),
+            far.ask(far.port.read(&key, within))
+        );
+        viewed?;
+        self.judge_reading(inquiry, id, &reading?, asked, read_as).await
     }
 
     async fn judge_reading<T: Send + Sync + 'static>(
         &self,
-        far: &Far,
+        inquiry: &mut Inquiry<'_>,
         id: &EntryId,
-        reading: Reading,
+        reading: &Reading,
+        asked: Asked,
         read_as: ReadAs<T>,
-        budget: &Budget,
     ) -> Result<FarEntry<T>, Fault> {
-        let Reading { found, sent } = reading;
-        match found {
+        match &reading.found {
             Found::Absent => Ok(FarEntry::Absent),
             Found::Foreign => {
                 self.inner.tally.count(Count::DecodeError);
                 Ok(FarEntry::Unusable(None))
             }
-            Found::Tombstone(version) => Ok(FarEntry::Unusable(Some(entry_version(version)))),
-            Found::Value(value) => self.judge_far(far, id, &value, sent, read_as, budget).await,
+            Found::Tombstone(version) => Ok(FarEntry::Gone(entry_version(*version))),
+            Found::Value(value) => {
+                let asked = Asked {
+                    at: reading.sent,
+                    ..asked
+                };
+                self.judge_far(inquiry, id, value, asked, read_as).await
+            }
         }
     }
 
-    /// Judges a value of the shared tier: decoded, its marks compared, its times counted from `sent`.
+    /// Judges a value of the shared tier: decoded, its marks compared, its times counted from the question.
     pub(crate) async fn judge_far<T: Send + Sync + 'static>(
         &self,
-        far: &Far,
+        inquiry: &mut Inquiry<'_>,
         id: &EntryId,
         value: &StoredValue,
-        sent: Timestamp,
+        asked: Asked,
         read_as: ReadAs<T>,
-        budget: &Budget,
     ) -> Result<FarEntry<T>, Fault> {
         let unusable = FarEntry::Unusable(Some(entry_version(value.version)));
         let key = self.far_key(id.key());
-        let expected = Expected {
-            key: key.as_bytes(),
-            schema: far.settings.schema,
-            pttl: value.remaining,
-        };
-        let frame = match Envelope::parse(&value.bytes, &expected, &far.framing) {
-            Ok(Parsed::Found(frame)) => frame,
-            Ok(Parsed::Tombstone(_)) => return Ok(unusable),
+        let frame = match parse(inquiry.far, &key, value) {
+            Ok(frame) => frame,
+            Err(Reject::NewerSchema { fresh_for }) if !fresh_for.is_zero() => {
+                return Ok(FarEntry::Newer(entry_version(value.version)));
+            }
             Err(reject) => {
                 self.inner.tally.count(Count::DecodeError);
                 tracing::debug!(
@@ -162,23 +252,46 @@ impl Cache {
         let Some(marks) = self.marks_of_frame(id, &frame) else {
             return Ok(unusable);
         };
-        if far.recovery.doubts(id, &marks) {
-            return Ok(unusable);
-        }
-        let standing = self.far_standing(far, &frame, &marks, budget).await?;
-        if standing == Compared::Gone {
-            return Ok(unusable);
-        }
-        let fresh = standing == Compared::Good && !frame.soft_remaining.is_zero();
+        let standing = self.far_standing(inquiry, id, &frame, &marks, asked).await?;
         let version = frame.version;
+        let fresh = match standing {
+            Compared::Good => !frame.soft_remaining.is_zero(),
+            Compared::Aged => false,
+            Compared::Gone => return Ok(FarEntry::Gone(version)),
+            Compared::Overtaken => return Ok(FarEntry::Overtaken),
+        };
         Ok(
-            match self.entry_of_frame(id, &frame, marks, sent, fresh, read_as) {
+            match self.entry_of_frame(id, &frame, marks, asked, fresh, read_as) {
                 Some(Decoded::Value(entry)) if fresh => FarEntry::Fresh(entry),
                 Some(Decoded::Value(entry)) => FarEntry::Stale(entry, version),
                 Some(Decoded::Negative(entry)) if fresh => FarEntry::Fresh(entry),
                 Some(Decoded::Negative(_)) | None => unusable,
             },
         )
+    }
+
+    /// The kind of failure that a load elsewhere recorded, if it still counts.
+    pub(crate) async fn judge_record(
+        &self,
+        inquiry: &mut Inquiry<'_>,
+        id: &EntryId,
+        (bytes, remaining): (&[u8], Duration),
+        asked: Asked,
+    ) -> Result<Option<String>, Fault> {
+        let key = self.far_key(id.key());
+        let expected = Expected {
+            key: key.as_bytes(),
+            schema: inquiry.far.settings.schema,
+            pttl: remaining,
+        };
+        let Ok(Parsed::Found(frame)) = Envelope::parse(bytes, &expected, &inquiry.far.framing) else {
+            return Ok(None);
+        };
+        let (Content::Failure(kind), Some(marks)) = (frame.content, self.marks_of_frame(id, &frame)) else {
+            return Ok(None);
+        };
+        let standing = self.far_standing(inquiry, id, &frame, &marks, asked);
+        Ok((standing.await? == Compared::Good).then(|| kind.to_owned()))
     }
 
     /// The marks of what was read, as this node knows them.
@@ -191,23 +304,38 @@ impl Cache {
         Some(self.marks_of(id.key(), &TagSet::new(tags).ok()?))
     }
 
-    /// Compares the versions that the value's load saw with those of now. On a difference this node asks once more:
-    /// its own view may be the old one.
+    /// Compares the versions that the value's load saw with those of now. On a difference this node asks once more,
+    /// unless it asked after the value was written: its own view may be the older one.
+    ///
+    /// What this node itself invalidated and the server has not acknowledged, and what it learned while the question
+    /// was under way, decides before anything that the server says.
     async fn far_standing(
         &self,
-        far: &Far,
+        inquiry: &mut Inquiry<'_>,
+        id: &EntryId,
         frame: &Frame<'_>,
         marks: &Marks,
-        budget: &Budget,
+        asked: Asked,
     ) -> Result<Compared, Fault> {
-        let known = self.mark_versions(far, marks, false, budget).await?;
-        match compare(frame, marks, &known) {
-            Compared::Good => Ok(Compared::Good),
-            Compared::Aged | Compared::Gone => {
-                let asked = self.mark_versions(far, marks, true, budget).await?;
-                Ok(compare(frame, marks, &asked))
+        let Inquiry { far, budget, views } = inquiry;
+        self.view_marks(far, marks.iter(), views, budget).await?;
+        let mut compared = compare(frame, marks, views);
+        if compared != Compared::Good {
+            let written = asked.at.before(frame.age);
+            if self.view_marks_anew(far, marks, written, views, budget).await? {
+                compared = compare(frame, marks, views);
             }
         }
+        if far.recovery.doubts(id, marks) {
+            return Ok(Compared::Gone);
+        }
+        let overtaken = self.inner.epochs.overtook(id, asked.seen, Some(frame.version))
+            || marks.standing(asked.seen) == Standing::Invalid;
+        Ok(if overtaken && compared != Compared::Gone {
+            Compared::Overtaken
+        } else {
+            compared
+        })
     }
 
     fn entry_of_frame<T: Send + Sync + 'static>(
@@ -215,21 +343,23 @@ impl Cache {
         id: &EntryId,
         frame: &Frame<'_>,
         marks: Marks,
-        sent: Timestamp,
+        asked: Asked,
         fresh: bool,
         read_as: ReadAs<T>,
     ) -> Option<Decoded<T>> {
-        let ReadAs { wire, policy, seen } = read_as;
+        let ReadAs { wire, policy } = read_as;
+        let Asked { at: sent, seen } = asked;
         let value = match &frame.content {
             Content::Value(payload) => Some(self.decode(wire, payload)?),
             Content::Negative => None,
             Content::Failure(_) => return None,
         };
-        // Each node spreads the ends of its copies by itself, and never beyond the original's.
-        let soft = if fresh {
-            jittered(frame.soft_remaining, policy.jitter, rand::random())
-        } else {
-            Duration::ZERO
+        // Each node spreads the ends of its copies by itself, and never beyond the original's. "No such value" ends when
+        // it says.
+        let soft = match (fresh, &value) {
+            (true, Some(_)) => jittered(frame.soft_remaining, policy.jitter, rand::random()),
+            (true, None) => frame.soft_remaining,
+            (false, _) => Duration::ZERO,
         };
         let soft_at = sent + soft;
         let loaded_at = sent.before(frame.age);
@@ -242,7 +372,10 @@ impl Cache {
             loaded_at,
             soft_at,
             hard_at: sent + frame.hard_remaining,
-            eager_from: eager_from(policy.eager, loaded_at, soft_at, frame.delta),
+            eager_from: match value {
+                Some(_) => eager_from(policy.eager, loaded_at, soft_at, frame.delta),
+                None => Timestamp::MAX,
+            },
             delta: frame.delta,
             negative: value.is_none(),
             weight: self.inner.memory.weight(id.key().text().len(), size),
@@ -286,24 +419,40 @@ enum Compared {
     /// Softly invalidated.
     Aged,
     Gone,
+    /// Something happened to it while it was on its way.
+    Overtaken,
 }
 
-fn compare(frame: &Frame<'_>, marks: &Marks, versions: &[MarkVersions]) -> Compared {
+/// What stands under a key, if it is a value that can be read here.
+fn parse<'a>(far: &Far, key: &str, value: &'a StoredValue) -> Result<Frame<'a>, Reject> {
+    let expected = Expected {
+        key: key.as_bytes(),
+        schema: far.settings.schema,
+        pttl: value.remaining,
+    };
+    match Envelope::parse(&value.bytes, &expected, &far.framing)? {
+        Parsed::Found(frame) => Ok(frame),
+        // The port tells tombstones from values by the same byte.
+        Parsed::Tombstone(_) => Err(Reject::Malformed),
+    }
+}
+
+fn compare(frame: &Frame<'_>, marks: &Marks, views: &Views) -> Compared {
     let mut result = Compared::Good;
-    for (mark, versions) in marks.iter().zip(versions) {
+    for mark in marks.iter() {
         let (kind, name) = super::envelope_name(mark.name());
-        let Some(stored) = frame
+        let stored = frame
             .marks
             .clone()
-            .find(|stored| stored.kind == kind && stored.name == name)
-        else {
-            // It was written without a mark that it should carry: nothing could invalidate it.
+            .find(|stored| stored.kind == kind && stored.name == name);
+        // It was written without a mark that it should carry: nothing could invalidate it.
+        let (Some(stored), Some(view)) = (stored, views.get(mark)) else {
             return Compared::Gone;
         };
-        if stored.hard != fingerprint(versions.hard.as_bytes()) {
+        if stored.hard != fingerprint(view.versions.hard.as_bytes()) {
             return Compared::Gone;
         }
-        if stored.soft != fingerprint(versions.soft.as_bytes()) {
+        if stored.soft != fingerprint(view.versions.soft.as_bytes()) {
             result = Compared::Aged;
         }
     }
@@ -315,9 +464,9 @@ impl<T> FarEntry<T> {
     pub(crate) fn version(&self) -> Option<Version> {
         match self {
             Self::Fresh(entry) => Some(entry.meta().version),
-            Self::Stale(_, version) => Some(*version),
+            Self::Stale(_, version) | Self::Gone(version) | Self::Newer(version) => Some(*version),
             Self::Unusable(version) => *version,
-            Self::Absent => None,
+            Self::Overtaken | Self::Absent => None,
         }
     }
 }

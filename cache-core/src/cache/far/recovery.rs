@@ -7,13 +7,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::cache::Cache;
 use crate::cache::far::Far;
+use crate::cache::{Cache, KeyPattern};
 use crate::entry::{EntryId, Prehashed};
-use crate::epochs::{Mark, Marks, Strength};
-use crate::shared::Fault;
+use crate::epochs::{Mark, Marks, Namespace, Strength};
+use crate::shared::{Fault, FaultKind};
 use crate::stats::Count;
 use crate::sync::{Arc, Mutex, lock};
+use crate::time::Timestamp;
 
 /// What is pending.
 #[derive(Debug, Default)]
@@ -23,47 +24,59 @@ pub(crate) struct Recovery {
 
 #[derive(Debug, Default)]
 struct Pending {
-    keys: HashMap<EntryId, Duration, Prehashed>,
-    marks: Vec<PendingMark>,
-    patterns: Vec<String>,
+    keys: HashMap<EntryId, Due, Prehashed>,
+    marks: Vec<(Arc<Mark>, Strength, Due)>,
+    patterns: Vec<(Arc<Namespace>, KeyPattern, Due)>,
+    /// How many were ever added.
+    added: u64,
 }
 
-#[derive(Clone, Debug)]
-struct PendingMark {
-    mark: Arc<Mark>,
-    strength: Strength,
+/// For how long to hold stores off, and which addition asked for it last: what is added while it is being delivered is
+/// still pending afterwards.
+#[derive(Clone, Copy, Debug)]
+struct Due {
     hold: Duration,
+    added: u64,
 }
 
 /// One pending invalidation, taken out to be tried.
 enum Task {
-    Key(EntryId, Duration),
-    Mark(PendingMark),
-    Pattern(String),
+    Key(EntryId, Due),
+    Mark(Arc<Mark>, Strength, Due),
+    Pattern(Arc<Namespace>, KeyPattern, Due),
 }
 
 impl Recovery {
     pub(crate) fn add_key(&self, cache: &Cache, id: &EntryId, hold: Duration) {
         let mut pending = lock(&self.pending);
-        let held = pending.keys.entry(id.clone()).or_default();
-        *held = hold.max(*held);
+        let due = pending.due(hold);
+        pending
+            .keys
+            .entry(id.clone())
+            .and_modify(|known| *known = due.after(*known))
+            .or_insert(due);
         pending.keep_bounded(cache);
     }
 
     pub(crate) fn add_mark(&self, cache: &Cache, mark: &Arc<Mark>, strength: Strength, hold: Duration) {
         let mut pending = lock(&self.pending);
-        pending.add_mark(PendingMark {
-            mark: mark.clone(),
-            strength,
-            hold,
-        });
+        pending.add_mark(mark, strength, hold);
         pending.keep_bounded(cache);
     }
 
-    pub(crate) fn add_pattern(&self, cache: &Cache, glob: String) {
+    pub(crate) fn add_pattern(&self, cache: &Cache, pattern: &KeyPattern) {
         let mut pending = lock(&self.pending);
-        if !pending.patterns.contains(&glob) {
-            pending.patterns.push(glob);
+        let due = pending.due(Duration::ZERO);
+        let namespace = cache.namespace.id;
+        let known = pending
+            .patterns
+            .iter_mut()
+            .find(|(at, known, _)| at.id == namespace && known == pattern);
+        match known {
+            Some((_, _, known)) => *known = due,
+            None => pending
+                .patterns
+                .push((cache.namespace.clone(), pattern.clone(), due)),
         }
         pending.keep_bounded(cache);
     }
@@ -75,44 +88,56 @@ impl Recovery {
             return false;
         }
         pending.keys.contains_key(id)
-            || !pending.patterns.is_empty()
-            || marks.iter().any(|mark| {
-                pending
-                    .marks
-                    .iter()
-                    .any(|pending| Arc::ptr_eq(&pending.mark, mark))
-            })
+            || pending
+                .patterns
+                .iter()
+                .any(|(at, pattern, _)| at.id == id.namespace() && pattern.matches(id.key()))
+            || marks
+                .iter()
+                .any(|mark| pending.marks.iter().any(|(known, ..)| Arc::ptr_eq(known, mark)))
     }
 
     pub(crate) fn len(&self) -> usize {
         lock(&self.pending).len()
     }
 
+    /// What covers most comes first.
     fn next(&self) -> Option<Task> {
-        let mut pending = lock(&self.pending);
-        // What covers most first.
-        if let Some(mark) = pending.marks.first().cloned() {
-            return Some(Task::Mark(mark));
-        }
-        if let Some(glob) = pending.patterns.first().cloned() {
-            return Some(Task::Pattern(glob));
-        }
-        pending
-            .keys
-            .iter_mut()
-            .next()
-            .map(|(id, hold)| Task::Key(id.clone(), *hold))
+        let pending = lock(&self.pending);
+        let mark = pending.marks.first().cloned();
+        let pattern = pending.patterns.first().cloned();
+        let key = || {
+            pending
+                .keys
+                .iter()
+                .next()
+                .map(|(id, due)| Task::Key(id.clone(), *due))
+        };
+        mark.map(|(mark, strength, due)| Task::Mark(mark, strength, due))
+            .or_else(|| pattern.map(|(at, pattern, due)| Task::Pattern(at, pattern, due)))
+            .or_else(key)
     }
 
-    /// Something was acknowledged: it is pending no more.
+    /// Something was acknowledged: it is pending no more, unless it was added again meanwhile.
     fn done(&self, task: &Task) {
         let mut pending = lock(&self.pending);
         match task {
-            Task::Key(id, _) => drop(pending.keys.remove(id)),
-            Task::Mark(done) => pending
-                .marks
-                .retain(|pending| !Arc::ptr_eq(&pending.mark, &done.mark)),
-            Task::Pattern(done) => pending.patterns.retain(|pending| pending != done),
+            Task::Key(id, done) => {
+                if pending.keys.get(id).is_some_and(|due| due.added == done.added) {
+                    pending.keys.remove(id);
+                }
+            }
+            Task::Mark(.., done) => pending.marks.retain(|(.., due)| due.added != done.added),
+            Task::Pattern(.., done) => pending.patterns.retain(|(.., due)| due.added != done.added),
+        }
+    }
+}
+
+impl Due {
+    fn after(self, earlier: Self) -> Self {
+        Self {
+            hold: self.hold.max(earlier.hold),
+            ..self
         }
     }
 }
@@ -122,19 +147,22 @@ impl Pending {
         self.keys.len() + self.marks.len() + self.patterns.len()
     }
 
-    fn add_mark(&mut self, added: PendingMark) {
-        match self
-            .marks
-            .iter_mut()
-            .find(|pending| Arc::ptr_eq(&pending.mark, &added.mark))
-        {
-            Some(pending) => {
-                pending.hold = pending.hold.max(added.hold);
-                if added.strength == Strength::Hard {
-                    pending.strength = Strength::Hard;
+    fn due(&mut self, hold: Duration) -> Due {
+        self.added += 1;
+        let added = self.added;
+        Due { hold, added }
+    }
+
+    fn add_mark(&mut self, mark: &Arc<Mark>, strength: Strength, hold: Duration) {
+        let due = self.due(hold);
+        match self.marks.iter_mut().find(|(known, ..)| Arc::ptr_eq(known, mark)) {
+            Some((_, known_strength, known)) => {
+                *known = due.after(*known);
+                if strength == Strength::Hard {
+                    *known_strength = Strength::Hard;
                 }
             }
-            None => self.marks.push(added),
+            None => self.marks.push((mark.clone(), strength, due)),
         }
     }
 
@@ -148,19 +176,14 @@ impl Pending {
             "too many invalidations are pending; the whole cache will be invalidated"
         );
         cache.inner.tally.count(Count::RecoveryOverflow);
-        let hold = self
-            .keys
-            .values()
-            .chain(self.marks.iter().map(|pending| &pending.hold))
-            .max()
-            .copied();
-        *self = Self::default();
-        let mark = cache.outermost_mark();
-        self.add_mark(PendingMark {
-            mark,
-            strength: Strength::Hard,
-            hold: hold.unwrap_or_default(),
-        });
+        let keys = self.keys.values();
+        let marks = self.marks.iter().map(|(.., due)| due);
+        let hold = keys.chain(marks).map(|due| due.hold).max().unwrap_or_default();
+        *self = Self {
+            added: self.added,
+            ..Self::default()
+        };
+        self.add_mark(&cache.outermost_mark(), Strength::Hard, hold);
     }
 }
 
@@ -168,17 +191,40 @@ impl Cache {
     /// Tries what is pending, one after another; stops at the first fault.
     pub(crate) async fn recover(&self, far: &Far) -> Result<(), Fault> {
         while let Some(task) = far.recovery.next() {
-            match &task {
-                Task::Key(id, hold) => self.within_namespace_of(id).remove_far(far, id, *hold).await?,
-                Task::Mark(pending) => {
-                    self.move_far(far, &pending.mark, pending.strength, pending.hold)
-                        .await
-                        .map(drop)?;
+            match self.deliver(far, &task).await {
+                Ok(()) => self.inner.tally.count(Count::Recovered),
+                // It cannot be sent, now or ever, and must not keep the others waiting.
+                Err(fault) if fault.kind() == FaultKind::Invalid => {
+                    tracing::warn!(cache = self.name(), %fault, "a pending invalidation cannot be delivered");
                 }
-                Task::Pattern(glob) => self.remove_pattern_far(far, glob).await?,
+                Err(fault) => return Err(fault),
             }
             far.recovery.done(&task);
-            self.inner.tally.count(Count::Recovered);
+        }
+        Ok(())
+    }
+
+    /// As when it was first tried: once the server has changed, this node forgets what it read in between.
+    async fn deliver(&self, far: &Far, task: &Task) -> Result<(), Fault> {
+        match task {
+            Task::Key(id, due) => {
+                let cache = self.within_namespace_of(id);
+                cache.remove_far(far, id, due.hold).await?;
+                let now = self.inner.clock.now();
+                self.inner
+                    .epochs
+                    .mutate(id, now, Timestamp::ZERO, |_| self.forget_here(id));
+            }
+            Task::Mark(mark, strength, due) => {
+                let notice = self.move_far(far, mark, *strength, due.hold).await?;
+                mark.acknowledged(notice);
+                self.inner.epochs.move_mark(mark, *strength, Timestamp::ZERO);
+            }
+            Task::Pattern(namespace, pattern, _) => {
+                let at = self.at(namespace.clone());
+                at.remove_pattern_far(far, pattern).await?;
+                at.remove_all_here(pattern);
+            }
         }
         Ok(())
     }
