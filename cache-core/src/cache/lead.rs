@@ -543,7 +543,7 @@ impl Cache {
         let soft_at = now + soft;
         let memory = &self.inner.memory;
         let size = match &value {
-            Some(value) if memory.weighs_values() => (wire.weigh)(value),
+            Some(value) if memory.weighs_values() => self.weigh(value, wire),
             _ => 0,
         };
         let meta = Meta::new(Birth {
@@ -572,21 +572,29 @@ impl Cache {
         }
     }
 
-    /// Stores what a load gave, unless something newer happened since it began.
+    /// How heavy the value is. Weighing may run the user's code; if that panics, the value counts as too heavy for any
+    /// tier, since one that cannot be weighed is no reason to fail a call.
+    fn weigh<T>(&self, value: &T, wire: Wire<T>) -> usize {
+        std::panic::catch_unwind(AssertUnwindSafe(|| (wire.weigh)(value))).unwrap_or_else(|panic| {
+            let message = message_of(&*panic);
+            tracing::warn!(cache = self.name(), message, "a value that cannot be weighed is not kept");
+            usize::MAX
+        })
+    }
+
+    /// Stores what a load gave, unless something newer happened since it began; whether it is kept.
     pub(crate) fn fill(
         &self,
         id: &EntryId,
         entry: &AnyEntry,
         seen: u64,
         now: Timestamp,
-    ) -> Result<(), Refusal> {
+    ) -> Result<bool, Refusal> {
         self.storable(entry, now)?;
         let stored = self
             .inner
             .epochs
-            .store(id, seen, Some(entry.meta().version), now, || {
-                self.insert(id, entry);
-            });
+            .store(id, seen, Some(entry.meta().version), now, || self.insert(id, entry));
         self.count_store(stored)
     }
 
@@ -598,7 +606,7 @@ impl Cache {
         entry: &AnyEntry,
         seen: u64,
         now: Timestamp,
-    ) -> Result<(), Refusal> {
+    ) -> Result<bool, Refusal> {
         self.storable(entry, now)?;
         let stored = self
             .inner
@@ -608,20 +616,19 @@ impl Cache {
                 if current.is_some() && current != refreshed {
                     return Err(Refusal::Mutated);
                 }
-                self.insert(id, entry);
-                Ok(())
+                Ok(self.insert(id, entry))
             });
         self.count_store(stored.and_then(|stored| stored))
     }
 
     /// Like [`fill`](Self::fill), and as a mutation of the key: the newer value was asked for, so loads that began before
     /// do not store, and nobody joins them any more.
-    fn replace(&self, id: &EntryId, entry: &AnyEntry, seen: u64, now: Timestamp) -> Result<(), Refusal> {
+    fn replace(&self, id: &EntryId, entry: &AnyEntry, seen: u64, now: Timestamp) -> Result<bool, Refusal> {
         self.storable(entry, now)?;
         let stored = self.inner.epochs.mutate_since(id, seen, now, |epoch| {
             entry.meta().stored_at_epoch(epoch);
             self.inner.flights.detach_entry(id);
-            self.insert(id, entry);
+            self.insert(id, entry)
         });
         self.count_store(stored)
     }
@@ -638,19 +645,19 @@ impl Cache {
         Ok(())
     }
 
-    /// Puts the entry in its place; the key's stripe is locked by the caller.
-    pub(crate) fn insert(&self, id: &EntryId, entry: &AnyEntry) {
+    /// Puts the entry in its place, and tells whether it is kept there; the key's stripe is locked by the caller.
+    pub(crate) fn insert(&self, id: &EntryId, entry: &AnyEntry) -> bool {
         let meta = entry.meta();
         self.inner.failures.forget(id.as_ref());
         // Zero TTL is "do not store"; what stood there before is older and goes.
         if meta.soft_at <= meta.loaded_at {
             self.inner.memory.remove(id.as_ref());
-            return;
+            return false;
         }
-        self.inner.memory.insert(id, entry.clone());
+        self.inner.memory.insert(id, entry.clone())
     }
 
-    pub(crate) fn count_store(&self, stored: Result<(), Refusal>) -> Result<(), Refusal> {
+    pub(crate) fn count_store<R>(&self, stored: Result<R, Refusal>) -> Result<R, Refusal> {
         self.inner.tally.count(if stored.is_ok() {
             Count::Store
         } else {
@@ -759,7 +766,7 @@ async fn caught<F: Future>(future: F) -> Result<F::Output, String> {
         match std::panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
             Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
             Ok(Poll::Pending) => Poll::Pending,
-            Err(panic) => Poll::Ready(Err(message_of(&*panic))),
+            Err(panic) => Poll::Ready(Err(format!("the loader panicked: {}", message_of(&*panic)))),
         }
     })
     .await
@@ -770,8 +777,5 @@ fn message_of(panic: &(dyn Any + Send)) -> String {
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!(
-        "the loader panicked: {}",
-        text.unwrap_or("with a payload that is not text")
-    )
+    text.unwrap_or("with a payload that is not text").to_owned()
 }

@@ -82,8 +82,9 @@ impl StorePermit {
         };
         let entry = self.cache.shape(&id, Some(value), Wire::serde(), shape);
         Ok(match self.cache.fill(&id, &entry, self.seen, now) {
-            Ok(()) if policy.ttl.is_zero() => Stored::ZeroTtl,
-            Ok(()) => Stored::Yes,
+            Ok(true) => Stored::Yes,
+            Ok(false) if policy.ttl.is_zero() => Stored::ZeroTtl,
+            Ok(false) => Stored::TooLarge,
             Err(Refusal::HeldOff) => Stored::HeldOff,
             Err(Refusal::Mutated) => Stored::Superseded,
         })

@@ -48,15 +48,18 @@ impl Cache {
                 delta: Duration::ZERO,
             },
         );
-        if self.storable(&entry, now).is_err() {
-            return Ok(Stored::HeldOff);
+        match self.storable(&entry, now) {
+            Ok(()) => {}
+            Err(Refusal::HeldOff) => return Ok(Stored::HeldOff),
+            // A tag was invalidated since the call began.
+            Err(Refusal::Mutated) => return Ok(Stored::Superseded),
         }
         let stored = match self.far().cloned() {
             Some(far) => self.write_through(&far, &id, &entry, wire, now).await,
             None => self.write_here(&id, &entry, now),
         };
         let refusal = match stored {
-            Stored::Yes | Stored::Locally | Stored::ZeroTtl => Ok(()),
+            Stored::Yes | Stored::Locally | Stored::ZeroTtl | Stored::TooLarge => Ok(()),
             Stored::HeldOff => Err(Refusal::HeldOff),
             Stored::Superseded => Err(Refusal::Mutated),
         };
@@ -73,10 +76,12 @@ impl Cache {
         let stored = self.inner.epochs.mutate_since(id, u64::MAX, now, |epoch| {
             entry.meta().stored_at_epoch(epoch);
             self.inner.flights.detach_entry(id);
-            self.insert(id, entry);
+            self.insert(id, entry)
         });
         match stored {
-            Ok(()) => Stored::Yes,
+            Ok(true) => Stored::Yes,
+            Ok(false) if entry.meta().soft_at <= now => Stored::ZeroTtl,
+            Ok(false) => Stored::TooLarge,
             Err(Refusal::HeldOff) => Stored::HeldOff,
             Err(Refusal::Mutated) => Stored::Superseded,
         }
