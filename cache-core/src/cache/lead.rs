@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tracing::Instrument as _;
 
-use crate::cache::context::Said;
+use crate::cache::context::{Running, Said};
 use crate::cache::failures::Recorded;
 use crate::cache::far::{Departure, Far, HeldLease, Leave};
 use crate::cache::near::Near;
@@ -29,7 +29,7 @@ use crate::options::Policy;
 use crate::outcome::Tier;
 use crate::stats::Count;
 use crate::sync::Arc;
-use crate::tag::MAX_TAGS;
+use crate::tag::{MAX_TAGS, TagSet};
 use crate::telemetry;
 use crate::time::Timestamp;
 use crate::waits;
@@ -69,6 +69,7 @@ pub(crate) struct FlightContext {
     pub(crate) marks: Marks,
     /// Its leader runs in a task of its own and is polled whatever its caller does.
     pub(crate) detached: AtomicBool,
+    pub(crate) running: Running,
     /// A load waits for it.
     pub(crate) urgent: Urgency,
     /// It exceeded a caller's soft timeout: others with a stale value need not wait for it.
@@ -232,6 +233,7 @@ impl<T: Send + Sync + 'static> Load<T> {
         let context = LoadContext::new(self.id.key().clone(), self.previous.clone());
         self.cache.inner.tally.count(Count::Load);
         let started = self.cache.inner.clock.now();
+        flight.running.begin(&context);
         let said = context.clone();
         // The call itself may panic, so it is part of the future that is caught.
         let work = run(self.limit(), leader.id(), async move { loader(context).await });
@@ -435,16 +437,8 @@ impl<T: Send + Sync + 'static> Load<T> {
         flight: &FlightContext,
         now: Timestamp,
     ) -> Settled {
-        let fallback = said.fallback.map(|value| {
-            let shape = Shape {
-                policy: self.policy.with_ttl(Duration::ZERO),
-                marks: flight.marks.clone(),
-                seen: flight.seen,
-                now,
-                delta: Duration::ZERO,
-            };
-            self.cache.shape(&self.id, Some(value), self.wire, shape)
-        });
+        let passing = |value| self.cache.passing(&self.id, value, self.wire, self.policy);
+        let fallback = said.fallback.map(|fallback| fallback.shaped(passing));
         let failure = Failure {
             cause,
             no_stale: said.no_stale,
@@ -570,6 +564,24 @@ impl Cache {
                 value: Negative,
             }),
         }
+    }
+
+    /// The entry of a value that is given to callers and never stored.
+    pub(crate) fn passing<T: Send + Sync + 'static>(
+        &self,
+        id: &EntryId,
+        value: T,
+        wire: Wire<T>,
+        policy: Policy,
+    ) -> AnyEntry {
+        let shape = Shape {
+            policy: policy.with_ttl(Duration::ZERO),
+            marks: self.marks_of(id.key(), &TagSet::EMPTY),
+            seen: self.inner.epochs.seen(),
+            now: self.inner.clock.now(),
+            delta: Duration::ZERO,
+        };
+        self.shape(id, Some(value), wire, shape)
     }
 
     /// How heavy the value is. Weighing may run the user's code; if that panics, the value counts as too heavy for any
