@@ -15,10 +15,12 @@
 //!   is therefore one atomic store, however many entries carry the mark.
 
 use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::entry::{EntryId, Prehashed, Version};
+use crate::later::Later;
 use crate::notice::LogId;
 use crate::shared::{self, MarkVersions};
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
@@ -237,8 +239,12 @@ impl Epochs {
         floor
     }
 
-    fn stripe(&self, id: &EntryId) -> MutexGuard<'_, Stripe> {
-        lock(&self.stripes[id.hash_code() as usize % STRIPES])
+    fn stripe(&self, id: &EntryId) -> Locked<'_> {
+        let later = Later::new();
+        Locked {
+            stripe: lock(&self.stripes[id.hash_code() as usize % STRIPES]),
+            _later: later,
+        }
     }
 }
 
@@ -258,6 +264,26 @@ fn permit(
         return Err(Refusal::Mutated);
     }
     Ok(())
+}
+
+/// A stripe that is locked. What leaves the stores meanwhile is dropped after it is unlocked, hence the order.
+struct Locked<'a> {
+    stripe: MutexGuard<'a, Stripe>,
+    _later: Later,
+}
+
+impl Deref for Locked<'_> {
+    type Target = Stripe;
+
+    fn deref(&self) -> &Stripe {
+        &self.stripe
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut Stripe {
+        &mut self.stripe
+    }
 }
 
 impl Stripe {

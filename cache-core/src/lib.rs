@@ -92,6 +92,7 @@ mod error;
 mod flight;
 mod freshness;
 pub mod key;
+mod later;
 mod loaded;
 mod memory;
 pub mod notice;

@@ -130,6 +130,8 @@ pub enum Stored {
     HeldOff,
     /// Not stored: its TTL is zero.
     ZeroTtl,
+    /// Not stored: it is heavier than the in-process tier can hold, or cannot be weighed.
+    TooLarge,
     /// Stored on this node only: the shared tier is away or full. When it is back, other nodes load the value anew.
     Locally,
 }

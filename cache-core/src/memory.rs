@@ -12,6 +12,7 @@ use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 use crate::entry::{AnyEntry, EntryId, EntryRef, Prehashed};
 use crate::error::Error;
 use crate::key::{CacheKey, KeyRef};
+use crate::later::{Later, drop_later};
 use crate::sync::Arc;
 
 /// The in-process tier.
@@ -68,29 +69,49 @@ impl Memory {
         self.store.peek(&id)
     }
 
-    /// An entry that is too heavy for the tier is not kept, and neither is what stood in its place.
-    pub(crate) fn insert(&self, id: &EntryId, entry: AnyEntry) {
+    /// Whether the entry is kept: one that is too heavy for the tier is not, and neither is what stood in its place.
+    pub(crate) fn insert(&self, id: &EntryId, entry: AnyEntry) -> bool {
+        let _later = Later::new();
         if entry.meta().weight > self.store.shard_capacity() {
             self.evicted.fetch_add(1, Ordering::Relaxed);
-            self.store.remove(&id.as_ref());
-            return;
+            self.remove(id.as_ref());
+            return false;
         }
-        self.store.insert(StoredKey::new(id), entry);
+        let mut insertion = Insertion {
+            hash: Some(id.hash_code()),
+        };
+        self.store
+            .insert_with_lifecycle(StoredKey::new(id), entry, &mut insertion);
+        true
     }
 
-    pub(crate) fn remove(&self, id: EntryRef<'_>) -> Option<AnyEntry> {
-        self.store.remove(&id).map(|(_, entry)| entry)
+    pub(crate) fn remove(&self, id: EntryRef<'_>) {
+        if let Some((_, entry)) = self.store.remove(&id) {
+            drop_later(entry);
+        }
     }
 
     /// Removes `entry` unless another one took its place.
     pub(crate) fn remove_same(&self, id: EntryRef<'_>, entry: &AnyEntry) {
         let version = entry.meta().version;
-        self.store
+        let removed = self
+            .store
             .remove_if(&id, |current| current.meta().version == version);
+        if let Some((_, entry)) = removed {
+            drop_later(entry);
+        }
     }
 
     pub(crate) fn retain(&self, keep: impl Fn(EntryRef<'_>, &AnyEntry) -> bool) {
-        self.store.retain(|key, entry| keep(key.as_ref(), entry));
+        let _later = Later::new();
+        self.store.retain(|key, entry| {
+            let keep = keep(key.as_ref(), entry);
+            if !keep {
+                // One more hold on it, so that it outlives the shard's lock.
+                drop_later(entry.clone());
+            }
+            keep
+        });
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -220,10 +241,20 @@ impl Weighter<StoredKey, AnyEntry> for ByMeta {
 #[derive(Clone, Debug)]
 struct CountEvictions(Arc<AtomicU64>);
 
-impl Lifecycle<StoredKey, AnyEntry> for CountEvictions {
-    type RequestState = ();
+/// The insertion that may evict others.
+#[derive(Debug, Default)]
+pub(crate) struct Insertion {
+    hash: Option<u64>,
+}
 
-    fn on_evict(&self, (): &mut (), _: StoredKey, _: AnyEntry) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+impl Lifecycle<StoredKey, AnyEntry> for CountEvictions {
+    type RequestState = Insertion;
+
+    /// Called with the shard locked, and also for what is replaced by an insertion under the same id.
+    fn on_evict(&self, insertion: &mut Insertion, key: StoredKey, entry: AnyEntry) {
+        if insertion.hash != Some(key.as_ref().hash_code()) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+        drop_later(entry);
     }
 }

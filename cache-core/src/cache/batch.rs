@@ -146,7 +146,7 @@ impl<T: Send + Sync + 'static> Batch<T> {
                     }
                     Waited::Landed(settled) => call.answer(settled, own, reason, stale)?,
                     Waited::Stale(entry) => call.stale(entry, StaleReason::SlowLoad, reason),
-                    Waited::HardTimeout => call.fail(call.timed_out(), reason, stale)?,
+                    Waited::HardTimeout(fallback) => call.fail(call.timed_out(fallback), reason, stale)?,
                     // Whoever led this key is gone: it is this batch's to load, in the next pass.
                     Waited::Lead(_) => continue,
                 };

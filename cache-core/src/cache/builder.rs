@@ -6,7 +6,7 @@ use crate::cache::failures::Failures;
 use crate::cache::far::Far;
 #[cfg(feature = "redis")]
 use crate::cache::far::FarSettings;
-use crate::cache::lock::Leases;
+use crate::cache::lock::{Leases, MAX_LEASES};
 use crate::cache::tasks::Tasks;
 use crate::cache::upkeep::Upkeep;
 use crate::cache::{Cache, Inner, Settings};
@@ -225,7 +225,7 @@ impl CacheBuilder {
             epochs,
             flights: Arc::new(Flights::new(FLIGHT_SHARDS)),
             failures: Failures::new(),
-            leases: Leases::default(),
+            leases: Leases::new(MAX_LEASES),
             namespaces: Mutex::new(vec![root.clone()]),
             defaults: self.defaults,
             tasks: Tasks::new(self.max_loads, self.max_background_loads),

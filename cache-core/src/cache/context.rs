@@ -1,9 +1,10 @@
 //! What a loader is told, and what it may say about its load.
 
+use std::any::Any;
 use std::fmt;
 use std::time::Duration;
 
-use crate::entry::Entry;
+use crate::entry::{AnyEntry, Entry};
 use crate::error::Error;
 use crate::key::CacheKey;
 use crate::sync::{Arc, Mutex, lock};
@@ -43,7 +44,23 @@ pub(crate) struct Said<T> {
     pub(crate) do_not_store: bool,
     pub(crate) no_stale: bool,
     pub(crate) failed: Option<String>,
-    pub(crate) fallback: Option<T>,
+    pub(crate) fallback: Option<Fallback<T>>,
+}
+
+/// A value to answer with if there is no better one.
+pub(crate) enum Fallback<T> {
+    Value(T),
+    /// As some waiter got it already.
+    Entry(AnyEntry),
+}
+
+impl<T> Fallback<T> {
+    pub(crate) fn shaped(self, shape: impl FnOnce(T) -> AnyEntry) -> AnyEntry {
+        match self {
+            Self::Value(value) => shape(value),
+            Self::Entry(entry) => entry,
+        }
+    }
 }
 
 impl<T> LoadContext<T> {
@@ -114,7 +131,7 @@ impl<T> LoadContext<T> {
 
     /// Answers with `value`, not stored, if this load fails or times out and no stale value can stand in.
     pub fn fall_back_to(&self, value: T) {
-        self.say(|said| said.fallback = Some(value));
+        self.say(|said| said.fallback = Some(Fallback::Value(value)));
     }
 
     pub(crate) fn take(&self) -> Said<T> {
@@ -123,6 +140,34 @@ impl<T> LoadContext<T> {
 
     fn say(&self, say: impl FnOnce(&mut Said<T>)) {
         say(&mut lock(&self.shared.said));
+    }
+}
+
+/// The load that runs for a flight, for waiters who leave before it ends.
+#[derive(Clone, Default)]
+pub(crate) struct Running(Arc<Mutex<Option<Arc<dyn Any + Send + Sync>>>>);
+
+impl Running {
+    pub(crate) fn begin<T: Send + Sync + 'static>(&self, load: &LoadContext<T>) {
+        *lock(&self.0) = Some(load.shared.clone());
+    }
+
+    /// What the load wants to be answered so far, if it fails; one entry for all who ask.
+    pub(crate) fn fallback<T: Send + Sync + 'static>(
+        &self,
+        shape: impl FnOnce(T) -> AnyEntry,
+    ) -> Option<AnyEntry> {
+        let shared: Arc<Shared<T>> = lock(&self.0).clone()?.downcast().ok()?;
+        let mut said = lock(&shared.said);
+        let entry = said.fallback.take()?.shaped(shape);
+        said.fallback = Some(Fallback::Entry(entry.clone()));
+        Some(entry)
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Running")
     }
 }
 

@@ -7,6 +7,7 @@ use quick_cache::sync::Cache as Store;
 use crate::cache::lead::Failure;
 use crate::entry::{EntryId, EntryRef, Prehashed};
 use crate::epochs::{Marks, Standing};
+use crate::later::drop_later;
 use crate::sync::Arc;
 use crate::time::Timestamp;
 
@@ -48,11 +49,18 @@ impl Failures {
     }
 
     pub(crate) fn remember(&self, id: EntryId, recorded: Recorded) {
-        self.store.insert(id, Arc::new(recorded));
+        let mut replaced = Default::default();
+        self.store
+            .insert_with_lifecycle(id, Arc::new(recorded), &mut replaced);
+        for (_, recorded) in replaced.into_iter().flatten() {
+            drop_later(recorded);
+        }
     }
 
     pub(crate) fn forget(&self, id: EntryRef<'_>) {
-        self.store.remove(&id);
+        if let Some((_, recorded)) = self.store.remove(&id) {
+            drop_later(recorded);
+        }
     }
 
     pub(crate) fn clear(&self) {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tracing::Instrument as _;
 
-use crate::cache::context::Said;
+use crate::cache::context::{Running, Said};
 use crate::cache::failures::Recorded;
 use crate::cache::far::{Departure, Far, HeldLease, Leave, Right};
 use crate::cache::near::Near;
@@ -29,7 +29,7 @@ use crate::options::Policy;
 use crate::outcome::Tier;
 use crate::stats::Count;
 use crate::sync::Arc;
-use crate::tag::MAX_TAGS;
+use crate::tag::{MAX_TAGS, TagSet};
 use crate::telemetry;
 use crate::time::Timestamp;
 use crate::waits;
@@ -69,6 +69,7 @@ pub(crate) struct FlightContext {
     pub(crate) marks: Marks,
     /// Its leader runs in a task of its own and is polled whatever its caller does.
     pub(crate) detached: AtomicBool,
+    pub(crate) running: Running,
     /// A load waits for it.
     pub(crate) urgent: Urgency,
     /// It exceeded a caller's soft timeout: others with a stale value need not wait for it.
@@ -233,6 +234,7 @@ impl<T: Send + Sync + 'static> Load<T> {
         let context = LoadContext::new(self.id.key().clone(), self.previous.clone());
         self.cache.inner.tally.count(Count::Load);
         let started = self.cache.inner.clock.now();
+        flight.running.begin(&context);
         let said = context.clone();
         // The call itself may panic, so it is part of the future that is caught.
         let work = run(self.limit(), leader.id(), async move { loader(context).await });
@@ -476,16 +478,8 @@ impl<T: Send + Sync + 'static> Load<T> {
         flight: &FlightContext,
         now: Timestamp,
     ) -> Settled {
-        let fallback = said.fallback.map(|value| {
-            let shape = Shape {
-                policy: self.policy.with_ttl(Duration::ZERO),
-                marks: flight.marks.clone(),
-                seen: flight.seen,
-                now,
-                delta: Duration::ZERO,
-            };
-            self.cache.shape(&self.id, Some(value), self.wire, shape)
-        });
+        let passing = |value| self.cache.passing(&self.id, value, self.wire, self.policy);
+        let fallback = said.fallback.map(|fallback| fallback.shaped(passing));
         let failure = Failure {
             cause,
             no_stale: said.no_stale,
@@ -584,7 +578,7 @@ impl Cache {
         let soft_at = now + soft;
         let memory = &self.inner.memory;
         let size = match &value {
-            Some(value) if memory.weighs_values() => (wire.weigh)(value),
+            Some(value) if memory.weighs_values() => self.weigh(value, wire),
             _ => 0,
         };
         let meta = Meta::new(Birth {
@@ -613,20 +607,52 @@ impl Cache {
         }
     }
 
-    /// Stores what a load gave, unless something newer happened since it began.
+    /// The entry of a value that is given to callers and never stored.
+    pub(crate) fn passing<T: Send + Sync + 'static>(
+        &self,
+        id: &EntryId,
+        value: T,
+        wire: Wire<T>,
+        policy: Policy,
+    ) -> AnyEntry {
+        let shape = Shape {
+            policy: policy.with_ttl(Duration::ZERO),
+            marks: self.marks_of(id.key(), &TagSet::EMPTY),
+            seen: self.inner.epochs.seen(),
+            now: self.inner.clock.now(),
+            delta: Duration::ZERO,
+        };
+        self.shape(id, Some(value), wire, shape)
+    }
+
+    /// How heavy the value is. Weighing may run the user's code; if that panics, the value counts as too heavy for any
+    /// tier, since one that cannot be weighed is no reason to fail a call.
+    fn weigh<T>(&self, value: &T, wire: Wire<T>) -> usize {
+        std::panic::catch_unwind(AssertUnwindSafe(|| (wire.weigh)(value))).unwrap_or_else(|panic| {
+            let message = message_of(&*panic);
+            tracing::warn!(
+                cache = self.name(),
+                message,
+                "a value that cannot be weighed is not kept"
+            );
+            usize::MAX
+        })
+    }
+
+    /// Stores what a load gave, unless something newer happened since it began; whether it is kept.
     pub(crate) fn fill(
         &self,
         id: &EntryId,
         entry: &AnyEntry,
         seen: u64,
         now: Timestamp,
-    ) -> Result<(), Refusal> {
+    ) -> Result<bool, Refusal> {
         self.storable(entry, now)?;
         let stored = self
             .inner
             .epochs
             .store(id, seen, Some(entry.meta().version), now, || {
-                self.insert(id, entry);
+                self.insert(id, entry)
             });
         self.count_store(stored)
     }
@@ -639,7 +665,7 @@ impl Cache {
         entry: &AnyEntry,
         seen: u64,
         now: Timestamp,
-    ) -> Result<(), Refusal> {
+    ) -> Result<bool, Refusal> {
         self.storable(entry, now)?;
         let stored = self
             .inner
@@ -649,21 +675,20 @@ impl Cache {
                 if current.is_some() && current != refreshed {
                     return Err(Refusal::Mutated);
                 }
-                self.insert(id, entry);
-                Ok(())
+                Ok(self.insert(id, entry))
             });
         self.count_store(stored.and_then(|stored| stored))
     }
 
     /// Like [`fill`](Self::fill), and as a mutation of the key: the newer value was asked for, so loads that began before
     /// do not store, and nobody joins them any more.
-    fn replace(&self, id: &EntryId, entry: &AnyEntry, seen: u64, now: Timestamp) -> Result<(), Refusal> {
+    fn replace(&self, id: &EntryId, entry: &AnyEntry, seen: u64, now: Timestamp) -> Result<bool, Refusal> {
         self.storable(entry, now)?;
         let version = entry.meta().version;
         let stored = self.inner.epochs.mutate_to(id, seen, version, now, |epoch| {
             entry.meta().stored_at_epoch(epoch);
             self.inner.flights.detach_entry(id);
-            self.insert(id, entry);
+            self.insert(id, entry)
         });
         self.count_store(stored)
     }
@@ -687,19 +712,19 @@ impl Cache {
         }
     }
 
-    /// Puts the entry in its place; the key's stripe is locked by the caller.
-    pub(crate) fn insert(&self, id: &EntryId, entry: &AnyEntry) {
+    /// Puts the entry in its place, and tells whether it is kept there; the key's stripe is locked by the caller.
+    pub(crate) fn insert(&self, id: &EntryId, entry: &AnyEntry) -> bool {
         let meta = entry.meta();
         self.inner.failures.forget(id.as_ref());
         // Zero TTL is "do not store"; what stood there before is older and goes.
         if meta.soft_at <= meta.loaded_at {
             self.inner.memory.remove(id.as_ref());
-            return;
+            return false;
         }
-        self.inner.memory.insert(id, entry.clone());
+        self.inner.memory.insert(id, entry.clone())
     }
 
-    pub(crate) fn count_store(&self, stored: Result<(), Refusal>) -> Result<(), Refusal> {
+    pub(crate) fn count_store<R>(&self, stored: Result<R, Refusal>) -> Result<R, Refusal> {
         self.inner.tally.count(if stored.is_ok() {
             Count::Store
         } else {
@@ -808,7 +833,7 @@ async fn caught<F: Future>(future: F) -> Result<F::Output, String> {
         match std::panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
             Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
             Ok(Poll::Pending) => Poll::Pending,
-            Err(panic) => Poll::Ready(Err(message_of(&*panic))),
+            Err(panic) => Poll::Ready(Err(format!("the loader panicked: {}", message_of(&*panic)))),
         }
     })
     .await
@@ -819,8 +844,5 @@ fn message_of(panic: &(dyn Any + Send)) -> String {
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!(
-        "the loader panicked: {}",
-        text.unwrap_or("with a payload that is not text")
-    )
+    text.unwrap_or("with a payload that is not text").to_owned()
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::Sleep;
 
+use crate::cache::context::Running;
 use crate::cache::lead::{
     Arrival, Cause, Failure, FlightContext, FlightId, Follower, Leader, Load, LoadKind, Role, Settled,
 };
@@ -190,7 +191,8 @@ pub(super) enum Waited<T> {
     Lead(Leader),
     /// The load is slow, and this stale value may be shown instead.
     Stale(Arc<Entry<T>>),
-    HardTimeout,
+    /// With what the load so far wants to be answered instead.
+    HardTimeout(Option<AnyEntry>),
 }
 
 impl<T: Send + Sync + 'static> Call<T> {
@@ -228,7 +230,7 @@ impl<T: Send + Sync + 'static> Call<T> {
                 }
                 Waited::Landed(settled) => return self.answer(settled, led, reason, stale),
                 Waited::Stale(entry) => return Ok(self.stale(entry, StaleReason::SlowLoad, reason)),
-                Waited::HardTimeout => return self.fail(self.timed_out(), reason, stale),
+                Waited::HardTimeout(fallback) => return self.fail(self.timed_out(fallback), reason, stale),
                 // The lead came back although this caller's loader is spent: its runtime dropped it.
                 Waited::Lead(_) => return self.answer(aborted(), led, reason, stale),
             }
@@ -322,6 +324,7 @@ impl<T: Send + Sync + 'static> Call<T> {
             seen: self.cache.inner.epochs.seen(),
             marks: self.cache.marks_of(self.id.key(), self.options.tag_set()),
             detached: detached.into(),
+            running: Running::default(),
             urgent: Urgency::default(),
             overdue: false.into(),
         }
@@ -359,6 +362,7 @@ impl<T: Send + Sync + 'static> Call<T> {
             matches!(work, Some(Work::Owned(_))) && !tasks.is_closing() && tasks.runtime().is_some();
         // Whoever leads now decides: it may have taken over from one of the other kind.
         leader.context().detached.store(detached, Ordering::Relaxed);
+        let running = leader.context().running.clone();
         match work {
             Some(Work::Owned(loader)) if detached => {
                 let follower = leader.follower();
@@ -369,8 +373,14 @@ impl<T: Send + Sync + 'static> Call<T> {
                 let _ = tasks.spawn(task);
                 self.follow(follower, stale, patience).await
             }
-            Some(Work::Owned(loader)) => self.attend(load.run(leader, loader), stale, patience).await,
-            Some(Work::Borrowed(loader)) => self.attend(load.run(leader, loader), stale, patience).await,
+            Some(Work::Owned(loader)) => {
+                self.attend(load.run(leader, loader), running, stale, patience)
+                    .await
+            }
+            Some(Work::Borrowed(loader)) => {
+                self.attend(load.run(leader, loader), running, stale, patience)
+                    .await
+            }
             // This caller's loader was dropped with the runtime that ran it; the next in line has its own.
             None => Waited::Landed(aborted()),
         }
@@ -380,6 +390,7 @@ impl<T: Send + Sync + 'static> Call<T> {
     async fn attend(
         &self,
         load: impl Future<Output = Option<Settled>>,
+        running: Running,
         stale: &Option<Arc<Entry<T>>>,
         patience: &mut Patience,
     ) -> Waited<T> {
@@ -395,7 +406,7 @@ impl<T: Send + Sync + 'static> Call<T> {
                         return Waited::Stale(entry);
                     }
                 }
-                () = &mut patience.hard => return Waited::HardTimeout,
+                () = &mut patience.hard => return Waited::HardTimeout(self.fallback(&running)),
             }
         }
     }
@@ -429,7 +440,7 @@ impl<T: Send + Sync + 'static> Call<T> {
                         return Waited::Stale(entry);
                     }
                 }
-                () = hard => return Waited::HardTimeout,
+                () = hard => return Waited::HardTimeout(self.fallback(&follower.context().running)),
                 () = sleep(self.cache.inner.settings.lock_wait) => {
                     // A task of its own is always polled; a leader inside its caller may not be.
                     if !follower.context().is_detached() && let Some(leader) = follower.usurp() {
@@ -573,13 +584,21 @@ impl<T: Send + Sync + 'static> Call<T> {
         })
     }
 
-    pub(super) fn timed_out(&self) -> Failure {
+    fn fallback(&self, running: &Running) -> Option<AnyEntry> {
+        running.fallback(|value: T| self.cache.passing(&self.id, value, self.plan.wire, self.policy))
+    }
+
+    pub(super) fn timed_out(&self, fallback: Option<AnyEntry>) -> Failure {
         let waited = self.policy.hard_timeout;
         self.cache.inner.tally.count(Count::LoadTimeout);
-        failure(Error::new(
+        let error = Error::new(
             ErrorKind::LoadTimeout,
             format!("no value after the hard timeout of {waited:?}"),
-        ))
+        );
+        Failure {
+            fallback,
+            ..failure(error)
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::cache::Cache;
@@ -36,18 +37,19 @@ impl LeaseKind {
 pub(crate) type LeaseName = (u32, LeaseKind, Box<str>);
 
 /// The leases of one cache.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Leases {
     table: Mutex<Table>,
     released: Arc<Notify>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Table {
     leases: HashMap<LeaseName, Lease>,
     /// Grows with every lease given: a fencing token.
     issued: u64,
     sweep_at: usize,
+    limit: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +59,20 @@ struct Lease {
 }
 
 impl Leases {
+    /// At most so many leases at once.
+    pub(crate) fn new(limit: usize) -> Self {
+        let table = Table {
+            leases: HashMap::new(),
+            issued: 0,
+            sweep_at: MIN_SWEEP,
+            limit,
+        };
+        Self {
+            table: Mutex::new(table),
+            released: Arc::default(),
+        }
+    }
+
     /// Takes the lease if nobody holds it; its token.
     ///
     /// # Errors
@@ -125,14 +141,14 @@ impl Leases {
 impl Table {
     /// Sweeps ended leases away whenever the table has doubled: constant work per lease.
     fn make_room(&mut self, now: Timestamp) -> Result<(), Error> {
-        if self.leases.len() >= self.sweep_at.max(MIN_SWEEP) {
+        if self.leases.len() >= self.sweep_at {
             self.leases.retain(|_, lease| now < lease.until);
-            self.sweep_at = self.leases.len() * 2;
+            self.sweep_at = (self.leases.len() * 2).max(MIN_SWEEP).min(self.limit);
         }
-        if self.leases.len() >= MAX_LEASES {
+        if self.leases.len() >= self.limit {
             return Err(Error::new(
                 ErrorKind::Overloaded,
-                format!("{MAX_LEASES} locks and claims are held; shorten their leases"),
+                format!("{} locks and claims are held; shorten their leases", self.limit),
             ));
         }
         Ok(())
@@ -141,7 +157,7 @@ impl Table {
 
 const MIN_SWEEP: usize = 1_024;
 /// About 100 MB of names and leases: more than that is a leak, and is said instead of fed.
-const MAX_LEASES: usize = 1_000_000;
+pub(crate) const MAX_LEASES: usize = 1_000_000;
 
 /// A lease that is held, in this process or in the shared tier. Given back when it is dropped, if it is to be.
 #[derive(Debug)]
@@ -314,7 +330,8 @@ impl Cache {
         Ok(hold.map(|hold| LockGuard { hold }))
     }
 
-    /// Takes the lock of this name for at most `ttl`, waiting up to `wait` while others hold it.
+    /// Takes the lock of this name for at most `ttl`, waiting up to `wait` while others hold it. Without a tokio runtime
+    /// it cannot wait and tries once.
     ///
     /// # Errors
     ///
@@ -324,6 +341,15 @@ impl Cache {
     ///
     /// Dropped while waiting, it holds nothing.
     pub async fn lock(&self, name: &str, ttl: Duration, wait: Duration) -> Result<LockGuard, Error> {
+        let contended = || {
+            Error::new(
+                ErrorKind::Contended,
+                format!("the lock `{name}` was held for all of {wait:?}"),
+            )
+        };
+        if Handle::try_current().is_err() {
+            return self.try_lock(name, ttl).await?.ok_or_else(contended);
+        }
         let acquire = async {
             loop {
                 let released = self.inner.leases.released.notified();
@@ -341,10 +367,7 @@ impl Cache {
         };
         match tokio::time::timeout(wait, acquire).await {
             Ok(guard) => guard,
-            Err(_) => Err(Error::new(
-                ErrorKind::Contended,
-                format!("the lock `{name}` was held for all of {wait:?}"),
-            )),
+            Err(_) => Err(contended()),
         }
     }
 
@@ -441,7 +464,7 @@ mod tests {
 
     #[test]
     fn ended_leases_make_room_and_held_ones_are_kept() {
-        let leases = Leases::default();
+        let leases = Leases::new(MAX_LEASES);
         let end = Timestamp::from_nanos(10);
         for n in 0..100_000 {
             leases.acquire(&name(n), Timestamp::ZERO, end).unwrap().unwrap();
@@ -461,8 +484,22 @@ mod tests {
     }
 
     #[test]
+    fn a_table_that_was_full_of_ended_leases_takes_new_ones() {
+        const LIMIT: usize = 3 * MIN_SWEEP;
+        let leases = Leases::new(LIMIT);
+        let end = Timestamp::from_nanos(10);
+        let acquire = |n, now, until| leases.acquire(&name(n), now, until);
+        for n in 0..LIMIT {
+            acquire(n, Timestamp::ZERO, end).unwrap().unwrap();
+        }
+        let full = acquire(LIMIT, Timestamp::ZERO, end).unwrap_err();
+        assert_eq!(full.kind(), ErrorKind::Overloaded);
+        assert!(acquire(LIMIT, end, Timestamp::MAX).unwrap().is_some());
+    }
+
+    #[test]
     fn only_the_holder_of_the_token_extends_and_releases() {
-        let leases = Leases::default();
+        let leases = Leases::new(MAX_LEASES);
         let (now, end) = (Timestamp::ZERO, Timestamp::from_nanos(10));
         let first = leases.acquire(&name(1), now, end).unwrap().unwrap();
         assert!(!leases.release(&name(1), first + 1, now));

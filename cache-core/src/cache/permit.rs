@@ -100,7 +100,9 @@ impl StorePermit {
     fn store_here(&self, id: &EntryId, entry: &AnyEntry) -> Stored {
         let now = self.cache.inner.clock.now();
         match self.cache.fill(id, entry, self.seen, now) {
-            Ok(()) => Stored::Yes,
+            Ok(true) => Stored::Yes,
+            Ok(false) if entry.meta().soft_at <= entry.meta().loaded_at => Stored::ZeroTtl,
+            Ok(false) => Stored::TooLarge,
             Err(Refusal::HeldOff) => Stored::HeldOff,
             Err(Refusal::Mutated) => Stored::Superseded,
         }

@@ -7,6 +7,7 @@ use crate::cache::lead::Shape;
 use crate::cache::near::Near;
 use crate::cache::{Cache, CacheValue, Wire};
 use crate::entry::{AnyEntry, Entry, EntryId, Version, typed};
+use crate::epochs::Refusal;
 use crate::error::{Error, ErrorKind};
 use crate::key::CacheKey;
 use crate::loaded::Loaded;
@@ -26,7 +27,8 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// [`Contended`](ErrorKind::Contended) if other writers were faster 1,000 times in a row;
+    /// [`Contended`](ErrorKind::Contended) if other writers were faster 1,000 times in a row, or an invalidation holds
+    /// stores off ([`Invalidation::hold`](crate::Invalidation::hold));
     /// [`Invalid`](ErrorKind::Invalid) for contradicting options; [`Unavailable`](ErrorKind::Unavailable) if there is a
     /// shared tier and it does not answer.
     ///
@@ -60,12 +62,27 @@ impl Cache {
                 delta: Duration::ZERO,
             };
             let entry = self.shape(&id, Some(value), Wire::serde(), shape);
-            if self.storable(&entry, now).is_ok() && self.swap::<T>(&id, before.version, &entry, seen).await?
-            {
-                let outcome = Outcome::load(OutcomeKind::Loaded, MissReason::Forced);
-                return typed(entry)
-                    .map(|entry| Loaded::new(entry, outcome))
-                    .ok_or_else(|| Error::invalid("an updated value has another type than it was given"));
+            let swapped = match self.storable(&entry, now) {
+                Ok(()) => self.swap::<T>(&id, before.version, &entry, seen).await?,
+                Err(refusal) => Err(refusal),
+            };
+            match swapped {
+                Ok(()) => {
+                    let outcome = Outcome::load(OutcomeKind::Loaded, MissReason::Forced);
+                    return typed(entry)
+                        .map(|entry| Loaded::new(entry, outcome))
+                        .ok_or_else(|| {
+                            Error::invalid("an updated value has another type than it was given")
+                        });
+                }
+                // Trying again would only meet the same end of the hold-off.
+                Err(Refusal::HeldOff) => {
+                    return Err(Error::new(
+                        ErrorKind::Contended,
+                        format!("stores under `{key}` are held off by an invalidation; try again later"),
+                    ));
+                }
+                Err(Refusal::Mutated) => {}
             }
             if attempt % 16 == 15 {
                 tokio::task::yield_now().await;
@@ -141,7 +158,7 @@ impl Cache {
         version: Option<Version>,
         entry: &AnyEntry,
         seen: u64,
-    ) -> Result<bool, Error> {
+    ) -> Result<Result<(), Refusal>, Error> {
         let now = self.inner.clock.now();
         let Some(far) = self.far().cloned() else {
             let unchanged = || self.current(id).map(|entry| entry.meta().version) == version;
@@ -150,13 +167,16 @@ impl Cache {
                 self.inner.flights.detach_entry(id);
                 self.insert(id, entry);
             });
-            return Ok(self.count_store(swapped).is_ok());
+            return Ok(self.count_store(swapped));
         };
         let begun = self.inner.epochs.mutate_since(id, u64::MAX, now, |epoch| {
             self.forget_here(id);
             epoch
         });
-        let Ok(begun) = begun else { return Ok(false) };
+        let begun = match begun {
+            Ok(begun) => begun,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
         let condition = Condition::Seen(version.map(port_version));
         let answer = self
             .set_far(&far, Op::Update, id, entry, Wire::<T>::serde(), condition)
@@ -168,7 +188,9 @@ impl Cache {
                 ErrorKind::Unavailable,
                 "the shared tier has no room left",
             )),
-            Ok(Some(_)) => Ok(applied),
+            Ok(Some(Verdict::HeldOff(_))) => Ok(Err(Refusal::HeldOff)),
+            Ok(Some(_)) if applied => Ok(Ok(())),
+            Ok(Some(_)) => Ok(Err(Refusal::Mutated)),
             Ok(None) => Err(Error::invalid(
                 "the updated value cannot be written to the shared tier",
             )),

@@ -101,7 +101,7 @@ impl Cache {
             let _ = self.count_store(match stored {
                 Stored::HeldOff => Err(Refusal::HeldOff),
                 Stored::Superseded => Err(Refusal::Mutated),
-                Stored::Yes | Stored::Locally | Stored::ZeroTtl => Ok(()),
+                Stored::Yes | Stored::Locally | Stored::ZeroTtl | Stored::TooLarge => Ok(()),
             });
             if stored.is_stored() && policy.ttl.is_zero() {
                 *stored = Stored::ZeroTtl;
@@ -124,9 +124,14 @@ impl Cache {
         let stored = self.inner.epochs.mutate_since(id, u64::MAX, now, |epoch| {
             entry.meta().stored_at_epoch(epoch);
             self.inner.flights.detach_entry(id);
-            self.insert(id, entry);
+            self.insert(id, entry)
         });
-        stored.map_or_else(refused, |()| Stored::Yes)
+        match stored {
+            Ok(true) => Stored::Yes,
+            Ok(false) if entry.meta().soft_at <= entry.meta().loaded_at => Stored::ZeroTtl,
+            Ok(false) => Stored::TooLarge,
+            Err(refusal) => refused(refusal),
+        }
     }
 
     /// The epoch moves, the shared tier changes, and if nothing else happened to a key meanwhile its value is kept here,
