@@ -3,7 +3,6 @@
 //! Every function is asked for the same 10,000 keys in the same order, and has a TTL and a bound. All return a small
 //! `Price`, but for one of ours, which returns an `Arc` and so leads to one more place in memory.
 
-use cache_core::Cache;
 use cache_core::key::{KeyPart, PartWriter};
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +10,7 @@ use crate::l1::{AREA, contender};
 use crate::measure::{Contender, Effort, Race, single_threaded};
 use crate::peers::{Caches, MOKA};
 use crate::report::{Budget, Report, Row};
-use crate::workload::{CAPACITY, KEYS, Workload};
+use crate::workload::{KEYS, Workload};
 
 pub(crate) const INTEGER: &str = "fn(u64)";
 pub(crate) const TEXT: &str = "fn(&str)";
@@ -95,11 +94,6 @@ impl KeyPart for Instrument {
 impl Functions {
     pub(crate) fn filled() -> Self {
         let workload = Workload::new();
-        let cache = Cache::builder("functions")
-            .memory_entries(OURS.len() as u64 * CAPACITY as u64)
-            .build()
-            .expect("the settings are valid");
-        Cache::install(cache).expect("nothing was cached before");
         let instruments = workload
             .keys
             .iter()
@@ -158,37 +152,50 @@ impl Functions {
     }
 }
 
-/// Ours, in the process-wide cache.
+/// Ours. Each has a cache of its own, as the peers' functions have.
 mod ours {
-    use std::sync::Arc;
+    use std::sync::{Arc, LazyLock};
 
-    use cache_core::cached;
+    use cache_core::{Cache, cached};
 
     use super::{Instrument, Price, named, numbered};
-    use crate::workload::Quote;
+    use crate::workload::{CAPACITY, Quote};
 
-    #[cached(ttl = "1h", prefix = "integer", companions = false)]
+    static INTEGER: LazyLock<Cache> = LazyLock::new(cache);
+    static TEXT: LazyLock<Cache> = LazyLock::new(cache);
+    static THREE: LazyLock<Cache> = LazyLock::new(cache);
+    static STRUCTURED: LazyLock<Cache> = LazyLock::new(cache);
+    static SHARED: LazyLock<Cache> = LazyLock::new(cache);
+
+    fn cache() -> Cache {
+        Cache::builder("functions")
+            .memory_entries(CAPACITY as u64)
+            .build()
+            .expect("the settings are valid")
+    }
+
+    #[cached(ttl = "1h", prefix = "integer", cache = &INTEGER, companions = false)]
     pub(super) async fn integer(id: u64) -> Price {
         numbered(id)
     }
 
-    #[cached(ttl = "1h", prefix = "text", companions = false)]
+    #[cached(ttl = "1h", prefix = "text", cache = &TEXT, companions = false)]
     pub(super) async fn text(symbol: &str) -> Price {
         named(symbol)
     }
 
-    #[cached(ttl = "1h", prefix = "three", companions = false)]
+    #[cached(ttl = "1h", prefix = "three", cache = &THREE, companions = false)]
     pub(super) async fn three(symbol: &str, depth: u32, live: bool) -> Price {
         let _ = (depth, live);
         named(symbol)
     }
 
-    #[cached(ttl = "1h", prefix = "structured", companions = false)]
+    #[cached(ttl = "1h", prefix = "structured", cache = &STRUCTURED, companions = false)]
     pub(super) async fn structured(instrument: &Instrument) -> Price {
         named(&instrument.symbol)
     }
 
-    #[cached(ttl = "1h", prefix = "shared", companions = false)]
+    #[cached(ttl = "1h", prefix = "shared", cache = &SHARED, companions = false)]
     pub(super) async fn shared(symbol: &str) -> Arc<Quote> {
         Arc::new(Quote::of(symbol))
     }

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::functions;
 use crate::l1::contender;
-use crate::peers::{BY_KEY, Caches, MOKA, OR_LOAD, QUICK_EXPIRING, TYPED};
+use crate::peers::{Caches, GET, MOKA, OR_LOAD, QUICK_EXPIRING, TYPED};
 use crate::report::{Report, Row};
 
 const AREA: &str = "instructions";
@@ -15,7 +15,7 @@ const AREA: &str = "instructions";
 pub(crate) fn measure(report: &mut Report) {
     let moka = per_hit(MOKA);
     let quick = per_hit(QUICK_EXPIRING);
-    for name in [TYPED, BY_KEY, OR_LOAD].into_iter().chain(functions::OURS) {
+    for name in [GET, TYPED, OR_LOAD].into_iter().chain(functions::OURS) {
         let ours = per_hit(name);
         for (peer, theirs) in [(MOKA, moka), (QUICK_EXPIRING, quick)] {
             report.add(Row::new(AREA, name, ours, "instructions").against(peer, theirs));

@@ -38,8 +38,11 @@ impl Effort {
 /// Something that can be done many times.
 pub(crate) struct Contender<'a> {
     pub(crate) name: &'static str,
-    run: Box<dyn FnMut(u64, Option<&mut Vec<Duration>>) + Send + 'a>,
+    run: Box<Run<'a>>,
 }
+
+/// Does so many operations; with a list, times each of them.
+type Run<'a> = dyn FnMut(u64, Option<&mut Vec<Duration>>) + Send + 'a;
 
 impl<'a> Contender<'a> {
     /// A contender whose `n`-th operation is `step(n)`.

@@ -30,9 +30,9 @@ struct Expiring {
     ends_at: u64,
 }
 
-pub(crate) const TYPED: &str = "get";
-pub(crate) const BY_KEY: &str = "get by CacheKey";
-pub(crate) const OR_LOAD: &str = "get_or_load";
+pub(crate) const GET: &str = "Cache::get";
+pub(crate) const TYPED: &str = "Typed::get";
+pub(crate) const OR_LOAD: &str = "Typed::get_or_load";
 pub(crate) const MOKA: &str = "moka get";
 pub(crate) const QUICK: &str = "quick_cache";
 pub(crate) const QUICK_EXPIRING: &str = "quick_cache + expiry";
@@ -83,8 +83,8 @@ impl Caches {
     pub(crate) fn contenders(&self) -> Vec<Contender<'_>> {
         let (at, key) = (|n| self.workload.at(n), |n| self.key(n));
         vec![
+            Contender::new(GET, move |n| self.cache.get::<Quote>(&self.keys[at(n)])),
             Contender::new(TYPED, move |n| self.ours.get(key(n))),
-            Contender::new(BY_KEY, move |n| self.cache.get::<Quote>(&self.keys[at(n)])),
             Contender::new(OR_LOAD, move |n| {
                 self.ours
                     .get_or_load(key(n), |_| async { Err::<Quote, _>("every lookup is a hit") })

@@ -224,7 +224,7 @@ impl quick_cache::Equivalent<StoredKey> for EntryRef<'_> {
 }
 
 /// What an entry costs beyond its key's text and its encoded value: metadata, two allocations, the map's slot.
-const ENTRY_OVERHEAD: u64 = 200;
+const ENTRY_OVERHEAD: u64 = 450;
 
 /// Only sizes the first tables; being wrong costs a few reallocations.
 const TYPICAL_WEIGHT: u64 = 1_024;

@@ -76,7 +76,7 @@ impl CacheBuilder {
         }
     }
 
-    /// Bounds the in-process tier by the bytes of its keys and values, plus about 200 per entry.
+    /// Bounds the in-process tier by the bytes of its keys and values, plus about 450 per entry.
     ///
     /// Default: 64 MiB, if neither bytes nor entries are bounded. One entry may take up to a shard of it; a larger
     /// value is returned to its callers and not kept.
