@@ -207,7 +207,7 @@ impl Cache {
                     .inner
                     .epochs
                     .mutate(id, cache.inner.clock.now(), Timestamp::ZERO, |_| {
-                        cache.forget_here(id)
+                        cache.forget_here(id);
                     });
             }
         })
