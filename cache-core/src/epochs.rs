@@ -39,6 +39,8 @@ pub(crate) struct Epochs {
     marks: Box<[Mutex<Names>]>,
     /// New marks count as invalidated at this epoch: marks that were forgotten may have been.
     marks_floor: AtomicU64,
+    /// The time of a recent store or mutation, seconds behind at most: what was held off until then is not any more.
+    recently: AtomicU64,
 }
 
 /// Why a store did not happen.
@@ -77,12 +79,20 @@ impl Epochs {
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             marks: (0..STRIPES).map(|_| Mutex::default()).collect(),
             marks_floor: AtomicU64::new(0),
+            recently: AtomicU64::new(0),
         }
     }
 
     /// The epoch of now: what begins after this call has seen everything up to it.
     pub(crate) fn seen(&self) -> u64 {
         self.sequence.load(Ordering::SeqCst)
+    }
+
+    /// Keeps up with time, without contention: seconds do.
+    fn note(&self, now: Timestamp) {
+        if now > Timestamp::from_nanos(self.recently.load(Ordering::Relaxed)) + Duration::from_secs(1) {
+            self.recently.store(now.as_nanos(), Ordering::Relaxed);
+        }
     }
 
     fn next(&self) -> u64 {
@@ -97,6 +107,7 @@ impl Epochs {
         held_until: Timestamp,
         act: impl FnOnce(u64) -> R,
     ) -> R {
+        self.note(now);
         let mut stripe = self.stripe(id);
         let epoch = self.next();
         stripe.record(
@@ -202,6 +213,7 @@ impl Epochs {
         now: Timestamp,
         act: impl FnOnce() -> R,
     ) -> Result<R, Refusal> {
+        self.note(now);
         let stripe = self.stripe(id);
         permit(&self.floor, &stripe.last(id), seen, version, now)?;
         Ok(act())
@@ -520,6 +532,8 @@ pub(crate) type Scope = Arc<[Arc<Mark>]>;
 struct Names {
     marks: HashMap<(u32, Kind, Box<str>), Arc<Mark>>,
     scopes: HashMap<(u32, Box<str>), Scope>,
+    /// How many marks make it worth forgetting some.
+    forget_at: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -596,8 +610,10 @@ impl Epochs {
         if let Some(mark) = names.marks.get(&(namespace, kind, Box::from(name))) {
             return mark.clone();
         }
-        if names.marks.len() >= NAMES_PER_STRIPE {
+        if names.marks.len() >= names.forget_at.max(NAMES_PER_STRIPE) {
             self.forget_unused(&mut names);
+            // Looked at again when they have doubled: what is in use is not to be gone through for every new one.
+            names.forget_at = names.marks.len() * 2;
         }
         let mark = Arc::new(Mark::new(match kind {
             Kind::Tag => MarkName::Tag(text.clone(), name.into()),
@@ -635,12 +651,13 @@ impl Epochs {
         names.scopes.entry(key).or_insert(scope).clone()
     }
 
-    /// Forgets marks that no entry and no load holds, and remembers the latest of their invalidations for all of them.
+    /// Forgets marks that no entry and no load holds and that hold nothing off, and remembers the latest of their
+    /// invalidations for all of them.
     fn forget_unused(&self, names: &mut Names) {
         names.scopes.retain(|_, scope| Arc::strong_count(scope) > 1);
-        let mut floor = 0;
+        let (mut floor, recently) = (0, self.recently.load(Ordering::Relaxed));
         names.marks.retain(|_, mark| {
-            let used = Arc::strong_count(mark) > 1;
+            let used = Arc::strong_count(mark) > 1 || mark.held_until.load(Ordering::SeqCst) > recently;
             if !used {
                 floor = floor
                     .max(mark.hard.load(Ordering::SeqCst))
