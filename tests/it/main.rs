@@ -6,9 +6,13 @@
 )]
 
 mod cached_fn;
+mod cancellation;
+mod engine;
 mod fleet;
 mod harness;
 mod http;
 mod macro_ui;
 mod redis;
+mod stampede;
 mod tidy;
+mod tiers;
