@@ -11,6 +11,7 @@ mod engine;
 mod fleet;
 mod harness;
 mod http;
+mod invalidation;
 mod macro_ui;
 mod redis;
 mod stampede;
