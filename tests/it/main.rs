@@ -5,8 +5,10 @@
     reason = "a failed test is what a panic is for, also in helpers of tests"
 )]
 
+mod batch;
 mod cached_fn;
 mod cancellation;
+mod eager;
 mod engine;
 mod fleet;
 mod harness;
@@ -14,6 +16,7 @@ mod http;
 mod invalidation;
 mod macro_ui;
 mod redis;
+mod stale;
 mod stampede;
 mod tidy;
 mod tiers;
