@@ -14,6 +14,8 @@ mod fleet;
 mod harness;
 mod http;
 mod invalidation;
+mod leases;
+mod lifecycle;
 mod macro_ui;
 mod redis;
 mod stale;
