@@ -33,7 +33,8 @@ pub(crate) fn probe(name: &str, hits: u64) {
 }
 
 fn per_hit(name: &str) -> f64 {
-    let (few, many) = (5_000, 25_000);
+    // Filling the caches takes a few million instructions more or less, since keys are hashed with random seeds.
+    let (few, many) = (10_000, 210_000);
     let counted = count(name, many).saturating_sub(count(name, few));
     counted as f64 / (many - few) as f64
 }
