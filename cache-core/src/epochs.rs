@@ -595,7 +595,10 @@ impl Epochs {
 
     /// Invalidates everything that carries `mark` and began before now.
     pub(crate) fn move_mark(&self, mark: &Mark, strength: Strength, held_until: Timestamp) {
-        let epoch = self.next();
+        self.move_mark_to(self.next(), mark, strength, held_until);
+    }
+
+    fn move_mark_to(&self, epoch: u64, mark: &Mark, strength: Strength, held_until: Timestamp) {
         mark.held_until.fetch_max(held_until.as_nanos(), Ordering::SeqCst);
         mark.move_to(epoch, strength);
         // A number taken after the mark moved: with `epoch` itself, an invalidation that was overtaken by a later one
@@ -697,6 +700,7 @@ const NAMES_PER_STRIPE: usize = 256;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entry::{Birth, Meta};
     use crate::key::CacheKey;
 
     const NOW: Timestamp = Timestamp::from_nanos(1_000);
@@ -786,6 +790,30 @@ mod tests {
             records <= 2 * STRIPES * HELD_PER_STRIPE,
             "{records} records are kept"
         );
+    }
+
+    #[test]
+    fn an_invalidation_that_is_overtaken_by_a_later_one_is_seen_by_who_looked_in_between() {
+        let epochs = Epochs::new();
+        let [a, b] = ["a", "b"].map(|tag| epochs.mark(&root(), Kind::Tag, tag));
+        let entry = Meta::new(Birth {
+            version: None,
+            confirmed_at: NOW,
+            loaded_at: NOW,
+            soft_at: Timestamp::MAX,
+            hard_at: Timestamp::MAX,
+            eager_from: Timestamp::MAX,
+            delta: Duration::ZERO,
+            negative: false,
+            weight: 1,
+            seen: epochs.seen(),
+            marks: epochs.marks(&root(), "user", &TagSet::new(["a"]).unwrap()),
+        });
+        let overtaken = epochs.next();
+        epochs.move_mark(&b, Strength::Hard, Timestamp::ZERO);
+        assert_eq!(entry.standing(&epochs), Standing::Valid);
+        epochs.move_mark_to(overtaken, &a, Strength::Hard, Timestamp::ZERO);
+        assert_eq!(entry.standing(&epochs), Standing::Invalid);
     }
 
     #[test]
