@@ -117,7 +117,10 @@ impl CacheBuilder {
         self
     }
 
-    /// How long waiters leave a borrowing loader alone that may not be polled, before one of them loads.
+    /// How long waiters leave a load alone that may be dead, before one of them loads: one with a borrowing loader, that
+    /// may not be polled; one on another node, that does not renew its lock (then at least half of
+    /// `lock_ttl`). With a stale value to fall back on, no load on another node is waited for longer than this,
+    /// or than [`EntryOptions::soft_timeout`].
     ///
     /// Default: 5 seconds.
     pub fn lock_wait(mut self, limit: Duration) -> Self {
