@@ -74,7 +74,7 @@ impl StorePermit {
         value: T,
         options: impl Into<EntryOptions> + Send,
     ) -> Result<Stored, Error> {
-        let options = options.into().or(&self.cache.inner.defaults);
+        let options = self.cache.complete(&options.into(), key.prefix());
         let policy = options.resolve()?;
         let id = self.cache.id(key);
         let now = self.cache.inner.clock.now();
