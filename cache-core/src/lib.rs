@@ -52,6 +52,7 @@
 //! |---|---|
 //! | annotating functions | [`#[cached]`](macro@cached) |
 //! | TTLs, stale windows, timeouts, eager refresh | [`EntryOptions`] |
+//! | TTLs by name, from configuration, changed at run time | [`policies`] |
 //! | what a loader can say about its load | [`LoadContext`] |
 //! | keys: their form, and what can be in them | [`key`] |
 //! | invalidation, hard and soft | [`Invalidation`], [`KeyPattern`] |
@@ -99,6 +100,7 @@ pub mod notice;
 pub mod observe;
 pub mod options;
 pub mod outcome;
+pub mod policies;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod shared;
@@ -130,6 +132,7 @@ pub use key::CacheKey;
 pub use loaded::{Loaded, Lookup, Stored};
 pub use options::{Eager, EntryOptions};
 pub use outcome::{MissReason, Outcome, OutcomeKind, StaleReason, Tier};
+pub use policies::Policies;
 #[cfg(feature = "redis")]
 pub use redis::Redis;
 pub use stats::Stats;

@@ -55,7 +55,7 @@ impl Cache {
         F: Fn(Vec<CacheKey>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<HashMap<CacheKey, T>, E>> + Send + 'static,
     {
-        let options = options.into().or(&self.inner.defaults);
+        let options = self.complete(&options.into(), keys.first().map_or("", CacheKey::prefix));
         let policy = options.resolve()?;
         let call = |key: &CacheKey| Call {
             cache: self.clone(),

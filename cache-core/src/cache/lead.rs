@@ -253,8 +253,13 @@ impl<T: Send + Sync + 'static> Load<T> {
                 });
                 let kept = self.keep(value, said, flight, now, took);
                 let mut store = pin!(self.store(&kept, leave, flight.seen));
-                // Usually the value is stored when its callers get it. A slow shared tier does not make them wait.
-                if deadline(STORE_PATIENCE, store.as_mut()).await.is_none() {
+                // Usually the value is stored when its callers get it. A slow shared tier does not make them wait, unless
+                // they wanted the old value replaced: then it must not be read any more once they have the new one.
+                let patience = match self.kind {
+                    LoadKind::Forced => Duration::MAX,
+                    LoadKind::Miss | LoadKind::Eager => STORE_PATIENCE,
+                };
+                if deadline(patience, store.as_mut()).await.is_none() {
                     leader.land(kept.settled.clone());
                     store.await;
                 }
@@ -452,8 +457,12 @@ impl<T: Send + Sync + 'static> Load<T> {
     pub(crate) fn store_if(&self, accepted: bool, entry: &AnyEntry, seen: u64) {
         if accepted {
             self.store_here(entry, seen);
-        } else {
-            self.cache.inner.tally.count(Count::StoreRefused);
+            return;
+        }
+        self.cache.inner.tally.count(Count::StoreRefused);
+        if self.kind == LoadKind::Forced {
+            // What the caller wanted replaced goes, although something kept this out.
+            self.cache.end_mutation(&self.id, seen, entry, false);
         }
     }
 
@@ -686,14 +695,20 @@ impl Cache {
     /// Like [`fill`](Self::fill), and as a mutation of the key: the newer value was asked for, so loads that began before
     /// do not store, and nobody joins them any more.
     fn replace(&self, id: &EntryId, entry: &AnyEntry, seen: u64, now: Timestamp) -> Result<bool, Refusal> {
-        self.storable(entry, now)?;
         let version = entry.meta().version;
-        let stored = self.inner.epochs.mutate_to(id, seen, version, now, |epoch| {
-            entry.meta().stored_at_epoch(epoch);
-            self.inner.flights.detach_entry(id);
-            self.insert(id, entry)
+        let stored = self.storable(entry, now).and_then(|()| {
+            let replace = |epoch| {
+                entry.meta().stored_at_epoch(epoch);
+                self.inner.flights.detach_entry(id);
+                self.insert(id, entry)
+            };
+            self.count_store(self.inner.epochs.mutate_to(id, seen, version, now, replace))
         });
-        self.count_store(stored)
+        // Here alone, what keeps it out is newer; with a shared tier that is asked what is.
+        if stored.is_err() && self.far().is_some() {
+            self.end_mutation(id, seen, entry, false);
+        }
+        stored
     }
 
     /// Whether time and marks allow the entry to be stored at all.

@@ -149,7 +149,7 @@ impl Cache {
         let id = self.id(key);
         let cache = self.clone();
         Box::pin(async move {
-            let options = options.or(&cache.inner.defaults);
+            let options = cache.complete(&options, id.key().prefix());
             let policy = options.resolve()?;
             cache.start_upkeep();
             Call {
