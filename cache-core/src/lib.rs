@@ -58,6 +58,7 @@
 //! | invalidation, hard and soft | [`Invalidation`], [`KeyPattern`] |
 //! | Redis: servers, Sentinel, Cluster, TLS | `Redis` (feature `redis`), [`CacheBuilder`], `docs/redis.md` |
 //! | values without serde | [`MemoryCache`] |
+//! | loading ahead of traffic | [`Cache::warm`], [`Cache::refresh_ahead`] |
 //! | deduplication and locks | [`Cache::claim`], [`Cache::try_lock`] |
 //! | your own tests | `testing` (feature `test-util`) |
 //!
