@@ -17,6 +17,7 @@ mod slot;
 mod types;
 mod value;
 
+pub use crate::codec::Codec;
 pub use crate::key::dispatch::{AppendNothing, AppendPart, AppendSerialized, Arg};
 pub use crate::key::{CacheKey, KeyBuf, KeyError, KeyPart};
 pub use crate::tag::{Tag, TagSet};

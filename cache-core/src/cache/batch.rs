@@ -383,7 +383,7 @@ async fn take_leases<T: Send + Sync + 'static>(
             load, leader, stale, ..
         } = wait;
         let departure = Takeoff::Load(Leave {
-            right: Right::Lease(HeldLease::new(&cache, far, key, lease)),
+            right: Right::Lease(HeldLease::new(&cache, far, key, lease).locked(load.policy.distributed)),
             views: inquiry.views.of(&leader.context().marks),
             stale,
         });
