@@ -50,6 +50,16 @@ impl CachedFn {
             .filter(|attr| belongs_to_body(attr) || is_condition(attr));
         let mut sig = self.function.sig.clone();
         sig.ident = name.clone();
+        let mut params = self.params.iter();
+        for input in &mut sig.inputs {
+            if let syn::FnArg::Typed(typed) = input
+                && params
+                    .next()
+                    .is_some_and(|param| self.is_in_attribute(&param.name))
+            {
+                typed.attrs.push(parse_quote!(#[allow(unused_variables)]));
+            }
+        }
         let body = &self.function.body;
         quote!(#(#attrs)* #vis #sig #body)
     }
@@ -258,6 +268,12 @@ impl CachedFn {
             Some(Eager::XFetch(span)) => set("eager", *span, quote!(#private::Eager::XFetch(1.0))),
             None => {}
         }
+        if let Some(on) = &args.distributed {
+            set("distributed", on.span, on.to_token_stream());
+        }
+        if let Some(codec) = &args.codec {
+            set("codec", codec.span(), quote!(#private::Codec::#codec));
+        }
         let tags = self.tags();
         quote!((|| -> ::core::result::Result<#private::EntryOptions, #private::Error> {
             ::core::result::Result::Ok(#options #tags)
@@ -388,10 +404,12 @@ impl CachedFn {
         if !self.has_companions() && !self.is_free() {
             let private = self.private();
             let (output, body) = (&self.output, &self.function.body);
-            let patterns = self
-                .params
-                .iter()
-                .map(|Param { name, pat, .. }| quote!(let #pat = #name;));
+            let patterns = self.params.iter().map(|Param { name, pat, .. }| {
+                let lint = self
+                    .is_in_attribute(name)
+                    .then(|| quote!(#[allow(unused_variables)]));
+                quote!(#lint let #pat = #name;)
+            });
             let body = if self.style == Style::Async {
                 body.to_token_stream()
             } else {
