@@ -84,7 +84,7 @@ impl CachedFn {
     pub(crate) fn call(&self, call: Call) -> TokenStream {
         let private = self.private();
         let (output, shape) = (&self.output, self.shape_path());
-        let (site, cache, key) = (self.site_call(), self.cache(), self.key_closure());
+        let (site, cache, key) = (self.site_call(), self.open(), self.key_closure());
         let (guard, ops) = (self.guard(call), self.ops());
         let found = match call {
             Call::Read => quote_spanned!(self.value_span()=> #private::look::<#output, #shape>),
@@ -112,7 +112,7 @@ impl CachedFn {
             }},
         };
         quote! {
-            let __cache: &#private::Cache = #cache;
+            #cache
             #guard
             let __miss = #miss;
             let __load = { let __forced = #forced; #load };
@@ -141,7 +141,12 @@ impl CachedFn {
     pub(crate) fn ops(&self) -> TokenStream {
         let (private, value) = (self.private(), self.value_type());
         let value = respan(value, self.value_span());
-        quote_spanned!(self.value_span()=> #private::ops::<#value>())
+        match &self.args.cache {
+            Some(_) => {
+                quote_spanned!(self.value_span()=> #private::ops_in::<#value, _>(#private::kind_of(__door)))
+            }
+            None => quote_spanned!(self.value_span()=> #private::ops::<#value>()),
+        }
     }
 
     fn error_type(&self) -> TokenStream {
@@ -149,12 +154,12 @@ impl CachedFn {
         quote!(<#output as #private::Output<#shape>>::Error)
     }
 
-    /// A reference to the cache.
-    pub(crate) fn cache(&self) -> TokenStream {
+    /// Statements that find the cache.
+    pub(crate) fn open(&self) -> TokenStream {
         let private = self.private();
         match &self.args.cache {
-            Some(cache) => quote_spanned!(cache.span()=> &#cache),
-            None => quote!(#private::Cache::global()),
+            Some(cache) => open(cache, &private),
+            None => quote!(let __cache: &#private::Cache = #private::Cache::global();),
         }
     }
 
@@ -478,6 +483,14 @@ impl CachedFn {
                 ::std::boxed::Box::new(move |__context: &#private::LoadContext<#value>, result: &#value| { #statements });
             ::core::option::Option::Some(__after)
         }}
+    }
+}
+
+/// Finds the cache that an expression names.
+pub(crate) fn open(cache: &Expr, private: &TokenStream) -> TokenStream {
+    quote_spanned! {cache.span()=>
+        let __door = &#cache;
+        let __cache: &#private::Cache = #private::cache_of(__door);
     }
 }
 

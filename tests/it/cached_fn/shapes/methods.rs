@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::future::Future;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use cache_core::key::KeyPart;
 use cache_core::{CacheKey, CacheValue, cached};
 
@@ -107,6 +108,33 @@ impl Users for Db {
     }
 }
 
+#[async_trait]
+trait Prices: Send + Sync {
+    async fn price(&self, symbol: &str) -> Result<u64, Refused>;
+    async fn rate(self: Arc<Self>, pair: String) -> Option<u64>;
+    async fn plain(&self) -> u64;
+}
+
+#[cached(skip(self), cache = here())]
+#[async_trait]
+impl Prices for Db {
+    #[cached(prefix = "m11")]
+    async fn price(&self, symbol: &str) -> Result<u64, Refused> {
+        ran("of_an_async_trait");
+        Ok(self.0 + symbol.len() as u64)
+    }
+
+    #[cached(prefix = "m12", eager = 0.9)]
+    async fn rate(self: Arc<Self>, pair: String) -> Option<u64> {
+        ran("of_an_async_trait_by_arc");
+        Some(self.0 + pair.len() as u64)
+    }
+
+    async fn plain(&self) -> u64 {
+        self.0
+    }
+}
+
 #[tokio::test]
 async fn methods_of_every_shape_run_once() {
     let db = Arc::new(Db(1));
@@ -163,6 +191,20 @@ async fn methods_of_every_shape_run_once() {
             view.of_a_borrowing_type_key(),
             "m09"
         );
+        let prices: Arc<dyn Prices> = db.clone();
+        check!(
+            "of_an_async_trait",
+            prices.price("GOOG").await,
+            db.price_key("GOOG"),
+            "m11:GOOG"
+        );
+        check!(
+            "of_an_async_trait_by_arc",
+            prices.clone().rate("EURUSD".into()).await,
+            db.rate_key("EURUSD".into()),
+            "m12:EURUSD"
+        );
+        assert_eq!(prices.plain().await, 1);
         check!("of_a_trait", db.user(7).await, db.user_key(7), "m10:7");
     })
     .await;
