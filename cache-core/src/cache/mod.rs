@@ -73,6 +73,8 @@ pub(crate) use wire::Wire;
 )]
 pub trait CacheValue: Serialize + DeserializeOwned + Send + Sync + 'static {}
 
+// Without this the compiler lists whatever else implements serde's traits in this build.
+#[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> CacheValue for T {}
 
 /// A cache: an in-process tier with single flight, stale fallback, tags and more; see the [crate docs](crate).
