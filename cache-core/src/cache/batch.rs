@@ -85,7 +85,7 @@ impl Cache {
         let batch = Batch {
             calls,
             answers: keys.iter().map(|_| None).collect(),
-            watches: keys.iter().map(|_| Watch::begin(&self.inner.tally)).collect(),
+            watches: keys.iter().map(|key| self.watch(key.as_key())).collect(),
             not_before: vec![0; keys.len()],
         };
         Box::pin(batch.run(Arc::new(loader))).await
@@ -132,8 +132,9 @@ impl<T: Send + Sync + 'static> Batch<'_, T> {
     {
         let result = self.go(loader).await;
         // An error is the batch's: what was not answered by then failed with it.
-        if result.is_err() {
-            self.watches.iter_mut().for_each(Watch::failed);
+        if let Err(error) = &result {
+            let kind = error.cache().map(Error::kind);
+            self.watches.iter_mut().for_each(|watch| watch.failed(kind));
         }
         result
     }

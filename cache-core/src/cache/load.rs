@@ -198,11 +198,11 @@ pub(super) enum Waited<T> {
 impl<T: Send + Sync + 'static> Call<T> {
     /// Every call ends here, so every call is counted once.
     async fn run<E: Send + Sync + 'static>(self, work: Work<'_, T, E>) -> Result<Answer<T>, LoadError<E>> {
-        let mut watch = Watch::begin(&self.cache.inner.tally);
+        let mut watch = self.cache.watch(self.id.key().as_key());
         let result = self.go(work, &mut watch).await;
         match &result {
             Ok(answer) => watch.answered(&answer.outcome()),
-            Err(_) => watch.failed(),
+            Err(error) => watch.failed(error.cache().map(Error::kind)),
         }
         result
     }

@@ -14,6 +14,7 @@ use crate::flight::Flights;
 use crate::key::{CacheKey, KeyRef};
 use crate::loaded::{Loaded, Lookup, Stored};
 use crate::memory::Memory;
+use crate::observe::Observer;
 use crate::options::{EntryOptions, Policy};
 use crate::policies::Policies;
 use crate::stats::{Stats, Tally};
@@ -104,6 +105,7 @@ pub(crate) struct Inner {
     default_policy: Policy,
     tasks: Tasks,
     tally: Tally,
+    observer: Option<Arc<dyn Observer>>,
     upkeep: Upkeep,
     settings: Settings,
 }

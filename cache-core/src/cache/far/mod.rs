@@ -72,7 +72,6 @@ pub(crate) struct FarSettings {
 }
 
 impl Far {
-    #[cfg(feature = "redis")]
     pub(crate) fn new(
         port: Arc<dyn Shared>,
         clock: Arc<dyn Clock>,
