@@ -260,13 +260,7 @@ impl CacheBuilder {
             disconnected_cap: self.disconnected_cap,
             schema: self.schema,
         };
-        Some(Arc::new(Far::new(
-            port,
-            self.clock.clone(),
-            self.codec,
-            framing,
-            settings,
-        )))
+        Some(Arc::new(Far::new(port, self.codec, framing, settings)))
     }
 
     #[cfg(not(feature = "redis"))]
