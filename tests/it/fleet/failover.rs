@@ -1,6 +1,6 @@
 //! Masters die and are replaced, slots move: calls go on.
 
-use support::{RedisCluster, SentinelTrio, Stopwatch};
+use support::{FaultProxy, RedisCluster, SentinelTrio, Stopwatch};
 
 use super::traffic::{Readers, shares};
 use super::*;
@@ -129,4 +129,51 @@ async fn a_failover_by_sentinels_fails_no_call() {
     for cache in &nodes {
         assert_eq!(cache.flush_pending(seconds(5)).await, 0);
     }
+}
+
+/// Makes the replica the master, without losing a write.
+pub(super) fn hand_over(master: &RedisServer, replica: &RedisServer) {
+    let port = replica.port().to_string();
+    let role = |server: &RedisServer| server.info_field("replication", "role");
+    wait_until_blocking(seconds(20), "it is the master now", || {
+        // Given up when the replica is not up to date in time; then it is tried again.
+        if role(master).as_deref() == Some("master") {
+            master.command(&["FAILOVER", "TO", "127.0.0.1", &port, "TIMEOUT", "2000"]);
+        }
+        role(replica).as_deref() == Some("master") && role(master).as_deref() == Some("slave")
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_that_was_demoted_is_left_by_the_reader_of_its_log() {
+    let first = RedisServer::start();
+    let second = RedisServer::builder().replica_of(&first).start();
+    second.wait_ready();
+    let proxy = FaultProxy::start(first.address());
+    // Without hearing the log nothing is served from memory.
+    let a = hearing_node(&redis_via(&proxy), |node| {
+        node.disconnected_cap(Duration::from_millis(1))
+    })
+    .await;
+    let before = Stopwatch::start();
+    tokio::task::block_in_place(|| hand_over(&first, &second));
+    proxy.swap_backend(second.address());
+    let _ = a.set(&key(1), 1_u64, hours(1)).await.unwrap();
+    // By then it would have noticed that nobody confirms.
+    tokio::time::sleep(Duration::from_millis(4_500).saturating_sub(before.elapsed())).await;
+    let b = hearing_node(&second.url(), |node| node).await;
+    wait_until(seconds(5), "the log is heard", async || {
+        let _ = a.set(&key(1), 2_u64, hours(1)).await.unwrap();
+        a.get::<u64>(&key(1)).await.unwrap().outcome().tier == Some(Tier::Memory)
+    })
+    .await;
+    let _ = b.set(&key(1), 3_u64, hours(1)).await.unwrap();
+    wait_until(seconds(2), "a hears b", async || {
+        a.get::<u64>(&key(1)).await.as_deref() == Some(&3)
+    })
+    .await;
+}
+
+fn redis_via(proxy: &FaultProxy) -> String {
+    format!("redis://{}/", proxy.address())
 }

@@ -5,8 +5,10 @@ mod costs;
 mod failover;
 mod faults;
 mod oracle;
+mod permissions;
 mod processes;
 mod sharing;
+mod states;
 mod traffic;
 
 use std::sync::Arc;
