@@ -8,7 +8,8 @@ use std::task::Poll;
 
 use crate::cache::context::Said;
 use crate::cache::far::{
-    Departure as Takeoff, End, Far, HeldLease, Inquiry, Leave, Right, Sight, commit_together, keep_together,
+    Departure as Takeoff, End, Far, HeldLease, Holding, IfCancelled, Inquiry, Leave, Right, Sight,
+    commit_together, keep_together,
 };
 use crate::cache::lead::{
     Cause, Follower, Kept, Leader, Load, LoadKind, Ran, Role, STORE_PATIENCE, Settled, deadline, run,
@@ -21,7 +22,7 @@ use crate::key::CacheKey;
 use crate::loaded::Loaded;
 use crate::options::EntryOptions;
 use crate::outcome::{MissReason, OutcomeKind, StaleReason, Tier};
-use crate::shared::{Ending, LeaseAnswer, Refuse};
+use crate::shared::{Ending, LeaseAnswer, LeaseRequest, Refuse};
 use crate::stats::{Count, LoadWatch, Watch};
 use crate::sync::Arc;
 use crate::telemetry;
@@ -393,10 +394,17 @@ async fn take_leases<T: Send + Sync + 'static>(
         .collect();
     let requests = asking.iter().zip(&keys);
     let requests = requests.map(|(wait, key)| wait.load.lease_request(far, key, wait.refuse));
+    let requests: Vec<LeaseRequest<'_>> = requests.collect();
+    let unanswered = requests.iter().map(|request| {
+        let holding = Holding::Load(request.key.to_owned());
+        cache.give_back_if_cancelled(far, holding, request.token)
+    });
+    let unanswered: Vec<_> = unanswered.collect();
     let answers = match inquiry.budget.left(cache.clock()) {
-        Ok(within) => far.ask(far.port().lease_many(requests.collect(), within)).await,
+        Ok(within) => far.port().lease_many(requests, within).await,
         Err(fault) => Err(fault),
     };
+    unanswered.into_iter().for_each(IfCancelled::disarm);
     let answers = match answers {
         Ok(answers) => answers,
         Err(fault) => {
