@@ -53,6 +53,10 @@ impl<'r> Crowd<'r> {
         }
     }
 
+    pub(crate) fn run(&self, callers: usize, each: u64) -> Duration {
+        (self.run)(callers, each)
+    }
+
     /// How many operations of each caller fill a turn.
     fn calibrate(&self, callers: usize, turn: Duration) -> u64 {
         let mut each = 1;

@@ -8,6 +8,7 @@ use std::process::Command;
 use crate::functions;
 use crate::http;
 use crate::l1::contender;
+use crate::l2;
 use crate::peers::{Caches, GET, MOKA, OR_LOAD, QUICK_EXPIRING, TYPED};
 use crate::report::{Budget, Report, Row};
 
@@ -40,6 +41,8 @@ pub(crate) fn measure(report: &mut Report) {
 pub(crate) fn probe(name: &str, hits: u64) {
     if functions::OURS.contains(&name) {
         contender(&mut functions::Functions::filled().contenders(), name).run(hits);
+    } else if l2::NAMES.contains(&name) {
+        l2::probe(name, hits);
     } else if let Some(name) = http::NAMES.iter().find(|known| **known == name) {
         http::probe(name, hits);
     } else {

@@ -43,6 +43,22 @@ pub(crate) fn measure(effort: Effort, report: &mut Report) {
     round_trips(&world, report);
 }
 
+pub(crate) const NAMES: [&str; 6] = [POSTCARD, JSON, GET, FRED, BATCH, MISS];
+
+/// Lets one caller do one thing, for a profiler.
+pub(crate) fn probe(name: &str, count: u64) {
+    let world = World::start();
+    let contender = match name {
+        POSTCARD => world.ours(POSTCARD, Codec::Postcard),
+        JSON => world.ours(JSON, Codec::Json),
+        GET => world.redis_rs(),
+        FRED => world.fred(),
+        BATCH => world.batches().swap_remove(0),
+        _ => world.our_misses(),
+    };
+    contender.run(PROBE_CALLERS, count / PROBE_CALLERS as u64);
+}
+
 fn hits(world: &World, effort: Effort, report: &mut Report) {
     let contenders = [
         world.ours(POSTCARD, Codec::Postcard),
@@ -374,4 +390,5 @@ static TAGS: LazyLock<TagSet> = LazyLock::new(|| TagSet::new(["sensors"]).expect
 
 const KEYS: usize = 10_000;
 const BATCH_SIZE: usize = 100;
+const PROBE_CALLERS: usize = 16;
 const TRIPS: usize = 200;

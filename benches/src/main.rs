@@ -7,7 +7,8 @@
 //! cargo run --release -p benches -- coherence       how long other nodes serve what one has invalidated
 //! cargo run --release -p benches -- outage          what callers notice while Redis is away
 //! cargo run --release -p benches -- http            cached HTTP responses, in process and over loopback
-//! cargo run --release -p benches -- memory          whether bounds hold, and what an entry costs
+//! cargo run --release -p benches -- memory          whether bounds hold
+//! cargo run --release -p benches --features allocations -- allocations    allocations per hit, heap per entry
 //! cargo run --release -p benches -- compile         what a hundred annotated functions add to a build
 //! cargo run --release -p benches -- instructions    instructions per hit, under valgrind's callgrind
 //! ```
@@ -18,6 +19,8 @@
 //! take turns in short rounds, ratios are formed within a round, and medians over the rounds are shown with their
 //! spread. Instruction counts hardly depend on the machine's load at all.
 
+#[cfg(feature = "allocations")]
+mod allocations;
 mod coherence;
 mod compile;
 mod crowd;
@@ -70,8 +73,11 @@ enum Area {
     Outage,
     /// Cached HTTP responses, in process and over loopback.
     Http,
-    /// Whether bounds hold under a flood, and what an entry costs.
+    /// Whether bounds hold under a flood.
     Memory,
+    /// Allocations per hit, and bytes on the heap per entry.
+    #[cfg(feature = "allocations")]
+    Allocations,
     /// What a hundred annotated functions add to a build.
     Compile,
     /// Instructions per hit, counted by valgrind's callgrind.
@@ -125,6 +131,8 @@ fn main() {
         Area::Stampede => stampede::measure(effort, &mut report),
         Area::Http => http::measure(effort, &mut report),
         Area::Memory => memory::measure(effort, &mut report),
+        #[cfg(feature = "allocations")]
+        Area::Allocations => allocations::measure(&mut report),
         Area::Compile => compile::measure(effort, &mut report),
         Area::Instructions => instructions::measure(&mut report),
         Area::Probe { contender, hits } => return instructions::probe(&contender, hits),

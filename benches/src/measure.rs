@@ -84,6 +84,7 @@ impl<'a> Contender<'a> {
     }
 
     /// Allocations per operation, on this thread.
+    #[cfg(feature = "allocations")]
     pub(crate) fn allocations(&mut self) -> f64 {
         let count = 10_000;
         self.run(count);

@@ -16,7 +16,9 @@ pub(crate) use services::{BARE, INSIDE, NAMES, OUTSIDE};
 
 use std::time::Duration;
 
-use crate::measure::{Contender, Effort, Race, single_threaded};
+#[cfg(feature = "allocations")]
+use crate::measure::Contender;
+use crate::measure::{Effort, Race, single_threaded};
 use crate::report::{Budget, Report, Row};
 
 use client::Client;
@@ -73,18 +75,15 @@ fn in_process(effort: Effort, report: &mut Report) {
                 report.add(row.budget(budget));
             }
         }
-        if case == Case::Small {
-            allocations(&mut contenders, report);
-        }
     }
 }
 
-fn allocations(contenders: &mut [Contender<'_>], report: &mut Report) {
-    let mut count = |name| crate::l1::contender(contenders, name).allocations();
-    for ours in [INSIDE, OUTSIDE] {
-        let case = format!("{ours}, {}, allocations", Case::Small.name());
-        report.add(Row::new(AREA, case, count(ours), "allocations").against(BARE, count(BARE)));
-    }
+/// The services that are called with hits of 1 KB.
+#[cfg(feature = "allocations")]
+pub(crate) fn contenders() -> Vec<Contender<'static>> {
+    [BARE, INSIDE, OUTSIDE]
+        .map(|name| services::contender(name, Case::Small))
+        .into()
 }
 
 fn over_loopback(effort: Effort, report: &mut Report) {
