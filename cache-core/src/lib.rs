@@ -52,6 +52,7 @@
 //! |---|---|
 //! | annotating functions | [`#[cached]`](macro@cached) |
 //! | TTLs, stale windows, timeouts, eager refresh | [`EntryOptions`] |
+//! | TTLs by name, from configuration, changed at run time | [`policies`] |
 //! | what a loader can say about its load | [`LoadContext`] |
 //! | keys: their form, and what can be in them | [`key`] |
 //! | invalidation, hard and soft | [`Invalidation`], [`KeyPattern`] |
@@ -98,6 +99,7 @@ mod memory;
 pub mod notice;
 pub mod options;
 pub mod outcome;
+pub mod policies;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod shared;
@@ -129,6 +131,7 @@ pub use key::CacheKey;
 pub use loaded::{Loaded, Lookup, Stored};
 pub use options::{Eager, EntryOptions};
 pub use outcome::{MissReason, Outcome, OutcomeKind, StaleReason, Tier};
+pub use policies::Policies;
 #[cfg(feature = "redis")]
 pub use redis::Redis;
 pub use stats::Stats;

@@ -1,6 +1,7 @@
 //! How one entry is to be kept: [`EntryOptions`].
 //!
-//! Options are partial. What a call leaves open comes from the cache's defaults
+//! Options are partial. What a call leaves open comes from its [policy](crate::policies) if it names one, then from the
+//! cache's defaults
 //! ([`CacheBuilder::defaults`](crate::CacheBuilder::defaults)), and what those leave open from the toolkit's, named at
 //! each method. Resolving checks the result as a whole:
 //!
@@ -9,6 +10,7 @@
 //! * A call's TTLs may be computed: zero means "do not store", and more than [`MAX_TTL`] is cut to it. Combinations
 //!   that contradict themselves are an [`Invalid`](crate::ErrorKind::Invalid) error of the call.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::error::Error;
@@ -41,6 +43,7 @@ pub struct EntryOptions {
     fail_safe: Option<bool>,
     background_completion: Option<bool>,
     abort_when_abandoned: Option<bool>,
+    policy: Option<Cow<'static, str>>,
     tags: TagSet,
 }
 
@@ -81,6 +84,7 @@ impl EntryOptions {
             fail_safe: None,
             background_completion: None,
             abort_when_abandoned: None,
+            policy: None,
             tags: TagSet::EMPTY,
         }
     }
@@ -206,6 +210,20 @@ impl EntryOptions {
         self
     }
 
+    /// What these options leave open comes from the policy of this name, looked up in the cache when it is needed; see
+    /// [`policies`](crate::policies).
+    ///
+    /// Default: none.
+    pub fn policy(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.policy = Some(name.into());
+        self
+    }
+
+    /// The name of the policy, if there is one.
+    pub(crate) fn policy_name(&self) -> Option<&str> {
+        self.policy.as_deref()
+    }
+
     /// The tags set so far.
     pub(crate) fn tag_set(&self) -> &TagSet {
         &self.tags
@@ -226,6 +244,7 @@ impl EntryOptions {
             fail_safe: self.fail_safe.or(defaults.fail_safe),
             background_completion: self.background_completion.or(defaults.background_completion),
             abort_when_abandoned: self.abort_when_abandoned.or(defaults.abort_when_abandoned),
+            policy: None,
             tags: if self.tags.is_empty() {
                 defaults.tags.clone()
             } else {

@@ -16,6 +16,7 @@ use crate::template::Template;
 pub(crate) struct Args {
     names: Vec<Ident>,
     pub(crate) ttl: Option<Ttl>,
+    pub(crate) policy: Option<Expr>,
     pub(crate) prefix: Option<LitStr>,
     pub(crate) key: Option<Key>,
     pub(crate) skip: Vec<Ident>,
@@ -90,6 +91,7 @@ pub(crate) enum Companions {
 /// Every option, for suggestions.
 const KNOWN: &[&str] = &[
     "ttl",
+    "policy",
     "prefix",
     "key",
     "skip",
@@ -123,6 +125,7 @@ const KNOWN: &[&str] = &[
 pub(crate) const OF_BATCHES: &[&str] = &[
     "batch",
     "ttl",
+    "policy",
     "prefix",
     "key",
     "skip",
@@ -229,6 +232,7 @@ impl Args {
         self.names.push(name.clone());
         match text.as_str() {
             "ttl" => self.ttl = Some(assigned(&name, input)?),
+            "policy" => self.policy = Some(policy(assigned(&name, input)?)?),
             "prefix" => self.prefix = Some(prefix(assigned(&name, input)?)?),
             "key" => self.key = Some(assigned(&name, input)?),
             "skip" => self.skip = names(&name, input)?,
@@ -353,6 +357,28 @@ fn prefix(literal: LitStr) -> syn::Result<LitStr> {
         return Ok(literal);
     };
     Err(syn::Error::new(literal.span(), message))
+}
+
+/// The name of a policy is fit for configuration; one that is computed is checked when it is used.
+fn policy(name: Expr) -> syn::Result<Expr> {
+    let Expr::Lit(literal) = &name else {
+        return Ok(name);
+    };
+    let Lit::Str(text) = &literal.lit else {
+        return Err(syn::Error::new(
+            name.span(),
+            "`policy` is the name of options in the configuration: `policy = \"price\"`",
+        ));
+    };
+    let text = text.value();
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if text.is_empty() || text.len() > 64 || !text.chars().all(plain) {
+        return Err(syn::Error::new(
+            name.span(),
+            "the name of a policy has 1 to 64 ASCII letters, digits, `_`, `-` and `.`",
+        ));
+    }
+    Ok(name)
 }
 
 /// Whether a character stands in keys as itself.

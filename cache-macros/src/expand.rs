@@ -228,6 +228,9 @@ impl CachedFn {
         if let Some(Ttl::Period(ttl)) = &args.ttl {
             set("with_ttl", ttl.span(), ttl.expression());
         }
+        if let Some(policy) = &args.policy {
+            set("policy", policy.span(), policy.to_token_stream());
+        }
         for (method, period) in [
             ("stale_for", &args.stale),
             ("negative_ttl", &args.negative_ttl),

@@ -191,6 +191,7 @@ impl CachedFn {
                 .jitter
                 .as_ref()
                 .is_some_and(|jitter| mentions(&jitter.0, name))
+            || args.policy.as_ref().is_some_and(|policy| mentions(policy, name))
     }
 }
 

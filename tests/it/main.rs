@@ -20,5 +20,6 @@ mod macro_ui;
 mod redis;
 mod stale;
 mod stampede;
+mod statistics;
 mod tidy;
 mod tiers;

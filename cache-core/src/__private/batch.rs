@@ -95,6 +95,7 @@ pub fn batch<O: BatchOutput<S> + 'static, S: 'static>(
     Box::pin(async move {
         match prepared {
             Ok((keys, options)) => {
+                cache.policies().look_for(&options, || site.to_string());
                 let options = match errors.convert {
                     Some(_) => options,
                     // Nobody could be told about a timeout.

@@ -22,7 +22,7 @@ use crate::loaded::Loaded;
 use crate::options::EntryOptions;
 use crate::outcome::{MissReason, OutcomeKind, StaleReason, Tier};
 use crate::shared::{Ending, LeaseAnswer, Refuse};
-use crate::stats::Count;
+use crate::stats::{Count, LoadWatch, Watch};
 use crate::sync::Arc;
 use crate::telemetry;
 use crate::time::Timestamp;
@@ -55,7 +55,7 @@ impl Cache {
         F: Fn(Vec<CacheKey>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<HashMap<CacheKey, T>, E>> + Send + 'static,
     {
-        let options = options.into().or(&self.inner.defaults);
+        let options = self.complete(&options.into(), keys.first().map_or("", CacheKey::prefix));
         let policy = options.resolve()?;
         let call = |key: &CacheKey| Call {
             cache: self.clone(),
@@ -65,22 +65,21 @@ impl Cache {
             plan: Plan::read(Wire::serde()).accepting_negatives(),
         };
         let calls = keys.iter().map(call).collect();
-        Box::pin(
-            Batch {
-                calls,
-                answers: keys.iter().map(|_| None).collect(),
-                not_before: vec![0; keys.len()],
-            }
-            .run(Arc::new(loader)),
-        )
-        .await
+        let batch = Batch {
+            calls,
+            answers: keys.iter().map(|_| None).collect(),
+            watches: keys.iter().map(|_| Watch::begin(&self.inner.tally)).collect(),
+            not_before: vec![0; keys.len()],
+        };
+        Box::pin(batch.run(Arc::new(loader))).await
     }
 }
 
 /// The callers of one batch, and what each of them got so far.
-struct Batch<T> {
+struct Batch<'a, T> {
     calls: Vec<Call<T>>,
     answers: Vec<Option<Answer<T>>>,
+    watches: Vec<Watch<'a>>,
     /// Which flights of a key are too old to join.
     not_before: Vec<u64>,
 }
@@ -107,8 +106,27 @@ struct Departure<T> {
     _edges: Vec<Edge>,
 }
 
-impl<T: Send + Sync + 'static> Batch<T> {
+impl<T: Send + Sync + 'static> Batch<'_, T> {
     async fn run<E, F, Fut>(mut self, loader: Arc<F>) -> Result<Vec<Option<Loaded<T>>>, LoadError<E>>
+    where
+        E: Send + Sync + 'static,
+        F: Fn(Vec<CacheKey>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<HashMap<CacheKey, T>, E>> + Send + 'static,
+    {
+        let result = self.go(loader).await;
+        // An error is the batch's: what was not answered by then failed with it.
+        if result.is_err() {
+            self.watches.iter_mut().for_each(Watch::failed);
+        }
+        result
+    }
+
+    fn give(&mut self, index: usize, answer: Answer<T>) {
+        self.watches[index].answered(&answer.outcome());
+        self.answers[index] = Some(answer);
+    }
+
+    async fn go<E, F, Fut>(&mut self, loader: Arc<F>) -> Result<Vec<Option<Loaded<T>>>, LoadError<E>>
     where
         E: Send + Sync + 'static,
         F: Fn(Vec<CacheKey>) -> Fut + Send + Sync + 'static,
@@ -150,14 +168,11 @@ impl<T: Send + Sync + 'static> Batch<T> {
                     // Whoever led this key is gone: it is this batch's to load, in the next pass.
                     Waited::Lead(_) => continue,
                 };
-                self.answers[index] = Some(answer);
+                self.give(index, answer);
             }
             if self.answers.iter().all(Option::is_some) {
-                return Ok(self
-                    .answers
-                    .into_iter()
-                    .map(|answer| answer.and_then(Answer::optional))
-                    .collect());
+                let answers = std::mem::take(&mut self.answers).into_iter();
+                return Ok(answers.map(|answer| answer.and_then(Answer::optional)).collect());
             }
         }
         Err(LoadError::Cache(Error::new(
@@ -169,24 +184,28 @@ impl<T: Send + Sync + 'static> Batch<T> {
     /// Answers what the tiers can answer and joins or starts the flights of the rest.
     fn depart<E: Send + Sync + 'static>(&mut self) -> Result<Departure<T>, LoadError<E>> {
         let (mut leaders, mut waits, mut edges) = (Vec::new(), Vec::new(), Vec::new());
-        for (index, call) in self.calls.iter().enumerate() {
+        for index in 0..self.calls.len() {
             if self.answers[index].is_some() {
                 continue;
             }
+            let call = &self.calls[index];
             let joined = call.cache.inner.epochs.seen();
             let (reason, stale) = match call.start() {
                 Start::Answer(answer) => {
-                    self.answers[index] = Some(answer);
+                    self.give(index, answer);
                     continue;
                 }
                 Start::Eager(entry) => {
-                    self.answers[index] = Some(call.hit(entry, OutcomeKind::Fresh));
+                    let hit = call.hit(entry, OutcomeKind::Fresh);
+                    self.give(index, hit);
                     continue;
                 }
                 Start::Load { reason, stale } => (reason, stale),
             };
+            self.watches[index].missed(reason);
             if let Some(failure) = call.recorded::<E>() {
-                self.answers[index] = Some(call.fail(failure, reason, stale)?);
+                let answer = call.fail(failure, reason, stale)?;
+                self.give(index, answer);
                 continue;
             }
             let role = call.join::<E>(true, self.not_before[index]);
@@ -469,9 +488,10 @@ where
     let keys = ready.iter().map(|ready| ready.load.id.key().clone()).collect();
     let loading = async {
         let _permit = cache.inner.tasks.load_permit(any_is_urgent(&ready)).await;
-        cache.inner.tally.count(Count::Load);
+        let watch = LoadWatch::begin(&cache.inner.tally);
         let (started, loader) = (cache.inner.clock.now(), loader.clone());
         let ran = run(limit, flight, async move { loader(keys).await }).await;
+        watch.returned();
         (started, ran)
     };
     let (started, ran) = tokio::select! {
@@ -485,6 +505,7 @@ where
     telemetry::load_took(cache.name(), took);
     match ran {
         Ran::Value(mut values) => {
+            cache.inner.tally.count(Count::LoadOk);
             let kept = ready.into_iter().map(|Ready { load, leader, leave }| {
                 let value = values.remove(load.id.key());
                 let kept = load.keep(value, Said::default(), leader.context(), now, took);

@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::flight::Flights;
 use crate::memory::{Bound, Memory};
 use crate::options::EntryOptions;
+use crate::policies::Policies;
 use crate::stats::Tally;
 use crate::sync::{Arc, Mutex};
 use crate::time::{Clock, SystemClock, minutes, seconds};
@@ -40,6 +41,7 @@ pub struct CacheBuilder {
     bytes: Option<u64>,
     entries: Option<u64>,
     defaults: EntryOptions,
+    policies: Vec<(String, EntryOptions)>,
     clock: Arc<dyn Clock>,
     max_load: Duration,
     lock_wait: Duration,
@@ -61,6 +63,7 @@ impl CacheBuilder {
             bytes: None,
             entries: None,
             defaults: EntryOptions::new(),
+            policies: Vec::new(),
             clock: Arc::new(SystemClock),
             max_load: minutes(1),
             lock_wait: seconds(5),
@@ -101,6 +104,15 @@ impl CacheBuilder {
         self
     }
 
+    /// Names options that calls refer to with [`EntryOptions::policy`] and functions with `#[cached(policy = ..)]`. They
+    /// can be changed while the cache runs: see [`policies`](crate::policies).
+    ///
+    /// Default: none.
+    pub fn policy(mut self, name: impl Into<String>, options: EntryOptions) -> Self {
+        self.policies.push((name.into(), options));
+        self
+    }
+
     /// Where the cache takes its time from.
     ///
     /// Default: [`SystemClock`].
@@ -117,7 +129,10 @@ impl CacheBuilder {
         self
     }
 
-    /// How long waiters leave a borrowing loader alone that may not be polled, before one of them loads.
+    /// How long waiters leave a load alone that may be dead, before one of them loads: one with a borrowing loader, that
+    /// may not be polled; one on another node, that does not renew its lock (then at least half of
+    /// `lock_ttl`). With a stale value to fall back on, no load on another node is waited for longer than this,
+    /// or than [`EntryOptions::soft_timeout`].
     ///
     /// Default: 5 seconds.
     pub fn lock_wait(mut self, limit: Duration) -> Self {
@@ -204,6 +219,11 @@ impl CacheBuilder {
         check_name("the cache's name", &self.name)?;
         self.check()?;
         self.defaults.check_configuration()?;
+        if let Some(name) = self.defaults.policy_name() {
+            return Err(Error::invalid(format!(
+                "the defaults name the policy `{name}`; calls do that, and the defaults hold where there is none"
+            )));
+        }
         let bytes = self.bytes.or(if self.entries.is_none() {
             Some(DEFAULT_BYTES)
         } else {
@@ -213,6 +233,8 @@ impl CacheBuilder {
         let root = Arc::new(Namespace::within(None, 0, &self.name));
         let far = self.shared_tier();
         let default_policy = self.defaults.resolve()?;
+        let policies = Policies::default();
+        policies.set(self.policies, &self.defaults)?;
         let inner = Inner {
             far,
             default_policy,
@@ -228,6 +250,7 @@ impl CacheBuilder {
             leases: Leases::new(MAX_LEASES),
             namespaces: Mutex::new(vec![root.clone()]),
             defaults: self.defaults,
+            policies,
             tasks: Tasks::new(self.max_loads, self.max_background_loads),
             tally: Tally::new(),
             upkeep: Upkeep::default(),
@@ -360,6 +383,14 @@ mod tests {
         check(
             cache().defaults(EntryOptions::ttl(days(400 * 365))),
             &["`ttl`", "365 days"],
+        );
+        check(
+            cache().defaults(EntryOptions::new().policy("price")),
+            &["defaults", "`price`"],
+        );
+        check(
+            cache().policy("price", EntryOptions::ttl(Duration::ZERO)),
+            &["policy `price`", "`ttl`"],
         );
         check(
             cache().defaults(EntryOptions::ttl(minutes(2)).hard_ttl(minutes(1))),

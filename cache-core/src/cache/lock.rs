@@ -375,9 +375,10 @@ impl Cache {
         (self.namespace.id, kind, name.into())
     }
 
-    /// The lease's name in the shared tier.
+    /// The lease's name in the shared tier, where braces mean something.
     pub(crate) fn lease_text(&self, name: &LeaseName) -> String {
-        format!("{}:{}", self.namespace.text, name.2)
+        let plain = name.2.replace('%', "%25").replace('{', "%7B").replace('}', "%7D");
+        format!("{}:{plain}", self.namespace.text)
     }
 
     pub(crate) async fn take_lease(

@@ -45,7 +45,7 @@ impl Cache {
         T: CacheValue + Clone,
         F: FnMut(Option<T>) -> T + Send,
     {
-        let options = options.into().or(&self.inner.defaults);
+        let options = self.complete(&options.into(), key.prefix());
         let policy = options.resolve()?;
         let id = self.id(key);
         for attempt in 0..MAX_ATTEMPTS {

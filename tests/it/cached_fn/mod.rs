@@ -4,6 +4,7 @@ use std::sync::Arc;
 mod batch;
 mod failures;
 mod options;
+mod policies;
 mod shapes;
 mod writes;
 

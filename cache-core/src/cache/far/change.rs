@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::cache::far::{Budget, Far, Views, entry_of, entry_version, port_version};
 use crate::cache::{Cache, KeyPattern, Wire};
 use crate::codec::envelope::{Contents, Envelope, Lifetimes, encode_tombstone};
-use crate::entry::{AnyEntry, EntryId, typed};
+use crate::entry::{self, AnyEntry, EntryId, typed};
 use crate::epochs::{Mark, Strength};
 use crate::notice::{LogId, Op};
 use crate::shared::{self, Change, Condition, Fault, Mutation, MutationAnswer, Payload, Verdict, Version};
@@ -130,23 +130,30 @@ impl Cache {
             .collect())
     }
 
-    pub(crate) async fn remove_far(&self, far: &Far, id: &EntryId, hold: Duration) -> Result<(), Fault> {
+    /// Tombstones a key; the version that stands there then.
+    pub(crate) async fn remove_far(
+        &self,
+        far: &Far,
+        id: &EntryId,
+        hold: Duration,
+    ) -> Result<entry::Version, Fault> {
         let budget = self.far_budget(far);
         let (version, change) = removal(far, hold);
         self.mutate_far(far, Op::Remove, id, version, change, &budget)
             .await
-            .map(drop)
+            .map(|_| entry_version(version))
     }
 
-    /// Makes what is stored stale.
-    pub(crate) async fn expire_far(&self, far: &Far, id: &EntryId) -> Result<(), Fault> {
+    /// Makes what is stored stale; the version that stands there then.
+    pub(crate) async fn expire_far(&self, far: &Far, id: &EntryId) -> Result<entry::Version, Fault> {
         let budget = self.far_budget(far);
         let change = Change::Expire {
             window: far.settings.lease_window,
         };
-        self.mutate_far(far, Op::Expire, id, Version::random(), change, &budget)
+        let version = Version::random();
+        self.mutate_far(far, Op::Expire, id, version, change, &budget)
             .await
-            .map(drop)
+            .map(|_| entry_version(version))
     }
 
     pub(super) async fn mutate_far(

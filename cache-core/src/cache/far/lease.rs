@@ -403,6 +403,7 @@ impl<T: Send + Sync + 'static> Load<T> {
             }
             Err(Refused) => {
                 self.report(lease.commit(None, None, Ending::Released).await);
+                self.announce_later(far);
                 return false;
             }
         };
@@ -428,6 +429,7 @@ impl<T: Send + Sync + 'static> Load<T> {
                     verdict = refused.as_str(),
                     "the shared tier refused a load"
                 );
+                self.announce_later(far);
                 if let Some(current) = answer.current {
                     self.adopt(far, &current, seen).await;
                 }
@@ -571,7 +573,12 @@ impl<T: Send + Sync + 'static> Load<T> {
 impl Cache {
     /// For a caller that leaves while the lease is on its way to it: the lock would keep others from loading until it
     /// ends.
-    fn release_if_cancelled(&self, far: &Arc<Far>, key: &str, token: Token) -> IfCancelled<impl FnOnce()> {
+    pub(crate) fn release_if_cancelled(
+        &self,
+        far: &Arc<Far>,
+        key: &str,
+        token: Token,
+    ) -> IfCancelled<impl FnOnce()> {
         let (cache, far, key) = (self.clone(), far.clone(), key.to_owned());
         IfCancelled::run(move || release_in_background(&cache, far, key, token))
     }

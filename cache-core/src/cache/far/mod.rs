@@ -273,19 +273,18 @@ impl Cache {
         self.ask_for_marks(far, cold, views, budget).await
     }
 
-    /// Asks anew for those of `marks` that were last asked for at `written` or before.
+    /// Asks anew for those of `marks` that were last asked for at `written` or before; whether there were any.
     async fn view_marks_anew(
         &self,
         far: &Far,
-        marks: &Marks,
+        mut marks: Vec<Arc<Mark>>,
         written: Timestamp,
         views: &mut Views,
         budget: &Budget,
     ) -> Result<bool, Fault> {
-        let is_old = |mark: &&Arc<Mark>| views.get(mark).is_none_or(|view| view.asked <= written);
-        let old: Vec<_> = marks.iter().filter(is_old).cloned().collect();
-        let any = !old.is_empty();
-        self.ask_for_marks(far, old, views, budget).await?;
+        marks.retain(|mark| views.get(mark).is_none_or(|view| view.asked <= written));
+        let any = !marks.is_empty();
+        self.ask_for_marks(far, marks, views, budget).await?;
         Ok(any)
     }
 
