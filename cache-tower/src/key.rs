@@ -107,6 +107,7 @@ struct Kinds {
     index: String,
     variant: String,
     flight: String,
+    unshareable: String,
 }
 
 /// What a request asks for.
@@ -156,6 +157,13 @@ impl Keys {
         key.finish()
     }
 
+    /// Whether the response to this request in flight cannot be shared, as another node found out.
+    pub(crate) fn unshareable(&self, flight: &CacheKey) -> CacheKey {
+        let mut key = KeyBuf::new(&self.prefix);
+        key.part(&*self.kinds.unshareable).secret(flight.text());
+        key.finish()
+    }
+
     fn of(&self, target: &Target, kind: &str) -> KeyBuf {
         let mut key = KeyBuf::new(&self.prefix);
         key.part(kind).part(&*target.uri);
@@ -174,6 +182,7 @@ impl Kinds {
             index: kind("i"),
             variant: kind("v"),
             flight: kind("f"),
+            unshareable: kind("u"),
         }
     }
 }

@@ -79,10 +79,15 @@
 //! | `metrics` | yes | the counter `cache_http_requests_total`, labels `cache` and `outcome` |
 
 mod answer;
+mod ask;
 mod body;
 mod collapse;
+mod commit;
 mod config;
 mod exchange;
+mod fleet;
+mod forward;
+mod freshen;
 mod future;
 mod key;
 mod layer;

@@ -9,7 +9,8 @@ use tower_service::Service;
 
 use crate::BoxError;
 use crate::body::CacheBody;
-use crate::exchange::{Admission, HttpCache, change, exchange};
+use crate::ask::change;
+use crate::exchange::{Admission, HttpCache, exchange};
 use crate::future::ResponseFuture;
 
 /// An HTTP cache around `S`, made by a [`CacheLayer`](crate::CacheLayer). Clones share the cache.
