@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use cache_core::key::CacheKey;
-use cache_core::{Cache, EntryOptions, LockGuard};
+use cache_core::{EntryOptions, LockGuard};
 use tokio::sync::oneshot;
 
 use crate::exchange::{HttpCache, Inquiry};
@@ -51,7 +51,7 @@ async fn wait(cache: &HttpCache, inquiry: &mut Inquiry, key: &CacheKey) -> Turn 
     let store = &cache.store;
     let mut pause = FIRST_PAUSE;
     loop {
-        let taken = take(&store.cache, key).await;
+        let taken = take(store, key).await;
         if matches!(taken, Taken::Unknown) {
             return Turn::Ours(None);
         }
@@ -62,7 +62,7 @@ async fn wait(cache: &HttpCache, inquiry: &mut Inquiry, key: &CacheKey) -> Turn 
             return Turn::Stored(found);
         }
         if let Taken::Ours(guard) = taken {
-            return Turn::Ours(Some(hold(&store.cache, guard)));
+            return Turn::Ours(Some(hold(store, guard)));
         }
         if store.cache.get::<bool>(&store.unshareable(key)).await.is_some() {
             return Turn::Unshareable;
@@ -78,8 +78,8 @@ pub(crate) async fn try_turn(cache: &HttpCache, key: &CacheKey) -> Option<Option
     if !store.cache.is_shared() {
         return Some(None);
     }
-    match take(&store.cache, key).await {
-        Taken::Ours(guard) => Some(Some(hold(&store.cache, guard))),
+    match take(store, key).await {
+        Taken::Ours(guard) => Some(Some(hold(store, guard))),
         Taken::Others => None,
         Taken::Unknown => Some(None),
     }
@@ -127,8 +127,8 @@ enum Taken {
     Unknown,
 }
 
-async fn take(cache: &Cache, key: &CacheKey) -> Taken {
-    match cache.try_lock(key.text(), LEASE).await {
+async fn take(store: &Store, key: &CacheKey) -> Taken {
+    match store.cache.try_lock(key.text(), lease(store)).await {
         Ok(Some(guard)) => Taken::Ours(guard),
         Ok(None) => Taken::Others,
         Err(error) => {
@@ -139,16 +139,17 @@ async fn take(cache: &Cache, key: &CacheKey) -> Taken {
 }
 
 /// Renews the lease until it is given back, or lost.
-fn hold(cache: &Cache, guard: LockGuard) -> Lease {
+fn hold(store: &Store, guard: LockGuard) -> Lease {
     let (held, mut given_back) = oneshot::channel::<()>();
+    let length = lease(store);
     let renewing = async move {
         loop {
             tokio::select! {
                 biased;
                 _ = &mut given_back => break,
-                () = tokio::time::sleep(LEASE / 3) => {
+                () = tokio::time::sleep(length / 3) => {
                     // What is lost, or cannot be asked about, ends by itself.
-                    if !guard.renew(LEASE).await && !guard.is_held() {
+                    if !guard.renew(length).await && !guard.is_held() {
                         return;
                     }
                 }
@@ -157,7 +158,7 @@ fn hold(cache: &Cache, guard: LockGuard) -> Lease {
         guard.release().await;
     };
     // Who holds a lease runs in a task already.
-    drop(cache.spawn(renewing));
+    drop(store.cache.spawn(renewing));
     Lease { _held: held }
 }
 
@@ -169,7 +170,13 @@ fn rand_share() -> f64 {
     0.5 + (random % 1_024) as f64 / 1_024.0
 }
 
-/// How long a node that dies keeps the others waiting at most.
-const LEASE: Duration = Duration::from_secs(10);
+/// How long a node that dies keeps the others waiting: they have as long again to ask the origin for those who wait.
+fn lease(store: &Store) -> Duration {
+    (store.config.wait_timeout / 2).clamp(SHORTEST_LEASE, LONGEST_LEASE)
+}
+
+/// A few times what a renewal takes.
+const SHORTEST_LEASE: Duration = Duration::from_millis(500);
+const LONGEST_LEASE: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);

@@ -139,7 +139,8 @@ impl Arriving<'_> {
                 if reason == Refusal::NotStored(NotStored::Private) {
                     self.remove_older().await;
                 }
-                if reason.is_of_the_target() {
+                // An error of the origin says nothing about its next response.
+                if reason.is_of_the_target() && !self.parts.status.is_server_error() {
                     self.refuse();
                 }
                 self.pass(body, reason.as_str())

@@ -120,7 +120,8 @@ async fn what_may_not_be_shared_is_asked_for_by_each_at_once_and_remembered() {
         );
         origin.gate.add_permits(5);
         for client in later {
-            client.await.unwrap();
+            let detail = client.await.unwrap().outcome.detail.unwrap();
+            assert_ne!(detail, "unshareable", "{fields:?}: the reason of the response itself");
         }
     }
 }

@@ -9,6 +9,7 @@ mod placement;
 mod privacy;
 mod ranges;
 mod reuse;
+mod shared;
 mod stale;
 mod storing;
 mod streaming;
