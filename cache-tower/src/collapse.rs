@@ -158,7 +158,10 @@ impl Flights {
 
     /// Whether a validation in the background failed so recently that the next one is to wait.
     pub(crate) fn is_paused(&self, key: &CacheKey, now: Timestamp) -> bool {
-        self.table().failing.get(key).is_some_and(|pause| now < pause.until)
+        self.table()
+            .failing
+            .get(key)
+            .is_some_and(|pause| now < pause.until)
     }
 
     /// A validation in the background failed: the next one waits, each time twice as long.

@@ -26,8 +26,8 @@ use crate::key::{KeyProblem, Target, original_uri};
 use crate::outcome::{CacheOutcome, OutcomeKind};
 use crate::policy::status::ForwardCause;
 use crate::policy::{
-    Decision, ForwardReason, HttpCachePolicy, OriginFailure, RequestView, Selection, Serve, StoredHead, decide,
-    invalidation, key_uri, precondition, serve_on_failure,
+    Decision, ForwardReason, HttpCachePolicy, OriginFailure, RequestView, Selection, Serve, StoredHead,
+    decide, invalidation, key_uri, precondition, serve_on_failure,
 };
 use crate::store::{Candidate, Found, Store};
 use crate::stored::{StoredResponse, set_status};
@@ -365,7 +365,9 @@ fn revalidate<S, Q, B>(
         if answer.is_ok_and(|answer| !is_failure(&answer)) {
             task_cache.flights.resume(&key);
         } else {
-            task_cache.flights.pause(&key, task_cache.store.cache.clock().now());
+            task_cache
+                .flights
+                .pause(&key, task_cache.store.cache.clock().now());
         }
     };
     if cache.store.cache.spawn_background(task).is_err() {

@@ -70,7 +70,9 @@ impl Arriving<'_> {
                 let response =
                     StoredResponse::new(freshened.head, other.body().clone(), other.tags().clone());
                 let now = self.cache.wall();
-                store.insert(&inquiry.target, &inquiry.permit, response, now).await;
+                store
+                    .insert(&inquiry.target, &inquiry.permit, response, now)
+                    .await;
             }
         }
     }

@@ -187,7 +187,11 @@ impl Arriving<'_> {
     }
 
     /// The tags that a response's URI and groups give it, and `more`.
-    pub(crate) fn tags_of(&self, head: &StoredHead, more: Option<&TagSet>) -> Result<TagSet, cache_core::tag::TagError> {
+    pub(crate) fn tags_of(
+        &self,
+        head: &StoredHead,
+        more: Option<&TagSet>,
+    ) -> Result<TagSet, cache_core::tag::TagError> {
         let uri = &self.inquiry.target.uri;
         let mut tags = tags::implicit_tags(uri);
         let groups = groups::groups(head.headers());

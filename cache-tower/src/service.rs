@@ -8,8 +8,8 @@ use http_body::Body;
 use tower_service::Service;
 
 use crate::BoxError;
-use crate::body::CacheBody;
 use crate::ask::change;
+use crate::body::CacheBody;
 use crate::exchange::{Admission, HttpCache, exchange};
 use crate::future::ResponseFuture;
 

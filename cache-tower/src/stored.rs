@@ -463,7 +463,13 @@ mod tests {
 
     #[test]
     fn bodies_of_any_octets_survive_a_readable_encoding() {
-        for body in [&b""[..], b"text \"quoted\" \xc3\xa9", b"\x00\xff\x80", b"t", b"x0"] {
+        for body in [
+            &b""[..],
+            b"text \"quoted\" \xc3\xa9",
+            b"\x00\xff\x80",
+            b"t",
+            b"x0",
+        ] {
             let content = Content(Bytes::copy_from_slice(body));
             let json = serde_json::to_string(&content).unwrap();
             let read: Content = serde_json::from_str(&json).unwrap();

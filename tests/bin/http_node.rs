@@ -30,7 +30,9 @@ async fn main() {
         .redis(Redis::from_url(&url).unwrap())
         .build()
         .unwrap();
-    let app = Router::new().fallback(answer).layer(CacheLayer::new(cache.clone()));
+    let app = Router::new()
+        .fallback(answer)
+        .layer(CacheLayer::new(cache.clone()));
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = lines.next_line().await.unwrap() {
         let (cache, app) = (cache.clone(), app.clone());
@@ -66,7 +68,10 @@ async fn ready(cache: &Cache) {
 async fn get(app: &Router, path: &str, count: usize) {
     let calls: Vec<_> = (0..count)
         .map(|_| {
-            let request = Request::get(path).header("host", "h").body(Body::empty()).unwrap();
+            let request = Request::get(path)
+                .header("host", "h")
+                .body(Body::empty())
+                .unwrap();
             tokio::spawn(app.clone().oneshot(request))
         })
         .collect();

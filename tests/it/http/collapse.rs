@@ -121,7 +121,10 @@ async fn what_may_not_be_shared_is_asked_for_by_each_at_once_and_remembered() {
         origin.gate.add_permits(5);
         for client in later {
             let detail = client.await.unwrap().outcome.detail.unwrap();
-            assert_ne!(detail, "unshareable", "{fields:?}: the reason of the response itself");
+            assert_ne!(
+                detail, "unshareable",
+                "{fields:?}: the reason of the response itself"
+            );
         }
     }
 }
@@ -263,5 +266,9 @@ async fn an_error_of_the_origin_is_not_remembered_as_unshareable() {
     for client in clients {
         assert_eq!(client.await.unwrap().status, 200);
     }
-    assert_eq!(calls.load(Ordering::SeqCst), 2, "the next ones wait for one another again");
+    assert_eq!(
+        calls.load(Ordering::SeqCst),
+        2,
+        "the next ones wait for one another again"
+    );
 }

@@ -244,7 +244,10 @@ fn on_two_nodes_and_a_redis_nobody_sees_what_is_not_for_them() {
         }
     });
     let shared = shared.load(Ordering::Relaxed);
-    assert!(shared > 2_000, "only {shared} responses were shared: this tried nothing");
+    assert!(
+        shared > 2_000,
+        "only {shared} responses were shared: this tried nothing"
+    );
 }
 
 #[test]

@@ -32,7 +32,10 @@ struct Fleet {
 impl Fleet {
     /// `(status, fields)` is what the origin says; the body is the number of the call.
     fn new(count: usize, config: &CacheConfig, says: (u16, &'static [&'static str])) -> Self {
-        let (calls, gate) = (Arc::<AtomicUsize>::default(), Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)));
+        let (calls, gate) = (
+            Arc::<AtomicUsize>::default(),
+            Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+        );
         let (counted, waits) = (calls.clone(), gate.clone());
         let origin = move |_: Request<Body>| {
             let (number, waits) = (counted.fetch_add(1, Ordering::SeqCst) + 1, waits.clone());
@@ -109,7 +112,11 @@ async fn what_one_node_stored_another_serves_variants_included() {
         assert_eq!(calls, if fields == VARIES { 3 } else { 1 });
         for (ask, body) in asks.iter().zip(&bodies) {
             let got = two.get("/a?b", ask).await;
-            assert_eq!((&got.body, got.outcome.kind), (body, OutcomeKind::Hit), "{fields:?} {ask:?}");
+            assert_eq!(
+                (&got.body, got.outcome.kind),
+                (body, OutcomeKind::Hit),
+                "{fields:?} {ask:?}"
+            );
             assert!(got.headers.contains_key("age"));
             // Conditions and ranges are answered from what came over Redis too.
             let part = two.get("/a?b", &[ask, &["range: bytes=0-0"][..]].concat()).await;
@@ -155,7 +162,11 @@ async fn what_one_node_purges_the_others_forget() {
         }
         let before = fleet.calls();
         wait_until(PATIENCE, how, async || two.get("/a/b", &[]).await.body != "1").await;
-        assert_eq!(fleet.calls(), before + 1, "{how}: loaded once more, by the first who asks");
+        assert_eq!(
+            fleet.calls(),
+            before + 1,
+            "{how}: loaded once more, by the first who asks"
+        );
         assert_eq!(one.get("/a/b", &[]).await.body, (before + 1).to_string(), "{how}");
     }
 }
@@ -164,7 +175,9 @@ async fn what_one_node_purges_the_others_forget() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_clients_on_four_nodes_make_one_request() {
     for fields in [FRESH, VARIES] {
-        let fleet = Fleet::new(4, &CacheConfig::default(), (200, fields)).listening().await;
+        let fleet = Fleet::new(4, &CacheConfig::default(), (200, fields))
+            .listening()
+            .await;
         fleet.close_gate();
         let clients: Vec<_> = (0..200)
             .map(|n| {
@@ -187,7 +200,9 @@ async fn two_hundred_clients_on_four_nodes_make_one_request() {
 /// H5.2
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_tell_one_another_what_cannot_be_shared() {
-    let fleet = Fleet::new(4, &rfc9111(), (200, &["cache-control: private"])).listening().await;
+    let fleet = Fleet::new(4, &rfc9111(), (200, &["cache-control: private"]))
+        .listening()
+        .await;
     fleet.close_gate();
     let client = |node: &World| {
         let node = node.clone();
@@ -221,7 +236,10 @@ async fn a_holder_that_does_not_answer_is_not_waited_for_beyond_the_limit() {
     let other = tokio::spawn(async move { node.get("/", &[]).await });
     wait_until(PATIENCE, "the other one goes on", async || fleet.calls() == 2).await;
     fleet.open_gate();
-    assert_eq!((stuck.await.unwrap().status, other.await.unwrap().status), (200, 200));
+    assert_eq!(
+        (stuck.await.unwrap().status, other.await.unwrap().status),
+        (200, 200)
+    );
 }
 
 /// H5.1, F69: real processes.

@@ -160,7 +160,11 @@ async fn what_was_purged_softly_is_validated_and_may_stand_in() {
     let purge = |world: &World| cache_tower::Purge::new(world.cache.clone()).soft();
     for how in ["uri", "prefix", "tag"] {
         let world = World::rfc9111();
-        let fresh = ["cache-control: max-age=60, stale-if-error=60", "cache-groups: \"g\"", "etag: \"a\""];
+        let fresh = [
+            "cache-control: max-age=60, stale-if-error=60",
+            "cache-groups: \"g\"",
+            "etag: \"a\"",
+        ];
         world.says(200, &fresh).get("/a/b", &[]).await;
         world.wait(1);
         match how {
@@ -174,7 +178,11 @@ async fn what_was_purged_softly_is_validated_and_may_stand_in() {
         let validated = world.says(304, &["etag: \"a\""]).get("/a/b", &[]).await;
         assert_eq!(validated.outcome.kind, OutcomeKind::Revalidated, "{how}");
         let calls = world.calls();
-        assert_eq!(world.get("/a/b", &[]).await.outcome.kind, OutcomeKind::Hit, "{how}");
+        assert_eq!(
+            world.get("/a/b", &[]).await.outcome.kind,
+            OutcomeKind::Hit,
+            "{how}"
+        );
         assert_eq!(world.calls(), calls, "{how}");
     }
 }

@@ -287,11 +287,17 @@ async fn a_304_freshens_every_stored_response_that_has_its_strong_validator() {
         let ask = ["accept: a", "accept-language: de"];
         world.says(200, &["cache-control: max-age=5", tag, "vary: accept"]);
         world.get("/", &ask).await;
-        world.wait(10).says(200, &["cache-control: max-age=5", tag, "vary: accept-language"]);
+        world
+            .wait(10)
+            .says(200, &["cache-control: max-age=5", tag, "vary: accept-language"]);
         world.get("/", &ask).await;
         world.wait(10).says(304, &["cache-control: max-age=100", tag]);
         let got = world.get("/", &ask).await;
-        assert_eq!((&*got.body, world.calls()), ("2", 3), "the later one is validated");
+        assert_eq!(
+            (&*got.body, world.calls()),
+            ("2", 3),
+            "the later one is validated"
+        );
         // Only the earlier one matches this request.
         let other = world.get("/", &["accept: a", "accept-language: fr"]).await;
         assert_eq!(world.calls(), if both { 3 } else { 4 }, "{tag}: {other:?}");

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Body;
-use cache_core::{Cache, Redis};
 use cache_core::testing::ManualClock;
+use cache_core::{Cache, Redis};
 use cache_tower::policy::HttpCachePolicy;
 use cache_tower::{CacheBody, CacheConfig, CacheLayer, CacheOutcome, CacheService};
 use http::request::Parts;
