@@ -29,6 +29,7 @@ use crate::policy::{
     Decision, ForwardReason, HttpCachePolicy, OriginFailure, RequestView, Selection, Serve, StoredHead,
     decide, invalidation, key_uri, precondition, serve_on_failure,
 };
+use crate::query_content::QueryContent;
 use crate::store::{Candidate, Found, Store};
 use crate::stored::{StoredResponse, set_status};
 use crate::telemetry::Telemetry;
@@ -91,7 +92,8 @@ impl HttpCache {
     pub(crate) fn admit<Q: Body>(&self, request: &Request<Q>) -> Admission {
         let method = request.method();
         let is_unsafe = !invalidation::is_safe(method);
-        if !is_unsafe && method != Method::GET && method != Method::HEAD {
+        let is_query = is_query(method) && self.policy().cache_query_method;
+        if !is_unsafe && method != Method::GET && method != Method::HEAD && !is_query {
             return Admission::Pass(CacheOutcome::bypassed(ForwardCause::Method, "method"));
         }
         let target = || Target::of(request, &self.store.config.key, self.policy());
@@ -107,6 +109,10 @@ impl HttpCache {
             return bypass(reason.as_str());
         }
         match target() {
+            Ok(target) if is_query => match request.extensions().get::<QueryContent>() {
+                Some(content) => Admission::Lookup(target.with_content(content.key(fields))),
+                None => bypass("query-content-unknown"),
+            },
             Ok(target) => Admission::Lookup(target),
             Err(problem @ (KeyProblem::Target(_) | KeyProblem::Part)) => bypass(problem.as_str()),
         }
@@ -230,6 +236,10 @@ fn is_plain(view: &RequestView<'_>) -> bool {
         && !view.headers.contains_key(header::RANGE)
 }
 
+pub(crate) fn is_query(method: &Method) -> bool {
+    method.as_str() == "QUERY"
+}
+
 fn bypass(reason: &'static str) -> Admission {
     Admission::Pass(CacheOutcome::bypassed(ForwardCause::Bypass, reason))
 }
@@ -258,9 +268,20 @@ where
     }
     // Before the lookup: what is invalidated from now on is neither served nor stored.
     let permit = cache.store.cache.store_permit();
-    let found = cache.store.find(&target, request.headers()).await;
+    let mut found = cache.store.find(&target, request.headers()).await;
     let now = cache.wall();
     let view = RequestView::new(request.method(), request.headers());
+    if found.is_empty() && cache.policy().no_vary_search {
+        // Only to be served as it is: validating it would be about another URI.
+        let equivalent = cache.store.find_equivalent(&target, request.headers()).await;
+        let (selection, _) = equivalent.select(&view, &cache.store.config);
+        if matches!(
+            cache.decide(&view, selection, now),
+            Decision::Serve(Serve { stale: None, .. })
+        ) {
+            found = equivalent;
+        }
+    }
     let (selection, chosen) = found.select(&view, &cache.store.config);
     let mut part = None;
     let (cause, detail, stored) = match cache.decide(&view, selection, now) {
@@ -280,6 +301,10 @@ where
         }
         Decision::GatewayTimeout => {
             return Ok(cache.finish(answer::gateway_timeout(), CacheOutcome::gateway_timeout(), None));
+        }
+        // A QUERY cannot be repeated, so it is not made conditional: its content has been read.
+        Decision::Revalidate(reason) if is_query(request.method()) => {
+            (reason.into(), Some(reason.as_str()), None)
         }
         Decision::Revalidate(reason) => (reason.into(), Some(reason.as_str()), chosen.cloned()),
         Decision::Forward(reason) => {
@@ -330,14 +355,20 @@ fn revalidate<S, Q, B>(
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
+    let is_query = is_query(request.method());
+    let method = if is_query {
+        request.method().clone()
+    } else {
+        Method::GET
+    };
     let inquiry = Inquiry {
         target,
-        method: Method::GET,
+        method: method.clone(),
         fields: request.headers().clone(),
         permit,
         cause: ForwardCause::Stale,
         detail: None,
-        stored: Some(stored),
+        stored: (!is_query).then_some(stored),
         part: None,
         found,
         owns_conditions: true,
@@ -353,7 +384,7 @@ fn revalidate<S, Q, B>(
     };
     let task_cache = cache.clone();
     let mut request = prepared(cache, request, &inquiry);
-    *request.method_mut() = Method::GET;
+    *request.method_mut() = method;
     let task = async move {
         let Some(lease) = fleet::try_turn(&task_cache, &key).await else {
             // Another node does it.

@@ -21,7 +21,7 @@ use crate::answer;
 use crate::ask::ask;
 use crate::body::CacheBody;
 use crate::collapse::{Alone, Arrival, Leader, News, Role};
-use crate::exchange::{HttpCache, Inquiry};
+use crate::exchange::{HttpCache, Inquiry, is_query};
 use crate::fleet::{self, Turn};
 use crate::key::hide_ignored_parameters;
 use crate::outcome::{CacheOutcome, OutcomeKind};
@@ -112,7 +112,7 @@ pub(crate) fn join(cache: &HttpCache, inquiry: &Inquiry, key: &cache_core::key::
 
 /// Only requests whose response could be stored for others wait for one another.
 fn is_collapsible(view: &RequestView<'_>, policy: &HttpCachePolicy) -> bool {
-    *view.method == Method::GET
+    (*view.method == Method::GET || is_query(view.method))
         && !view.control.no_store
         && !policy.has_credentials(view.headers)
         && OWN_FIELDS.iter().all(|name| !view.headers.contains_key(name))

@@ -27,7 +27,7 @@ use crate::stored::{StoredResponse, VariantIndex};
 pub(crate) struct Store {
     pub(crate) cache: Cache,
     pub(crate) config: CacheConfig,
-    keys: Keys,
+    pub(crate) keys: Keys,
 }
 
 /// What is stored for a request.
@@ -150,6 +150,9 @@ impl Store {
         };
         let names: Vec<HeaderName> = head.nominated().names().cloned().collect();
         let ttl = head.retention(now, self.config.keep_stale);
+        if self.config.policy.no_vary_search {
+            self.note_search(target, permit, head, ttl).await;
+        }
         let key = self.key_of(target, head);
         let options = fixed(ttl).tags(response.tags().clone());
         if names.is_empty() {
@@ -297,6 +300,24 @@ impl Found {
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.candidates.first.is_none()
+    }
+
+    /// The same without the candidates that do not fit.
+    pub(crate) fn only(mut self, fits: impl Fn(&Candidate) -> bool) -> Self {
+        let all = self
+            .candidates
+            .first
+            .take()
+            .into_iter()
+            .chain(std::mem::take(&mut self.candidates.more));
+        let mut fitting = all.filter(fits);
+        self.candidates.first = fitting.next();
+        self.candidates.more = fitting.collect();
+        self
+    }
+
     /// The stored responses that may fit.
     pub(crate) fn candidates(&self) -> impl Iterator<Item = &Candidate> {
         self.candidates.first.iter().chain(&self.candidates.more)
@@ -332,7 +353,7 @@ impl Found {
 }
 
 /// HTTP alone decides about freshness: the entry lives exactly as long as it can be of use.
-fn fixed(ttl: Duration) -> EntryOptions {
+pub(crate) fn fixed(ttl: Duration) -> EntryOptions {
     EntryOptions::ttl(ttl)
         // Room for being made stale without being removed.
         .stale_for(Duration::from_millis(1))
@@ -368,4 +389,4 @@ fn stored(result: Result<cache_core::Stored, cache_core::Error>) -> bool {
 }
 
 /// An index outlives its variants: one that is missing only costs a miss.
-const INDEX_TTL: Duration = Duration::from_secs(86_400);
+pub(crate) const INDEX_TTL: Duration = Duration::from_secs(86_400);
