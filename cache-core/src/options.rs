@@ -13,6 +13,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use crate::codec::Codec;
 use crate::error::Error;
 use crate::tag::TagSet;
 use crate::time::{days, hours, minutes, seconds};
@@ -43,6 +44,8 @@ pub struct EntryOptions {
     fail_safe: Option<bool>,
     background_completion: Option<bool>,
     abort_when_abandoned: Option<bool>,
+    distributed: Option<bool>,
+    codec: Option<Codec>,
     policy: Option<Cow<'static, str>>,
     tags: TagSet,
 }
@@ -84,6 +87,8 @@ impl EntryOptions {
             fail_safe: None,
             background_completion: None,
             abort_when_abandoned: None,
+            distributed: None,
+            codec: None,
             policy: None,
             tags: TagSet::EMPTY,
         }
@@ -210,6 +215,25 @@ impl EntryOptions {
         self
     }
 
+    /// Whether one node loads for all that share a tier. Without it each node that misses loads, and the first to
+    /// store wins: nobody waits for another node, which suits loads that are quicker than a lock's round trip to Redis
+    /// and its wake-up, or whose result differs little. Within a node there is one load in any case.
+    ///
+    /// Default: true.
+    pub const fn distributed(mut self, on: bool) -> Self {
+        self.distributed = Some(on);
+        self
+    }
+
+    /// How values are written to the shared tier. Reading goes by what an entry says of itself, so a change, or nodes
+    /// that do not agree, lose nothing.
+    ///
+    /// Default: [`CacheBuilder::codec`](crate::CacheBuilder::codec).
+    pub const fn codec(mut self, codec: Codec) -> Self {
+        self.codec = Some(codec);
+        self
+    }
+
     /// What these options leave open comes from the policy of this name, looked up in the cache when it is needed; see
     /// [`policies`](crate::policies).
     ///
@@ -244,6 +268,8 @@ impl EntryOptions {
             fail_safe: self.fail_safe.or(defaults.fail_safe),
             background_completion: self.background_completion.or(defaults.background_completion),
             abort_when_abandoned: self.abort_when_abandoned.or(defaults.abort_when_abandoned),
+            distributed: self.distributed.or(defaults.distributed),
+            codec: self.codec.or(defaults.codec),
             policy: None,
             tags: if self.tags.is_empty() {
                 defaults.tags.clone()
@@ -318,6 +344,8 @@ impl EntryOptions {
             fail_safe: self.fail_safe.unwrap_or(true),
             background_completion: self.background_completion.unwrap_or(true),
             abort_when_abandoned: self.abort_when_abandoned.unwrap_or(false),
+            distributed: self.distributed.unwrap_or(true),
+            codec: self.codec,
         })
     }
 }
@@ -364,6 +392,10 @@ pub(crate) struct Policy {
     pub(crate) fail_safe: bool,
     pub(crate) background_completion: bool,
     pub(crate) abort_when_abandoned: bool,
+    /// Other nodes wait for a load of this one.
+    pub(crate) distributed: bool,
+    /// `None`: as the cache says.
+    pub(crate) codec: Option<Codec>,
 }
 
 impl Policy {

@@ -37,6 +37,8 @@ pub(crate) struct Args {
     pub(crate) store_if: Option<ExprClosure>,
     pub(crate) cache: Option<Expr>,
     pub(crate) version: Option<LitInt>,
+    pub(crate) distributed: Option<LitBool>,
+    pub(crate) codec: Option<Ident>,
     pub(crate) krate: Option<Path>,
     pub(crate) companions: Option<Companions>,
     pub(crate) result: Option<bool>,
@@ -110,6 +112,8 @@ const KNOWN: &[&str] = &[
     "store_if",
     "cache",
     "version",
+    "distributed",
+    "codec",
     "crate",
     "companions",
     "detach",
@@ -139,6 +143,8 @@ pub(crate) const OF_BATCHES: &[&str] = &[
     "throttle",
     "cache",
     "version",
+    "distributed",
+    "codec",
     "crate",
     "companions",
     "detach",
@@ -253,6 +259,8 @@ impl Args {
             "store_if" => self.store_if = Some(closure(assigned(&name, input)?)?),
             "cache" => self.cache = Some(assigned(&name, input)?),
             "version" => self.version = Some(assigned(&name, input)?),
+            "distributed" => self.distributed = Some(truth(&name, input)?),
+            "codec" => self.codec = Some(codec(&name, input)?),
             "crate" => self.krate = Some(path(&name, input)?),
             "companions" => self.companions = Some(assigned(&name, input)?),
             "background" => self.background = flag(&name, input)?,
@@ -296,9 +304,35 @@ fn flag(name: &Ident, input: ParseStream<'_>) -> syn::Result<bool> {
     if input.is_empty() || input.peek(Token![,]) {
         return Ok(true);
     }
-    let value = assigned::<LitBool>(name, input)
-        .map_err(|error| syn::Error::new(error.span(), format!("`{name}` is `true` or `false`")))?;
-    Ok(value.value)
+    Ok(truth(name, input)?.value)
+}
+
+fn truth(name: &Ident, input: ParseStream<'_>) -> syn::Result<LitBool> {
+    equals(name, input)?;
+    input
+        .parse()
+        .map_err(|error| syn::Error::new(error.span(), format!("`{name}` is `true` or `false`")))
+}
+
+fn codec(name: &Ident, input: ParseStream<'_>) -> syn::Result<Ident> {
+    equals(name, input)?;
+    let known = ["Json", "MessagePack", "Postcard"];
+    let refused = |at: Span, hint: String| {
+        syn::Error::new(
+            at,
+            format!("`codec` is `Json`, `MessagePack` or `Postcard`, as in `codec = Postcard`{hint}"),
+        )
+    };
+    let given: Ident = input
+        .parse()
+        .map_err(|error| refused(error.span(), String::new()))?;
+    let text = given.to_string();
+    if known.contains(&text.as_str()) {
+        return Ok(given);
+    }
+    let nearest = known.iter().find(|known| known.eq_ignore_ascii_case(&text));
+    let hint = nearest.map(|nearest| format!("; did you mean `{nearest}`?"));
+    Err(refused(given.span(), hint.unwrap_or_default()))
 }
 
 fn list<T>(

@@ -8,7 +8,8 @@ use std::task::Poll;
 
 use crate::cache::context::Said;
 use crate::cache::far::{
-    Departure as Takeoff, End, Far, HeldLease, Inquiry, Leave, Right, Sight, commit_together, keep_together,
+    Departure as Takeoff, End, Far, HeldLease, Holding, IfCancelled, Inquiry, Leave, Right, Sight,
+    commit_together, keep_together,
 };
 use crate::cache::lead::{
     Cause, Follower, Kept, Leader, Load, LoadKind, Ran, Role, STORE_PATIENCE, Settled, deadline, run,
@@ -21,7 +22,7 @@ use crate::key::CacheKey;
 use crate::loaded::Loaded;
 use crate::options::EntryOptions;
 use crate::outcome::{MissReason, OutcomeKind, StaleReason, Tier};
-use crate::shared::{Ending, LeaseAnswer, Refuse};
+use crate::shared::{Ending, LeaseAnswer, LeaseRequest, Refuse};
 use crate::stats::{Count, LoadWatch, Watch};
 use crate::sync::Arc;
 use crate::telemetry;
@@ -55,14 +56,31 @@ impl Cache {
         F: Fn(Vec<CacheKey>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<HashMap<CacheKey, T>, E>> + Send + 'static,
     {
-        let options = self.complete(&options.into(), keys.first().map_or("", CacheKey::prefix));
+        self.load_many(keys, options.into(), Wire::serde(), loader).await
+    }
+
+    /// [`get_or_load_many`](Self::get_or_load_many), for values of any wire.
+    pub(crate) async fn load_many<T, E, F, Fut>(
+        &self,
+        keys: &[CacheKey],
+        options: EntryOptions,
+        wire: Wire<T>,
+        loader: F,
+    ) -> Result<Vec<Option<Loaded<T>>>, LoadError<E>>
+    where
+        T: Send + Sync + 'static,
+        E: Send + Sync + 'static,
+        F: Fn(Vec<CacheKey>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<HashMap<CacheKey, T>, E>> + Send + 'static,
+    {
+        let options = self.complete(&options, keys.first().map_or("", CacheKey::prefix));
         let policy = options.resolve()?;
         let call = |key: &CacheKey| Call {
             cache: self.clone(),
             id: self.id(key),
             options: options.clone(),
             policy,
-            plan: Plan::read(Wire::serde()).accepting_negatives(),
+            plan: Plan::read(wire).accepting_negatives(),
         };
         let calls = keys.iter().map(call).collect();
         let batch = Batch {
@@ -376,10 +394,17 @@ async fn take_leases<T: Send + Sync + 'static>(
         .collect();
     let requests = asking.iter().zip(&keys);
     let requests = requests.map(|(wait, key)| wait.load.lease_request(far, key, wait.refuse));
+    let requests: Vec<LeaseRequest<'_>> = requests.collect();
+    let unanswered = requests.iter().map(|request| {
+        let holding = Holding::Load(request.key.to_owned());
+        cache.give_back_if_cancelled(far, holding, request.token)
+    });
+    let unanswered: Vec<_> = unanswered.collect();
     let answers = match inquiry.budget.left(cache.clock()) {
-        Ok(within) => far.ask(far.port().lease_many(requests.collect(), within)).await,
+        Ok(within) => far.port().lease_many(requests, within).await,
         Err(fault) => Err(fault),
     };
+    unanswered.into_iter().for_each(IfCancelled::disarm);
     let answers = match answers {
         Ok(answers) => answers,
         Err(fault) => {
@@ -403,7 +428,7 @@ async fn take_leases<T: Send + Sync + 'static>(
             load, leader, stale, ..
         } = wait;
         let departure = Takeoff::Load(Leave {
-            right: Right::Lease(HeldLease::new(&cache, far, key, lease)),
+            right: Right::Lease(HeldLease::new(&cache, far, key, lease).locked(load.policy.distributed)),
             views: inquiry.views.of(&leader.context().marks),
             stale,
         });

@@ -301,13 +301,7 @@ impl CacheBuilder {
             disconnected_cap: self.disconnected_cap,
             schema: self.schema,
         };
-        Some(Arc::new(Far::new(
-            port,
-            self.clock.clone(),
-            self.codec,
-            framing,
-            settings,
-        )))
+        Some(Arc::new(Far::new(port, self.codec, framing, settings)))
     }
 
     fn check(&self) -> Result<(), Error> {

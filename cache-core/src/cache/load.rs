@@ -470,7 +470,7 @@ impl<T: Send + Sync + 'static> Call<T> {
             cache,
             id,
             policy: self.policy,
-            wire: self.plan.wire,
+            wire: self.plan.wire.written_in(self.policy.codec),
             kind,
             optional: self.plan.optional,
             previous,

@@ -78,6 +78,8 @@ pub(crate) use wire::Wire;
 )]
 pub trait CacheValue: Serialize + DeserializeOwned + Send + Sync + 'static {}
 
+// Without this the compiler lists whatever else implements serde's traits in this build.
+#[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> CacheValue for T {}
 
 /// A cache: an in-process tier with single flight, stale fallback, tags and more; see the [crate docs](crate).
@@ -445,6 +447,11 @@ impl Cache {
     /// The clock that the cache was built with.
     pub fn clock(&self) -> &dyn Clock {
         &*self.inner.clock
+    }
+
+    /// Whether there is a shared tier, so that what one node stores another may find.
+    pub fn is_shared(&self) -> bool {
+        self.far().is_some()
     }
 
     /// A reading of the counters and sizes.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::cache::far::{Budget, Far, HeldLease, Inquiry};
+use crate::cache::far::{Budget, Far, HeldLease, Holding, Inquiry};
 use crate::cache::lead::Shape;
 use crate::cache::{Cache, CacheValue, Wire};
 use crate::entry::{AnyEntry, EntryId};
@@ -88,7 +88,10 @@ impl StorePermit {
         let entry = self.cache.shape(&id, Some(value), Wire::serde(), shape);
         let zero = policy.ttl.is_zero();
         let stored = match self.cache.far().cloned() {
-            Some(far) if !zero => self.store_through(&far, &id, &entry, Wire::<T>::serde()).await,
+            Some(far) if !zero => {
+                let wire = Wire::<T>::serde().written_in(policy.codec);
+                self.store_through(&far, &id, &entry, wire).await
+            }
             _ => self.store_here(&id, &entry),
         };
         Ok(if stored.is_stored() && zero {
@@ -176,7 +179,7 @@ impl StorePermit {
         };
         viewed?;
         let within = budget.left(cache.clock())?;
-        let end = far.ask(far.port().log_end(within)).await?;
+        let end = far.port().log_end(within).await?;
         let patience = budget.left(cache.clock())?.min(LOG_PATIENCE);
         if tokio::time::timeout(patience, far.hearing().until(end))
             .await
@@ -210,8 +213,8 @@ impl StorePermit {
                 consult_errors: false,
                 take_over: None,
             };
-            let unanswered = cache.release_if_cancelled(far, key, request.token);
-            let answer = far.ask(far.port().lease(request, request.ttl)).await;
+            let unanswered = cache.give_back_if_cancelled(far, Holding::Load(key.to_owned()), request.token);
+            let answer = far.port().lease(request, request.ttl).await;
             unanswered.disarm();
             if let LeaseAnswer::Lease(lease) = answer? {
                 return Ok(Some(HeldLease::new(cache, far, key.to_owned(), lease)));

@@ -43,6 +43,7 @@ impl Cache {
     ) -> Result<Vec<Stored>, Error> {
         let options = self.complete(options, values.first().map_or("", |(key, _)| key.prefix()));
         let policy = options.resolve()?;
+        let wire = wire.written_in(policy.codec);
         let mut stored = Vec::with_capacity(values.len());
         let mut values = values.into_iter().peekable();
         while values.peek().is_some() {

@@ -17,7 +17,7 @@ pub struct LeaseRequest<'a> {
     pub refuse: Refuse,
     /// The holder's name if the lock is given; fresh for every acquisition.
     pub token: Token,
-    /// How long the lock lasts unless renewed.
+    /// How long the lock lasts unless renewed. Zero: load without it, and do not wait for who has it.
     pub ttl: Duration,
     /// Whether a recorded error is an answer.
     pub consult_errors: bool,

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 mod batch;
 mod failures;
+mod memory_cache;
+mod nodes;
 mod options;
 mod policies;
 mod shapes;

@@ -10,7 +10,7 @@ use super::*;
 /// The keys of all locks, of loads and named ones, and of claims.
 fn locks(redis: &RedisServer) -> Vec<String> {
     let keys = redis.command(&["KEYS", "{*}:[lxc]"]);
-    keys.items().iter().map(|key| key.text()).collect()
+    keys.items().iter().map(support::resp::Value::text).collect()
 }
 
 async fn all_locks_are_given_back(redis: &RedisServer) {

@@ -1,82 +1,9 @@
 //! Redis dies, freezes, and cannot be reached: calls go on, and cost what they may.
 
-use std::sync::atomic::AtomicBool;
-
-use rand::rngs::SmallRng;
-use rand::{Rng, SeedableRng};
 use support::{Accepting, Fault, FaultProxy, Stopwatch};
 
+use super::traffic::{Readers, shares};
 use super::*;
-
-/// Reads keys from several tasks until it is told to stop; every value must be its key's.
-struct Readers {
-    stop: Arc<AtomicBool>,
-    tasks: Vec<tokio::task::JoinHandle<Tally>>,
-}
-
-#[derive(Debug, Default)]
-struct Tally {
-    calls: u64,
-    failed: u64,
-    foreign: u64,
-    slowest: Duration,
-}
-
-impl Readers {
-    fn start(nodes: &[Cache], per_node: u64) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let tasks = nodes
-            .iter()
-            .flat_map(|node| (0..per_node).map(move |_| node.clone()))
-            .zip(0..)
-            .map(|(node, seed)| {
-                let stop = stop.clone();
-                tokio::spawn(async move { reader(&node, seed, &stop).await })
-            })
-            .collect();
-        Self { stop, tasks }
-    }
-
-    async fn stop(self) -> Tally {
-        self.stop.store(true, Ordering::SeqCst);
-        let mut sum = Tally::default();
-        for task in self.tasks {
-            let tally = task.await.unwrap();
-            sum.calls += tally.calls;
-            sum.failed += tally.failed;
-            sum.foreign += tally.foreign;
-            sum.slowest = sum.slowest.max(tally.slowest);
-        }
-        sum
-    }
-}
-
-async fn reader(node: &Cache, seed: u64, stop: &AtomicBool) -> Tally {
-    let mut rng = SmallRng::seed_from_u64(seed);
-    let mut tally = Tally::default();
-    while !stop.load(Ordering::SeqCst) {
-        let n = rng.random_range(0..500_u64);
-        let began = Stopwatch::start();
-        let options = EntryOptions::ttl(Duration::from_millis(200)).tags(TagSet::new(["t"]).unwrap());
-        let answer = node
-            .get_or_load(&key(n), options, move |_| async move {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-                Ok::<_, std::io::Error>(n)
-            })
-            .await;
-        tally.slowest = tally.slowest.max(began.elapsed());
-        tally.calls += 1;
-        match answer {
-            Ok(value) => tally.foreign += u64::from(*value != n),
-            Err(_) => tally.failed += 1,
-        }
-        if rng.random_range(0..50) == 0 {
-            let _ = node.remove(&key(n)).await;
-        }
-        tokio::task::yield_now().await;
-    }
-    tally
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_killed_again_and_again_fails_no_call() {
@@ -104,14 +31,6 @@ async fn redis_killed_again_and_again_fails_no_call() {
     }
 }
 
-/// Whether what one node stores the other reads.
-async fn shares(one: &Cache, other: &Cache) -> bool {
-    let (key, value) = (key(u64::MAX - 1), rand::random::<u64>());
-    let _ = one.set(&key, value, minutes(1)).await;
-    let found = other.get::<u64>(&key).await;
-    found.is_some_and(|found| *found == value)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fault_costs_a_call_the_budget_at_most_and_next_to_nothing_after_a_few() {
     let redis = RedisServer::start();
@@ -120,7 +39,7 @@ async fn a_fault_costs_a_call_the_budget_at_most_and_next_to_nothing_after_a_few
     let mut n = 0;
     for fault in ["frozen", "black hole", "silent", "tarpit", "refused", "killed"] {
         let cache = hearing_node(&redis.url_via(proxy.address()), |node| node).await;
-        assert!(shares(&cache, &witness).await);
+        wait_until(SOON, "both nodes share", async || shares(&cache, &witness).await).await;
         match fault {
             "frozen" => redis.freeze(),
             "black hole" => proxy.set(Fault::BlackHole),
@@ -268,3 +187,40 @@ async fn a_node_that_hears_nothing_trusts_what_it_has_for_its_cap_only() {
     println!("a cut node is behind for {late:?}");
     assert!(late <= cap + Duration::from_millis(1_500), "{late:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_could_not_be_given_back_is_when_the_network_is_back() {
+    let redis = RedisServer::start();
+    let proxy = FaultProxy::start(redis.address());
+    let a = hearing_node(&redis.url_via(proxy.address()), |node| node).await;
+    let b = hearing_node(&redis.url(), |node| node).await;
+    let held = a.try_lock("l", hours(1)).await.unwrap().unwrap();
+    let item = key(1);
+    let loaded = a.get_or_load_borrowed(&item, hours(1), |_| async {
+        proxy.accept(Accepting::Refuse);
+        proxy.reset_all();
+        Ok::<_, std::io::Error>(1_u64)
+    });
+    // Its end cannot be told to anybody.
+    assert_eq!(*loaded.await.unwrap(), 1);
+    drop(held);
+    let waiting = {
+        let b = b.clone();
+        tokio::spawn(async move { read(&b, &Origin::default(), 1, hours(1).into()).await })
+    };
+    wait_until(SOON, "another node waits for it", async || {
+        b.stats().counters.lease_waits > 0
+    })
+    .await;
+    proxy.heal();
+    let back = Stopwatch::start();
+    waiting.await.unwrap();
+    assert!(b.lock("l", hours(1), seconds(5)).await.is_ok());
+    assert!(
+        back.elapsed() < Duration::from_millis(2_500),
+        "{:?}",
+        back.elapsed()
+    );
+}
+
+const SOON: Duration = Duration::from_secs(2);

@@ -2,10 +2,14 @@
 
 mod cancelled;
 mod costs;
+mod failover;
 mod faults;
 mod oracle;
+mod permissions;
 mod processes;
 mod sharing;
+mod states;
+mod traffic;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,9 +17,9 @@ use std::time::Duration;
 
 use cache_core::time::{hours, minutes, seconds};
 use cache_core::{
-    Cache, CacheBuilder, CacheKey, EntryOptions, Error, ErrorKind, OutcomeKind, Redis, TagSet, Tier,
+    Cache, CacheBuilder, CacheKey, EntryOptions, Error, ErrorKind, OutcomeKind, Redis, Stored, TagSet, Tier,
 };
-use support::{RedisServer, wait_until};
+use support::{RedisServer, wait_until, wait_until_blocking};
 
 fn node(redis: &RedisServer) -> Cache {
     Cache::builder("fleet")

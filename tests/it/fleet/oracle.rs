@@ -147,7 +147,7 @@ impl World {
             0..=3 => sure(cache.remove(&item).await.map_err(Some)),
             4..=6 => {
                 let stored = cache.set(&item, version, tagged_options(n)).await.unwrap();
-                (stored.is_stored(), stored == cache_core::Stored::Yes)
+                (stored.is_stored(), stored == Stored::Yes)
             }
             7 => sure(cache.expire(&item).await.map_err(Some)),
             8 => {
@@ -173,8 +173,7 @@ impl World {
                     cache.set(&item, version, tagged_options(n)),
                     self.nodes[1 - node].set(&item, version, tagged_options(n))
                 );
-                let yes = cache_core::Stored::Yes;
-                (one.unwrap().is_stored(), other.unwrap() == yes)
+                (one.unwrap().is_stored(), other.unwrap() == Stored::Yes)
             }
             _ => {
                 let (one, other) = tokio::join!(cache.remove(&item).into_future(), cache.expire(&item));

@@ -115,6 +115,6 @@ fn a_holder_frozen_over_an_invalidation_stores_nothing_when_it_wakes() {
 
 /// What a process that was just thawed reads may be from before it heard what it had missed.
 fn wait_for(node: &Child, expected: &str) {
-    support::wait_until_blocking(seconds(5), expected, || got(node) == expected);
+    wait_until_blocking(seconds(5), expected, || got(node) == expected);
     assert_eq!(got(node), expected);
 }

@@ -27,17 +27,18 @@ impl Cache {
     ) -> Option<Payload> {
         let meta = entry.meta();
         let coding = wire.coding?;
+        let codec = wire.codec.unwrap_or(far.codec);
         let mut payload = Vec::new();
         let contents = if meta.negative {
             Contents::Negative
         } else {
             let entry = typed::<T>(entry.clone())?;
-            if let Err(error) = (coding.encode)(&entry.value, far.codec, &mut payload) {
+            if let Err(error) = (coding.encode)(&entry.value, codec, &mut payload) {
                 tracing::warn!(cache = self.name(), %error, "a value could not be encoded, and stays on this node");
                 return None;
             }
             Contents::Value {
-                codec: far.codec,
+                codec,
                 payload: &payload,
             }
         };
@@ -121,7 +122,7 @@ impl Cache {
         let within = inquiry.budget.left(&*self.inner.clock)?;
         let mut verdicts = match mutations.is_empty() {
             true => Vec::new(),
-            false => far.ask(far.port.mutate(op, mutations, within)).await?.verdicts,
+            false => far.port.mutate(op, mutations, within).await?.verdicts,
         }
         .into_iter();
         Ok(written
@@ -171,11 +172,9 @@ impl Cache {
             version,
             change,
         };
-        far.ask(
-            far.port
-                .mutate(op, vec![mutation], budget.left(&*self.inner.clock)?),
-        )
-        .await
+        far.port
+            .mutate(op, vec![mutation], budget.left(&*self.inner.clock)?)
+            .await
     }
 
     /// Invalidates everything under a mark, for all nodes.
@@ -192,32 +191,34 @@ impl Cache {
         };
         let budget = self.far_budget(far);
         let marks = [mark.name().shared()];
-        far.ask(far.port.move_marks(
-            &marks,
-            strength,
-            hold,
-            far.marks_ttl(),
-            budget.left(&*self.inner.clock)?,
-        ))
-        .await
+        far.port
+            .move_marks(
+                &marks,
+                strength,
+                hold,
+                far.marks_ttl(),
+                budget.left(&*self.inner.clock)?,
+            )
+            .await
     }
 
     /// Tombstones every key that matches a pattern, page by page, after announcing it.
     pub(crate) async fn remove_pattern_far(&self, far: &Far, pattern: &KeyPattern) -> Result<(), Fault> {
         let within = far.settings.budget;
         let glob = pattern.glob(&self.namespace.text);
-        far.ask(far.port.begin_pattern(&glob, within)).await?;
+        far.port.begin_pattern(&glob, within).await?;
         let mut cursor = None;
         loop {
             let page = far
-                .ask(far.port.scan(
+                .port
+                .scan(
                     shared::ScanRequest {
                         glob: &glob,
                         cursor,
                         count: SCAN_COUNT,
                     },
                     within,
-                ))
+                )
                 .await?;
             // A glob knows no parts, and finds more than the pattern names.
             let matching: Vec<&str> = page
@@ -235,7 +236,7 @@ impl Cache {
                     Mutation { key, version, change }
                 };
                 let mutations = keys.iter().map(|key| remove(*key)).collect();
-                far.ask(far.port.mutate(Op::Remove, mutations, within)).await?;
+                far.port.mutate(Op::Remove, mutations, within).await?;
             }
             match page.next {
                 Some(next) => cursor = Some(next),
@@ -258,7 +259,7 @@ impl Cache {
                     cursor,
                     count: PURGE_COUNT,
                 };
-                let page = far.ask(far.port.scan(request, far.settings.budget)).await?;
+                let page = far.port.scan(request, far.settings.budget).await?;
                 purged += self.discard_dead(far, &page.keys).await?;
                 match page.next {
                     Some(next) => cursor = Some(next),
@@ -276,7 +277,7 @@ impl Cache {
         if dead.is_empty() {
             return Ok(0);
         }
-        let gone = far.ask(far.port.discard(&dead, far.settings.budget)).await?;
+        let gone = far.port.discard(&dead, far.settings.budget).await?;
         Ok(usize::try_from(gone).unwrap_or(usize::MAX))
     }
 }

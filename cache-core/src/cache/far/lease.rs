@@ -8,7 +8,7 @@ use rand::Rng as _;
 
 use crate::cache::Cache;
 use crate::cache::far::read::{FarEntry, ReadAs};
-use crate::cache::far::{Far, IfCancelled, Inquiry, Views, port_version};
+use crate::cache::far::{Far, Holding, Inquiry, Views, port_version};
 use crate::cache::lead::{FlightContext, Load, LoadKind};
 use crate::codec::envelope::{Contents, Envelope, Lifetimes};
 use crate::entry::{AnyEntry, Entry};
@@ -224,8 +224,8 @@ impl<T: Send + Sync + 'static> Load<T> {
             }
             let within = inquiry.budget.left(clock)?;
             let asked = cache.asking();
-            let unanswered = cache.release_if_cancelled(far, &key, wait.token);
-            let answer = far.ask(far.port.lease(request, within)).await;
+            let unanswered = cache.give_back_if_cancelled(far, Holding::Load(key.clone()), wait.token);
+            let answer = far.port.lease(request, within).await;
             unanswered.disarm();
             match answer? {
                 LeaseAnswer::Recorded(bytes, remaining) => {
@@ -239,7 +239,7 @@ impl<T: Send + Sync + 'static> Load<T> {
                     }
                 }
                 LeaseAnswer::Lease(lease) => {
-                    let lease = HeldLease::new(cache, far, key, lease);
+                    let lease = HeldLease::new(cache, far, key, lease).locked(self.policy.distributed);
                     if wait.holder.is_some() {
                         // What was known of marks before the wait may have changed during it.
                         inquiry.views = Views::default();
@@ -302,7 +302,11 @@ impl<T: Send + Sync + 'static> Load<T> {
             key,
             refuse,
             token: Token::random(),
-            ttl: far.settings.lock_ttl,
+            ttl: if self.policy.distributed {
+                far.settings.lock_ttl
+            } else {
+                Duration::ZERO
+            },
             consult_errors: self.kind != LoadKind::Forced && !self.policy.error_ttl.is_zero(),
             take_over: None,
         }
@@ -570,38 +574,6 @@ impl<T: Send + Sync + 'static> Load<T> {
     }
 }
 
-impl Cache {
-    /// For a caller that leaves while the lease is on its way to it: the lock would keep others from loading until it
-    /// ends.
-    pub(crate) fn release_if_cancelled(
-        &self,
-        far: &Arc<Far>,
-        key: &str,
-        token: Token,
-    ) -> IfCancelled<impl FnOnce()> {
-        let (cache, far, key) = (self.clone(), far.clone(), key.to_owned());
-        IfCancelled::run(move || release_in_background(&cache, far, key, token))
-    }
-}
-
-/// Without a runtime the lock ends by itself.
-fn release_in_background(cache: &Cache, far: Arc<Far>, key: String, token: Token) {
-    let _ = cache.inner.tasks.spawn(async move {
-        let request = CommitRequest {
-            key: &key,
-            token: Some(token),
-            seen: None,
-            started: None,
-            max_load: Duration::ZERO,
-            fence: &crate::shared::Fence::NONE,
-            store: None,
-            record: None,
-            ending: Ending::Released,
-        };
-        let _ = far.ask(far.port.commit(request, far.settings.budget)).await;
-    });
-}
-
 /// A load's result that must not be stored.
 pub(crate) struct Refused;
 
@@ -660,6 +632,8 @@ pub(crate) struct HeldLease {
     far: Arc<Far>,
     key: String,
     lease: Lease,
+    /// Others are kept from loading.
+    is_locked: bool,
     /// The newest notice that this node had heard when the lease was given.
     pub(crate) position: Option<LogId>,
     given_back: bool,
@@ -674,13 +648,23 @@ impl HeldLease {
             key,
             lease,
             position,
+            is_locked: true,
             given_back: false,
         }
+    }
+
+    /// Whether the key is locked for it, or other nodes may load at the same time.
+    pub(crate) fn locked(mut self, is_locked: bool) -> Self {
+        self.is_locked = is_locked;
+        self
     }
 
     /// Renews the lock for as long as this is polled; never ends by itself. A lock that is lost is not taken again:
     /// the commit will be refused if somebody else stored meanwhile.
     pub(crate) async fn keep(&self) -> Infallible {
+        if !self.is_locked {
+            return pending().await;
+        }
         let ttl = self.far.settings.lock_ttl;
         loop {
             tokio::time::sleep(ttl / 3).await;
@@ -695,7 +679,8 @@ impl HeldLease {
         let (ttl, within) = (self.far.settings.lock_ttl, self.far.settings.budget);
         let renewed = self
             .far
-            .ask(self.far.port.renew(&self.key, self.lease.token, ttl, within))
+            .port
+            .renew(&self.key, self.lease.token, ttl, within)
             .await;
         match renewed {
             Ok(true) => true,
@@ -718,10 +703,7 @@ impl HeldLease {
         ending: Ending,
     ) -> Result<CommitAnswer, Fault> {
         let request = self.request(store, record, ending);
-        let answer = self
-            .far
-            .ask(self.far.port.commit(request, self.far.settings.budget))
-            .await;
+        let answer = self.far.port.commit(request, self.far.settings.budget).await;
         // Without an answer the lock may still be held: dropping this gives it back.
         self.given_back = answer.is_ok();
         answer
@@ -783,20 +765,18 @@ pub(crate) async fn commit_together(far: &Far, ends: Vec<End>) -> Result<Vec<Com
         .zip(rest)
         .map(|(lease, (store, record, ending))| lease.request(store, record, ending))
         .collect();
-    let answers = far
-        .ask(far.port.commit_many(requests, far.settings.budget))
-        .await?;
+    let answers = far.port.commit_many(requests, far.settings.budget).await?;
     leases.into_iter().for_each(HeldLease::was_given_back);
     Ok(answers)
 }
 
 /// Renews many locks for as long as this is polled; never ends by itself.
 pub(crate) async fn keep_together(leases: &[&HeldLease]) -> Infallible {
-    let Some(first) = leases.first() else {
+    let mut held: Vec<_> = leases.iter().copied().filter(|lease| lease.is_locked).collect();
+    let Some(first) = held.first() else {
         return pending().await;
     };
     let ttl = first.far.settings.lock_ttl;
-    let mut held = leases.to_vec();
     loop {
         tokio::time::sleep(ttl / 3).await;
         let mut still = Vec::with_capacity(held.len());
@@ -811,9 +791,9 @@ pub(crate) async fn keep_together(leases: &[&HeldLease]) -> Infallible {
 
 impl Drop for HeldLease {
     fn drop(&mut self) {
-        if !self.given_back {
-            let key = std::mem::take(&mut self.key);
-            release_in_background(&self.cache, self.far.clone(), key, self.lease.token);
+        if !self.given_back && self.is_locked {
+            let holding = Holding::Load(std::mem::take(&mut self.key));
+            self.cache.give_back(self.far.clone(), holding, self.lease.token);
         }
     }
 }

@@ -86,7 +86,7 @@ impl Cache {
         let marks = marks.iter().flat_map(|marks| marks.iter());
         let (viewed, readings) = tokio::join!(
             self.view_marks(far, marks, views, budget),
-            far.ask(far.port.read_many(&keys, within))
+            far.port.read_many(&keys, within)
         );
         viewed?;
         let readings = readings?;
@@ -132,7 +132,7 @@ impl Cache {
         let texts: Vec<&str> = keys.iter().map(String::as_str).collect();
         let asked = self.asking();
         let within = inquiry.budget.left(&*self.inner.clock)?;
-        let readings = far.ask(far.port.read_many(&texts, within)).await?;
+        let readings = far.port.read_many(&texts, within).await?;
         let mut dead = Vec::new();
         for ((id, key), reading) in ids.iter().zip(&keys).zip(readings) {
             let Found::Value(value) = reading.found else {
@@ -162,7 +162,7 @@ impl Cache {
         let (id, text, mut inquiry) = (self.id(key), self.far_key(key), self.inquiry(far));
         let asked = self.asking();
         let within = inquiry.budget.left(&*self.inner.clock)?;
-        let reading = far.ask(far.port.read(&text, within)).await?;
+        let reading = far.port.read(&text, within).await?;
         let Found::Value(value) = reading.found else {
             return Ok(None);
         };
@@ -192,7 +192,7 @@ impl Cache {
         let marks = marks.into_iter().flat_map(Marks::iter);
         let (viewed, reading) = tokio::join!(
             self.view_marks(far, marks, views, budget),
-            far.ask(far.port.read(&key, within))
+            far.port.read(&key, within)
         );
         viewed?;
         self.judge_reading(inquiry, id, &reading?, asked, read_as).await
