@@ -73,7 +73,7 @@ impl Batch {
         let (output, ids, id) = (&self.output, &self.ids, &self.id);
         let error = quote!(<#output as #private::BatchOutput<#private::#shape>>::Error);
         let (site, cache, parts) = (item.site_call(), item.open(), item.key_statements());
-        let (ops, options, errors) = (item.ops(), item.options(), item.errors_of(&error));
+        let (options, errors) = (item.options(), item.errors_of(&error));
         let list = if self.by_reference {
             quote!(#ids.to_vec())
         } else {
@@ -95,7 +95,7 @@ impl Batch {
                     }
                 };
                 #private::batch::<#output, #private::#shape>(
-                    #private::Of { site: #site, cache: __cache, ops: #ops, options: __options, errors: __errors },
+                    #private::Of { site: #site, cache: __cache, ops: __ops, options: __options, errors: __errors },
                     __ids, __parts, __load,
                 ).await
             }

@@ -46,6 +46,17 @@ pub(crate) fn function(function: &Function, place: &Place, diag: &mut Diag) {
     if let Some(output) = no_value(function) {
         diag.error(output, "the function returns `()`: there is no value to cache");
     }
+    for input in &function.sig.inputs {
+        if let syn::FnArg::Typed(typed) = input
+            && let Some(attr) = typed.attrs.iter().find(|attr| crate::expand::is_condition(attr))
+        {
+            diag.error(
+                attr.span(),
+                "an argument that is not always there would change what the keys mean: write the function twice, with \
+                 `#[cfg(..)]` and a prefix on each",
+            );
+        }
+    }
     for param in function.params() {
         if let syn::Type::Reference(reference) = &param.ty
             && let Some(mutability) = &reference.mutability

@@ -1,9 +1,11 @@
 //! What stands beside a cached function: its key, its entries, its body without the cache.
 
 use proc_macro2::{Ident, TokenStream};
-use quote::{format_ident, quote, quote_spanned};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::punctuated::Punctuated;
 use syn::{GenericParam, Generics, Token, Visibility, WherePredicate, parse_quote};
 
+use crate::args::Companions;
 use crate::expand::{Call, is_condition};
 use crate::function::Style;
 use crate::model::CachedFn;
@@ -224,14 +226,13 @@ impl CachedFn {
         let (private, value, cache, key) = (self.private(), self.value_type(), self.open(), self.own_key());
         let output =
             quote!(::core::result::Result<::core::option::Option<#private::Loaded<#value>>, #private::Error>);
-        let ops = self.ops();
-        let body = quote!(#key #cache #private::peek(__cache, #ops, __key).await);
+        let body = quote!(#key #cache #private::peek(__cache, __ops, __key).await);
         self.function_of("peek", Takes::Entry, true, &output, &body)
     }
 
     fn set(&self) -> TokenStream {
         let (private, value, cache, key) = (self.private(), self.value_type(), self.open(), self.own_key());
-        let (options, optional, ops) = (self.options(), self.shape.is_optional(), self.ops());
+        let (options, optional) = (self.options(), self.shape.is_optional());
         let output = quote!(::core::result::Result<#private::Stored, #private::Error>);
         let value_type = if optional {
             quote!(::core::option::Option<#value>)
@@ -247,7 +248,7 @@ impl CachedFn {
             #key
             let __options = #options;
             #cache
-            #private::set(__cache, #ops, __key, #given, __options).await
+            #private::set(__cache, __ops, __key, #given, __options).await
         };
         self.function_with(
             "set",
@@ -369,7 +370,12 @@ impl CachedFn {
     }
 
     fn module(&self, names: &[&str]) -> TokenStream {
-        let (base, vis) = (self.base(), &self.function.vis);
+        // The name as written: that of a function may be a keyword.
+        let base = match &self.args.companions {
+            Some(Companions::Named(name)) => name,
+            _ => &self.function.sig.ident,
+        };
+        let vis = &self.function.vis;
         let inner = inner_visibility(vis);
         let conditions = self.function.attrs.iter().filter(|attr| is_condition(attr));
         let uses = names.iter().map(|name| {
@@ -406,15 +412,32 @@ fn used_generics(generics: &Generics, used: &TokenStream) -> Generics {
         .filter(|param| !dropped.contains(&name_of(param)))
         .cloned()
         .collect();
+    for param in &mut kept.params {
+        match param {
+            GenericParam::Type(param) => param.bounds = known(&param.bounds, &dropped),
+            GenericParam::Lifetime(param) => param.bounds = known(&param.bounds, &dropped),
+            GenericParam::Const(_) => {}
+        }
+    }
     if let Some(clause) = &mut kept.where_clause {
-        clause.predicates = clause
-            .predicates
-            .iter()
-            .filter(|predicate: &&WherePredicate| !dropped.iter().any(|name| mentions(predicate, name)))
-            .cloned()
-            .collect();
+        for predicate in &mut clause.predicates {
+            match predicate {
+                WherePredicate::Type(predicate) => predicate.bounds = known(&predicate.bounds, &dropped),
+                WherePredicate::Lifetime(predicate) => predicate.bounds = known(&predicate.bounds, &dropped),
+                _ => {}
+            }
+        }
+        clause.predicates = known(&clause.predicates, &dropped);
     }
     kept
+}
+
+/// Those that do not speak of a parameter that is gone.
+fn known<T: ToTokens + Clone, P: Default>(bounds: &Punctuated<T, P>, dropped: &[Ident]) -> Punctuated<T, P> {
+    let known = bounds
+        .iter()
+        .filter(|bound| !dropped.iter().any(|name| mentions(*bound, name)));
+    known.cloned().collect()
 }
 
 /// A visibility, as seen from one module further in.

@@ -85,7 +85,7 @@ impl CachedFn {
         let private = self.private();
         let (output, shape) = (&self.output, self.shape_path());
         let (site, cache, key) = (self.site_call(), self.open(), self.key_closure());
-        let (guard, ops) = (self.guard(call), self.ops());
+        let guard = self.guard(call);
         let found = match call {
             Call::Read => quote_spanned!(self.value_span()=> #private::look::<#output, #shape>),
             Call::Tell | Call::Refresh => {
@@ -94,13 +94,13 @@ impl CachedFn {
         };
         let miss = match call {
             Call::Read | Call::Tell => quote! {
-                match #found(#site, __cache, #ops, #key) {
+                match #found(#site, __cache, __ops, #key) {
                     ::core::result::Result::Ok(__output) => return __output,
                     ::core::result::Result::Err(__miss) => __miss,
                 }
             },
             Call::Refresh => quote! {
-                #private::Miss::<#output, #shape>::unseen(#site, __cache, #ops, #private::key(#site, #key))
+                #private::Miss::<#output, #shape>::unseen(#site, __cache, __ops, #private::key(#site, #key))
             },
         };
         let (load, forced) = (self.load(), call == Call::Refresh);
@@ -136,30 +136,26 @@ impl CachedFn {
         quote!(<#output as #private::Output<#shape>>::Value)
     }
 
-    /// What the cache has to know about the value; the same tokens everywhere, so that the compiler says once what is
-    /// missing.
-    pub(crate) fn ops(&self) -> TokenStream {
-        let (private, value) = (self.private(), self.value_type());
-        let value = respan(value, self.value_span());
-        match &self.args.cache {
-            Some(_) => {
-                quote_spanned!(self.value_span()=> #private::ops_in::<#value, _>(#private::kind_of(__door)))
-            }
-            None => quote_spanned!(self.value_span()=> #private::ops::<#value>()),
-        }
-    }
-
     fn error_type(&self) -> TokenStream {
         let (private, output, shape) = (self.private(), &self.output, self.shape_path());
         quote!(<#output as #private::Output<#shape>>::Error)
     }
 
-    /// Statements that find the cache.
+    /// Statements that find the cache, and what it has to know about the value: the same tokens everywhere, so that the
+    /// compiler says once what is missing.
     pub(crate) fn open(&self) -> TokenStream {
-        let private = self.private();
+        let (private, at) = (self.private(), self.value_span());
+        let value = respan(self.value_type(), at);
         match &self.args.cache {
-            Some(cache) => open(cache, &private),
-            None => quote!(let __cache: &#private::Cache = #private::Cache::global();),
+            Some(cache) => {
+                let door = quote_spanned!(cache.span()=> let __door = &#cache;);
+                let open = quote_spanned!(at=> #private::open::<#value, _>(__door));
+                quote!(#door let (__cache, __ops) = #open;)
+            }
+            None => {
+                let ops = quote_spanned!(at=> #private::ops::<#value>());
+                quote!(let (__cache, __ops) = (#private::Cache::global(), #ops);)
+            }
         }
     }
 
@@ -205,7 +201,7 @@ impl CachedFn {
         let parts = self.parts.iter().map(|part| self.part(part));
         quote! {
             #[allow(unused_imports)]
-            use #private::{AppendNothing as _, AppendPart as _, AppendSerialized as _};
+            use #private::{AppendFloat as _, AppendNothing as _, AppendPart as _, AppendSerialized as _};
             #(#parts)*
             ::core::result::Result::Ok(())
         }
@@ -486,8 +482,8 @@ impl CachedFn {
     }
 }
 
-/// Finds the cache that an expression names.
-pub(crate) fn open(cache: &Expr, private: &TokenStream) -> TokenStream {
+/// Statements that find the cache that an expression names.
+pub(crate) fn cache_of(cache: &Expr, private: &TokenStream) -> TokenStream {
     quote_spanned! {cache.span()=>
         let __door = &#cache;
         let __cache: &#private::Cache = #private::cache_of(__door);

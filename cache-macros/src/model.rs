@@ -2,6 +2,7 @@
 
 use proc_macro2::{Ident, Span};
 use quote::{ToTokens, format_ident};
+use syn::ext::IdentExt as _;
 use syn::spanned::Spanned as _;
 use syn::{Expr, GenericParam, Generics, Path, ReceiverKind, Type, parse_quote};
 
@@ -105,7 +106,7 @@ impl CachedFn {
     /// What the companions' names begin with.
     pub(crate) fn base(&self) -> Ident {
         match &self.args.companions {
-            Some(Companions::Named(name)) => name.clone(),
+            Some(Companions::Named(name)) => name.unraw(),
             _ => self.function.base(),
         }
     }

@@ -262,7 +262,7 @@ impl Options {
             quote_spanned!(span=> #private::duty(#callee(#(#args,)* #value).await);)
         });
         let cache = match &self.cache {
-            Some(cache) => crate::expand::open(cache, private),
+            Some(cache) => crate::expand::cache_of(cache, private),
             None => quote!(let __cache: &#private::Cache = #private::Cache::global();),
         };
         let tags = self.tag_texts().into_iter().enumerate().map(|(index, text)| {
