@@ -63,11 +63,7 @@ impl Batch {
     pub(crate) fn wrapper(&self) -> TokenStream {
         let item = &self.item;
         let private = item.private();
-        let attrs = item
-            .function
-            .attrs
-            .iter()
-            .filter(|attr| !crate::expand::belongs_to_body(attr));
+        let attrs = crate::expand::wrapper_attrs(&item.function.attrs);
         let (vis, sig) = (&item.function.vis, item.signature(&item.function.sig.ident));
         let shape = format_ident!("{}", if self.fallible { "Fallible" } else { "Plain" });
         let (output, ids, id) = (&self.output, &self.ids, &self.id);
@@ -81,7 +77,7 @@ impl Batch {
         };
         let (owned, clones, call) = self.body();
         quote! {
-            #(#attrs)* #vis #sig {
+            #attrs #vis #sig {
                 #cache
                 let __options = #options;
                 let __errors = #errors;

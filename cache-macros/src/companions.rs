@@ -118,7 +118,7 @@ impl CachedFn {
         // A companion that nobody calls is no mistake, and its signature is the function's business.
         let lints = quote! {
             #[allow(dead_code, unreachable_pub, private_interfaces, private_bounds, clippy::too_many_arguments,
-                clippy::needless_lifetimes, clippy::extra_unused_lifetimes, clippy::type_complexity, clippy::unused_async)]
+                clippy::needless_lifetimes, clippy::extra_unused_lifetimes, clippy::type_complexity, clippy::unused_async, clippy::used_underscore_binding)]
         };
         if name == "uncached" && !self.is_free() || name == "site" {
             return quote!(#(#conditions)* #[doc(hidden)] #lints #item);

@@ -25,7 +25,7 @@ pub(crate) enum Call {
 impl CachedFn {
     /// The function that takes the place of the annotated one.
     pub(crate) fn wrapper(&self) -> TokenStream {
-        let attrs = self.function.attrs.iter().filter(|attr| !belongs_to_body(attr));
+        let attrs = wrapper_attrs(&self.function.attrs);
         let vis = &self.function.vis;
         let sig = self.signature(&self.function.sig.ident);
         let mut body = self.call(Call::Read);
@@ -38,7 +38,7 @@ impl CachedFn {
             Style::ImplFuture => quote!(async move { #body }),
             Style::Boxed => quote!(::std::boxed::Box::pin(async move { #body })),
         };
-        quote!(#(#attrs)* #vis #sig { #body })
+        quote!(#attrs #vis #sig { #body })
     }
 
     /// The function as it was written, under another name.
@@ -522,6 +522,26 @@ pub(crate) fn tag_text(template: &Template) -> TokenStream {
     }
     let format = syn::LitStr::new(&format, template.literal.span());
     quote_spanned!(template.literal.span()=> ::std::format!(#format, #(#values),*))
+}
+
+/// What the function keeps of its attributes. Lints are about the body, which moves; the signature stays, so what they
+/// allow or expect of it is still allowed.
+pub(crate) fn wrapper_attrs(attrs: &[Attribute]) -> TokenStream {
+    let kept = attrs.iter().filter_map(|attr| {
+        if !belongs_to_body(attr) {
+            return Some(attr.to_token_stream());
+        }
+        let is_lenient = attr.path().is_ident("allow") || attr.path().is_ident("expect");
+        match &attr.meta {
+            syn::Meta::List(lints) if is_lenient => {
+                let lints = &lints.tokens;
+                Some(quote!(#[allow(#lints)]))
+            }
+            _ => None,
+        }
+    });
+    // A parameter that the body does not use is part of the key all the same.
+    quote!(#(#kept)* #[allow(clippy::used_underscore_binding)])
 }
 
 /// Attributes about the code in the body, which moves.

@@ -22,6 +22,8 @@ mod expand;
 mod function;
 mod model;
 mod template;
+#[cfg(test)]
+mod tests;
 mod tokens;
 mod writes;
 
@@ -34,13 +36,7 @@ use model::{CachedFn, Place};
 #[allow(missing_docs)]
 #[proc_macro_attribute]
 pub fn cached(options: TokenStream, item: TokenStream) -> TokenStream {
-    let mut diag = Diag::default();
-    let read = |input: syn::parse::ParseStream<'_>| Ok(Args::parse(input, &mut diag));
-    let args = match read.parse(options) {
-        Ok(args) => args,
-        Err(error) => return error.into_compile_error().into(),
-    };
-    expand(args, &item.into(), diag).into()
+    read(options.into(), &item.into()).into()
 }
 
 #[allow(missing_docs)]
@@ -53,6 +49,15 @@ pub fn cache_put(options: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn cache_evict(options: TokenStream, item: TokenStream) -> TokenStream {
     write(writes::Write::Evict, options.into(), &item.into()).into()
+}
+
+fn read(options: proc_macro2::TokenStream, item: &proc_macro2::TokenStream) -> proc_macro2::TokenStream {
+    let mut diag = Diag::default();
+    let parse = |input: syn::parse::ParseStream<'_>| Ok(Args::parse(input, &mut diag));
+    match parse.parse2(options) {
+        Ok(args) => expand(args, item, diag),
+        Err(error) => error.into_compile_error(),
+    }
 }
 
 fn write(
