@@ -6,9 +6,11 @@ use syn::spanned::Spanned as _;
 use syn::{Type, parse_quote};
 
 use crate::args::{Companions, OF_BATCHES, Tags, Ttl};
+use crate::attributes::wrapper_attrs;
 use crate::diag::Diag;
 use crate::function::{Param, Style, last_segment, type_arguments};
-use crate::model::{CachedFn, Shape, is_detached};
+use crate::model::{CachedFn, is_detached};
+use crate::shape::Shape;
 use crate::tokens::borrows;
 
 /// The function over ids, seen as one for a single id: its companions are those.
@@ -63,7 +65,7 @@ impl Batch {
     pub(crate) fn wrapper(&self) -> TokenStream {
         let item = &self.item;
         let private = item.private();
-        let attrs = crate::expand::wrapper_attrs(&item.function.attrs);
+        let attrs = wrapper_attrs(&item.function.attrs);
         let (vis, sig) = (&item.function.vis, item.signature(&item.function.sig.ident));
         let shape = format_ident!("{}", if self.fallible { "Fallible" } else { "Plain" });
         let (output, ids, id) = (&self.output, &self.ids, &self.id);

@@ -1,15 +1,15 @@
 //! What stands beside a cached function: its key, its entries, its body without the cache.
 
 use proc_macro2::{Ident, TokenStream};
-use quote::{ToTokens, format_ident, quote, quote_spanned};
-use syn::punctuated::Punctuated;
-use syn::{GenericParam, Generics, Token, Visibility, WherePredicate, parse_quote};
+use quote::{format_ident, quote, quote_spanned};
+use syn::{Token, Visibility, parse_quote};
 
 use crate::args::Companions;
-use crate::expand::{Call, is_condition};
+use crate::attributes::is_condition;
+use crate::expand::Call;
 use crate::function::Style;
+use crate::generics::used_generics;
 use crate::model::CachedFn;
-use crate::tokens::mentions;
 
 /// Which arguments a companion takes.
 #[derive(Clone, Copy)]
@@ -390,54 +390,6 @@ impl CachedFn {
             #vis mod #base { #(#uses)* }
         }
     }
-}
-
-/// The generics that are left when some parameters are not taken.
-fn used_generics(generics: &Generics, used: &TokenStream) -> Generics {
-    let mut kept = generics.clone();
-    let name_of = |param: &GenericParam| match param {
-        GenericParam::Type(param) => param.ident.clone(),
-        GenericParam::Const(param) => param.ident.clone(),
-        GenericParam::Lifetime(param) => param.lifetime.ident.clone(),
-    };
-    let dropped: Vec<Ident> = generics
-        .params
-        .iter()
-        .map(name_of)
-        .filter(|name| !mentions(used, name))
-        .collect();
-    kept.params = generics
-        .params
-        .iter()
-        .filter(|param| !dropped.contains(&name_of(param)))
-        .cloned()
-        .collect();
-    for param in &mut kept.params {
-        match param {
-            GenericParam::Type(param) => param.bounds = known(&param.bounds, &dropped),
-            GenericParam::Lifetime(param) => param.bounds = known(&param.bounds, &dropped),
-            GenericParam::Const(_) => {}
-        }
-    }
-    if let Some(clause) = &mut kept.where_clause {
-        for predicate in &mut clause.predicates {
-            match predicate {
-                WherePredicate::Type(predicate) => predicate.bounds = known(&predicate.bounds, &dropped),
-                WherePredicate::Lifetime(predicate) => predicate.bounds = known(&predicate.bounds, &dropped),
-                _ => {}
-            }
-        }
-        clause.predicates = known(&clause.predicates, &dropped);
-    }
-    kept
-}
-
-/// Those that do not speak of a parameter that is gone.
-fn known<T: ToTokens + Clone, P: Default>(bounds: &Punctuated<T, P>, dropped: &[Ident]) -> Punctuated<T, P> {
-    let known = bounds
-        .iter()
-        .filter(|bound| !dropped.iter().any(|name| mentions(*bound, name)));
-    known.cloned().collect()
 }
 
 /// A visibility, as seen from one module further in.

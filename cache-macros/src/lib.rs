@@ -1,8 +1,9 @@
 //! `#[cached]`, `#[cache_put]` and `#[cache_evict]`. Use them through `cache-core`, which re-exports them with their
 //! manuals; the generated code calls a hidden module of that crate, so the two move in step.
 //!
-//! The way of one use: `args` reads the options, `function` the signature; `model` brings both together and `check` says
-//! what does not fit; `expand` writes the function and `companions` what stands beside it. `block` does this for the
+//! The way of one use. Read: `args` the options, `function` the signature. Decide: `model` brings both together, with
+//! the `shape` of the result and the `parts` of the key, and `check` says what does not fit. Write: `expand` the function,
+//! `settings` its key and options, `companions` what stands beside it. `block` does this for the
 //! functions of an `impl`, and `writes` is for functions that write. Bodies are never looked into. After a mistake the
 //! function is still emitted as it was, so that one mistake gives one message.
 
@@ -12,6 +13,7 @@ use syn::Token;
 use syn::parse::Parser as _;
 
 mod args;
+mod attributes;
 mod batch;
 mod block;
 mod check;
@@ -20,7 +22,11 @@ mod diag;
 mod duration;
 mod expand;
 mod function;
+mod generics;
 mod model;
+mod parts;
+mod settings;
+mod shape;
 mod template;
 #[cfg(test)]
 mod tests;
