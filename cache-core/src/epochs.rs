@@ -107,6 +107,19 @@ impl Epochs {
         held_until: Timestamp,
         act: impl FnOnce(u64) -> R,
     ) -> R {
+        self.mutate_as(id, None, now, held_until, act)
+    }
+
+    /// Mutates a key for the last time on behalf of a change that left `version` in the shared tier, whose echo
+    /// then says nothing new.
+    pub(crate) fn mutate_as<R>(
+        &self,
+        id: &EntryId,
+        version: Option<Version>,
+        now: Timestamp,
+        held_until: Timestamp,
+        act: impl FnOnce(u64) -> R,
+    ) -> R {
         self.note(now);
         let mut stripe = self.stripe(id);
         let epoch = self.next();
@@ -114,7 +127,7 @@ impl Epochs {
             id,
             Mutation {
                 epoch,
-                version: None,
+                version,
                 held_until,
             },
             now,
@@ -122,23 +135,21 @@ impl Epochs {
         act(epoch)
     }
 
-    /// Notes a mutation that happened elsewhere and left `version` there; `act` runs while no store of the key can
-    /// happen.
-    pub(crate) fn heard<R>(
-        &self,
-        id: &EntryId,
-        now: Timestamp,
-        version: Version,
-        act: impl FnOnce() -> R,
-    ) -> R {
+    /// Notes a mutation that happened elsewhere and left `version` there, unless it is known; `act` runs while no store
+    /// of the key can happen.
+    pub(crate) fn heard(&self, id: &EntryId, now: Timestamp, version: Version, act: impl FnOnce()) {
         let mut stripe = self.stripe(id);
+        if stripe.last(id).version == Some(version) {
+            return;
+        }
         let epoch = self.next();
         stripe.record(id, Mutation::of(epoch, Some(version)), now);
-        act()
+        act();
     }
 
-    /// Ends a mutation of the shared tier that was sent after [`mutate`](Self::mutate) gave `sent`: whether nothing
-    /// but its own echo happened to the key since. `act` is told, and runs while no store of the key can happen.
+    /// Ends a mutation of the shared tier that was sent after [`mutate`](Self::mutate) gave `sent`, or that began at that
+    /// epoch: whether nothing but its own echo happened to the key since. `act` is told, and runs while no store of the
+    /// key can happen.
     pub(crate) fn acknowledged<R>(
         &self,
         id: &EntryId,
@@ -149,7 +160,7 @@ impl Epochs {
     ) -> R {
         let mut stripe = self.stripe(id);
         let last = stripe.last(id);
-        let undisturbed = last.epoch == sent || last.version == Some(version);
+        let undisturbed = last.epoch <= sent || last.version == Some(version);
         let undisturbed = undisturbed && self.floor.load(Ordering::SeqCst) <= sent;
         let epoch = self.next();
         let version = if undisturbed { Some(version) } else { last.version };

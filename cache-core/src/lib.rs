@@ -77,7 +77,7 @@
 //! | `msgpack` | no | `codec::Codec::MessagePack` |
 //! | `lz4`, `zstd` | no | `codec::Compression::lz4`, `codec::Compression::zstd` |
 //! | `mac` | no | `codec::MacKeys`: signed entries in the shared tier |
-//! | `test-util` | no | `testing::ManualClock` |
+//! | `test-util` | no | `testing`: a manual clock, a scripted shared tier, chaos, a recording observer |
 
 // Documentation links to the macro also when it is switched off.
 #![cfg_attr(not(feature = "macros"), allow(rustdoc::broken_intra_doc_links))]
@@ -97,6 +97,7 @@ mod later;
 mod loaded;
 mod memory;
 pub mod notice;
+pub mod observe;
 pub mod options;
 pub mod outcome;
 pub mod policies;

@@ -99,15 +99,6 @@ pub enum Lookup<T> {
 }
 
 impl<T> Lookup<T> {
-    /// Why a tier further away should be asked: there is nothing, or nothing fresh.
-    pub(crate) fn reason(&self) -> Option<MissReason> {
-        match self {
-            Self::Hit(loaded) => loaded.outcome().is_stale().then_some(MissReason::Expired),
-            Self::Negative(_) => None,
-            Self::Miss(reason) => Some(*reason),
-        }
-    }
-
     /// The value, if there is one.
     pub fn value(self) -> Option<Loaded<T>> {
         match self {

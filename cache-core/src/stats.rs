@@ -1,23 +1,56 @@
 //! Always-on counters: what happened since the cache was built, without any metrics recorder.
 //!
+//! # What is counted
+//!
+//! Every call that reads (`get_or_load` and its kin, `refresh`, `get`, `lookup`, `get_many`, each key of a batch, each
+//! call of a `#[cached]` function) ends in exactly one of these, and is counted when it ends:
+//!
+//! | | a tier answered, without a load: a *hit* | a *miss* |
+//! |---|---|---|
+//! | in process | `memory_hits_fresh`, `memory_hits_stale`, `memory_hits_negative` | |
+//! | shared | `shared_hits_fresh`, `shared_hits_stale`, `shared_hits_negative` | |
+//! | a load | | `loaded`, `joined` |
+//! | a stand-in for a load | | `stale_for_failed_loads`, `stale_for_slow_loads`, `fallbacks` |
+//! | nothing | | `lookups_missed`, `failures`, `abandoned` |
+//!
+//! So these sums hold whenever no call is under way:
+//!
+//! * [`calls`](Counters::calls) = [`hits`](Counters::hits) + [`misses`](Counters::misses).
+//! * [`misses`](Counters::misses) = the sum of `misses_absent` .. `misses_by_request`: each miss has one reason, that of
+//!   the in-process tier, since the shared one had nothing better.
+//! * `loads_started` = `loads_ok` + `loads_failed` + `loads_panicked` + `loads_timed_out` + `loads_dropped`. Loads are
+//!   not calls: refreshes in the background load without one, and one load of a batch answers many.
+//!
+//! Not counted: [`contains`](crate::Cache::contains), [`remaining_ttl`](crate::Cache::remaining_ttl), a miss of
+//! [`get_in_process`](crate::Cache::get_in_process), which a counted call follows, and calls refused for their options.
+//!
+//! # What it costs
+//!
 //! Counting must not cost a hit more than it must: counters are striped, each thread counts in its own stripe, and
 //! reading adds the stripes up.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::outcome::{MissReason, OutcomeKind};
+use serde::Serialize;
+
+use crate::error::ErrorKind;
+use crate::key::KeyRef;
+use crate::observe::{self, End, Event, Observer};
+use crate::outcome::{MissReason, Outcome, OutcomeKind, StaleReason, Tier};
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $field:ident = $variant:ident,)+) => {
         /// Something that is counted.
-        #[derive(Clone, Copy, Debug)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Count { $($variant,)+ }
 
         const COUNTS: usize = [$(Count::$variant,)+].len();
 
         /// What happened since the cache was built; one consistent reading per counter, not across them.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        ///
+        /// See the [module](self) for the sums that hold.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
         #[non_exhaustive]
         pub struct Counters { $($(#[doc = $doc])+ pub $field: u64,)+ }
 
@@ -35,38 +68,68 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Fresh values served from the in-process tier.
-    hits_fresh = HitFresh,
-    /// Stale values served, for whatever reason.
-    hits_stale = HitStale,
-    /// "No such value" served from a tier.
-    hits_negative = HitNegative,
-    /// Lookups that found nothing under the key.
-    misses_absent = MissAbsent,
-    /// Lookups that found an entry past its TTL.
-    misses_expired = MissExpired,
-    /// Lookups that found an entry whose tag, prefix or namespace was invalidated.
-    misses_invalidated = MissInvalidated,
-    /// Lookups that found a value of another type.
-    misses_other_type = MissOtherType,
-    /// Lookups that found an entry of which invalidations could not be heard.
-    misses_unconfirmed = MissUnconfirmed,
-    /// Calls that asked for a new load, or not to use the cache.
-    misses_by_request = MissByRequest,
-    /// Runs of loaders that were started.
-    loads = Load,
-    /// Loads that ended in an error of the loader.
-    load_errors = LoadError,
-    /// Loads that panicked.
-    load_panics = LoadPanic,
-    /// Loads that took longer than they may.
-    load_timeouts = LoadTimeout,
+    /// Calls answered with a fresh value of the in-process tier.
+    memory_hits_fresh = MemoryFresh,
+    /// Calls answered with a stale value of the in-process tier, without a load: the caller allowed it, or a load failed
+    /// a moment ago and the next is due later.
+    memory_hits_stale = MemoryStale,
+    /// Calls answered with "no such value" by the in-process tier.
+    memory_hits_negative = MemoryNegative,
+    /// Calls answered with a fresh value of the shared tier.
+    shared_hits_fresh = SharedFresh,
+    /// Calls answered with a stale value of the shared tier, because the caller allowed it.
+    shared_hits_stale = SharedStale,
+    /// Calls answered with "no such value" by the shared tier.
+    shared_hits_negative = SharedNegative,
+    /// Calls answered by the load that they ran.
+    loaded = Loaded,
     /// Calls answered by another call's load.
-    shared = Shared,
-    /// Stale values served because a load failed, was throttled or slow.
-    stale_on_error = StaleOnError,
-    /// Fallback values of loaders served for their failures.
+    joined = Joined,
+    /// Calls answered with a stale value, because the load failed.
+    stale_for_failed_loads = StaleFailed,
+    /// Calls answered with a stale value, because the load took longer than the soft timeout.
+    stale_for_slow_loads = StaleSlow,
+    /// Calls answered with the fallback value that the loader named for its failure.
     fallbacks = Fallback,
+    /// Lookups without a loader that found nothing, or nothing fresh where that was asked for.
+    lookups_missed = LookupMissed,
+    /// Calls that ended in an error.
+    failures = Failure,
+    /// Calls whose callers left before there was an answer.
+    abandoned = Abandoned,
+
+    /// Misses because nothing was stored under the key.
+    misses_absent = MissAbsent,
+    /// Misses because the entry was past its TTL.
+    misses_expired = MissExpired,
+    /// Misses because a tag, prefix or namespace of the entry was invalidated.
+    misses_invalidated = MissInvalidated,
+    /// Misses because what was stored has another type than asked for.
+    misses_other_type = MissOtherType,
+    /// Misses because invalidations of the entry could not be heard.
+    misses_unconfirmed = MissUnconfirmed,
+    /// Misses because the call asked for a new load, or not to use the cache.
+    misses_by_request = MissByRequest,
+
+    /// Runs of loaders that were started.
+    loads_started = LoadStarted,
+    /// Loads that gave a value, or "no such value".
+    loads_ok = LoadOk,
+    /// Loads that ended in an error of the loader, or that the loader called failed.
+    loads_failed = LoadFailed,
+    /// Loads that panicked.
+    loads_panicked = LoadPanicked,
+    /// Loads that were stopped because they took longer than a load may.
+    loads_timed_out = LoadTimedOut,
+    /// Loads that were dropped before they ended: with their caller, their runtime, or the cache.
+    loads_dropped = LoadDropped,
+
+    /// Of the calls: those that waited until their hard timeout, whatever they were then answered with.
+    calls_timed_out = CallTimedOut,
+    /// Of [`memory_hits_stale`](Self::memory_hits_stale): those served because a load failed a moment ago.
+    stale_throttled = StaleThrottled,
+    /// Of the [`failures`](Self::failures): calls that would have waited for themselves.
+    reentrant = Reentrant,
     /// Refreshes started ahead of expiry.
     refreshes = Refresh,
     /// Refreshes that were due and dropped, because enough of them ran.
@@ -81,12 +144,6 @@ counters! {
     group_invalidations = GroupInvalidation,
     /// TTLs that were cut to the maximum.
     ttls_clamped = TtlClamped,
-    /// Calls that would have waited for themselves.
-    reentrant = Reentrant,
-    /// Fresh values served from the shared tier.
-    shared_hits = SharedHit,
-    /// Lookups in the shared tier that found nothing usable.
-    shared_misses = SharedMiss,
     /// Steps that the shared tier did not answer, and that were done without it.
     degraded = Degraded,
     /// Stored values that could not be read: foreign, damaged, of another version.
@@ -106,34 +163,54 @@ counters! {
 }
 
 impl Counters {
-    /// All answers from a tier.
+    /// Calls that ended: every call, exactly once.
+    pub fn calls(&self) -> u64 {
+        self.hits() + self.misses()
+    }
+
+    /// Calls that a tier answered without a load.
     pub fn hits(&self) -> u64 {
-        self.hits_fresh + self.hits_stale + self.hits_negative
+        self.memory_hits() + self.shared_hits()
     }
 
-    /// All lookups that no tier could answer.
+    /// Calls that the in-process tier answered without a load.
+    pub fn memory_hits(&self) -> u64 {
+        self.memory_hits_fresh + self.memory_hits_stale + self.memory_hits_negative
+    }
+
+    /// Calls that the shared tier answered without a load.
+    pub fn shared_hits(&self) -> u64 {
+        self.shared_hits_fresh + self.shared_hits_stale + self.shared_hits_negative
+    }
+
+    /// Calls that no tier could answer, whatever came of them.
     pub fn misses(&self) -> u64 {
-        self.misses_absent
-            + self.misses_expired
-            + self.misses_invalidated
-            + self.misses_other_type
-            + self.misses_unconfirmed
-            + self.misses_by_request
+        self.loaded
+            + self.joined
+            + self.stale_for_failed_loads
+            + self.stale_for_slow_loads
+            + self.fallbacks
+            + self.lookups_missed
+            + self.failures
+            + self.abandoned
     }
 
-    /// The share of lookups that a tier answered; 0 before the first.
+    /// Stale values that stood in for a load: one that failed just now or a moment ago, or that is slow.
+    pub fn stale_on_error(&self) -> u64 {
+        self.stale_for_failed_loads + self.stale_for_slow_loads + self.stale_throttled
+    }
+
+    /// The share of calls that a tier answered without a load; 0 before the first.
     pub fn hit_ratio(&self) -> f64 {
-        let lookups = self.hits() + self.misses();
-        if lookups == 0 {
-            0.0
-        } else {
-            self.hits() as f64 / lookups as f64
+        match self.calls() {
+            0 => 0.0,
+            calls => self.hits() as f64 / calls as f64,
         }
     }
 }
 
 /// A reading of a cache's counters and sizes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Stats {
     /// What happened since the cache was built.
@@ -186,21 +263,25 @@ impl Tally {
         });
     }
 
-    /// Counts an answer by how it was come by.
-    pub(crate) fn answer(&self, kind: OutcomeKind) {
-        match kind {
-            OutcomeKind::Fresh => self.count(Count::HitFresh),
-            OutcomeKind::Negative => self.count(Count::HitNegative),
-            OutcomeKind::Stale(reason) => {
-                self.count(Count::HitStale);
-                if reason != crate::outcome::StaleReason::Allowed {
-                    self.count(Count::StaleOnError);
-                }
+    /// Counts a call that got an answer.
+    pub(crate) fn answered(&self, outcome: &Outcome) {
+        let count = count_of(outcome);
+        self.count(count);
+        match count {
+            Count::Loaded | Count::Joined | Count::Fallback | Count::StaleFailed | Count::StaleSlow => {
+                self.miss(outcome.reason.unwrap_or(MissReason::Absent));
             }
-            OutcomeKind::Shared => self.count(Count::Shared),
-            OutcomeKind::Fallback => self.count(Count::Fallback),
-            OutcomeKind::Loaded => {}
+            _ if outcome.kind == OutcomeKind::Stale(StaleReason::Throttled) => {
+                self.count(Count::StaleThrottled);
+            }
+            _ => {}
         }
+    }
+
+    /// Counts a lookup that found nothing.
+    pub(crate) fn not_found(&self, reason: MissReason) {
+        self.count(Count::LookupMissed);
+        self.miss(reason);
     }
 
     pub(crate) fn read(&self) -> Counters {
@@ -211,6 +292,131 @@ impl Tally {
                 .sum()
         };
         Counters::read(sum)
+    }
+}
+
+/// The one counter of a call with this outcome.
+fn count_of(outcome: &Outcome) -> Count {
+    let shared = outcome.tier == Some(Tier::Shared);
+    match outcome.kind {
+        OutcomeKind::Fresh if shared => Count::SharedFresh,
+        OutcomeKind::Fresh => Count::MemoryFresh,
+        OutcomeKind::Negative if shared => Count::SharedNegative,
+        OutcomeKind::Negative => Count::MemoryNegative,
+        OutcomeKind::Stale(StaleReason::LoadFailed) => Count::StaleFailed,
+        OutcomeKind::Stale(StaleReason::SlowLoad) => Count::StaleSlow,
+        OutcomeKind::Stale(StaleReason::Allowed | StaleReason::Throttled) if shared => Count::SharedStale,
+        OutcomeKind::Stale(StaleReason::Allowed | StaleReason::Throttled) => Count::MemoryStale,
+        OutcomeKind::Loaded => Count::Loaded,
+        OutcomeKind::Shared => Count::Joined,
+        OutcomeKind::Fallback => Count::Fallback,
+    }
+}
+
+/// A call that the in-process tier could not answer at once, until it ends: counted and told once, also if it is
+/// dropped.
+#[derive(Debug)]
+pub(crate) struct Watch<'a> {
+    tally: &'a Tally,
+    observed: Option<Observed<'a>>,
+    reason: MissReason,
+    ended: bool,
+}
+
+/// Who wants to hear of a call, and which call it is.
+#[derive(Debug)]
+pub(crate) struct Observed<'a> {
+    pub(crate) observer: &'a dyn Observer,
+    pub(crate) namespace: &'a str,
+    pub(crate) key: KeyRef<'a>,
+}
+
+impl<'a> Watch<'a> {
+    pub(crate) fn begin(tally: &'a Tally, observed: Option<Observed<'a>>) -> Self {
+        Self {
+            tally,
+            observed,
+            reason: MissReason::Absent,
+            ended: false,
+        }
+    }
+
+    /// Notes why the tiers could not answer, as far as is known.
+    pub(crate) fn missed(&mut self, reason: MissReason) {
+        self.reason = reason;
+    }
+
+    pub(crate) fn answered(&mut self, outcome: &Outcome) {
+        if self.ends(End::Answered(*outcome)) {
+            self.tally.answered(outcome);
+        }
+    }
+
+    pub(crate) fn not_found(&mut self, reason: MissReason) {
+        if self.ends(End::NotFound(reason)) {
+            self.tally.not_found(reason);
+        }
+    }
+
+    /// With an error of this kind, or with the loader's.
+    pub(crate) fn failed(&mut self, kind: Option<ErrorKind>) {
+        if self.ends(End::Failed(kind, self.reason)) {
+            self.tally.count(Count::Failure);
+            self.tally.miss(self.reason);
+        }
+    }
+
+    /// Whether it ends now, and has not before.
+    fn ends(&mut self, end: End) -> bool {
+        let ends = !std::mem::replace(&mut self.ended, true);
+        if let (true, Some(observed)) = (ends, &self.observed) {
+            observed.tell(end);
+        }
+        ends
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if self.ends(End::Abandoned(self.reason)) {
+            self.tally.count(Count::Abandoned);
+            self.tally.miss(self.reason);
+        }
+    }
+}
+
+impl Observed<'_> {
+    pub(crate) fn tell(&self, end: End) {
+        let event = Event {
+            namespace: self.namespace,
+            key: self.key,
+            end,
+        };
+        observe::tell(self.observer, &event);
+    }
+}
+
+/// A run of a loader, until it ends: counted when it starts, and as dropped unless it returns.
+#[derive(Debug)]
+pub(crate) struct LoadWatch<'a>(Option<&'a Tally>);
+
+impl<'a> LoadWatch<'a> {
+    pub(crate) fn begin(tally: &'a Tally) -> Self {
+        tally.count(Count::LoadStarted);
+        Self(Some(tally))
+    }
+
+    /// It returned; how is counted by whoever looks at what.
+    pub(crate) fn returned(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for LoadWatch<'_> {
+    fn drop(&mut self) {
+        if let Some(tally) = self.0 {
+            tally.count(Count::LoadDropped);
+        }
     }
 }
 
@@ -232,6 +438,8 @@ const STRIPES: usize = 16;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -239,12 +447,73 @@ mod tests {
         let tally = Tally::new();
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| (0..1_000).for_each(|_| tally.count(Count::HitFresh)));
+                scope.spawn(|| (0..1_000).for_each(|_| tally.count(Count::MemoryFresh)));
             }
         });
-        tally.miss(MissReason::Absent);
+        tally.not_found(MissReason::Absent);
         let counters = tally.read();
         assert_eq!((counters.hits(), counters.misses()), (4_000, 1));
         assert!((counters.hit_ratio() - 4_000.0 / 4_001.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn every_outcome_is_one_call_and_a_miss_has_one_reason() {
+        let hit = |kind, tier| Outcome::hit(kind, tier, Duration::ZERO);
+        let stale = OutcomeKind::Stale;
+        let (memory, shared) = (Tier::Memory, Tier::Shared);
+        let outcomes = [
+            (hit(OutcomeKind::Fresh, memory), true),
+            (hit(OutcomeKind::Fresh, shared), true),
+            (hit(OutcomeKind::Negative, memory), true),
+            (hit(OutcomeKind::Negative, shared), true),
+            (hit(stale(StaleReason::Allowed), memory), true),
+            (hit(stale(StaleReason::Allowed), shared), true),
+            (hit(stale(StaleReason::Throttled), memory), true),
+            (
+                hit(stale(StaleReason::LoadFailed), memory).because(MissReason::Expired),
+                false,
+            ),
+            (
+                hit(stale(StaleReason::SlowLoad), memory).because(MissReason::Expired),
+                false,
+            ),
+            (Outcome::load(OutcomeKind::Loaded, MissReason::Absent), false),
+            (Outcome::load(OutcomeKind::Shared, MissReason::Invalidated), false),
+            (Outcome::load(OutcomeKind::Fallback, MissReason::Forced), false),
+        ];
+        for (outcome, is_hit) in outcomes {
+            let tally = Tally::new();
+            Watch::begin(&tally, None).answered(&outcome);
+            let counters = tally.read();
+            assert_eq!(
+                (counters.hits(), counters.misses(), reasons(&counters)),
+                (u64::from(is_hit), u64::from(!is_hit), u64::from(!is_hit)),
+                "{outcome}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_call_that_nobody_ends_was_abandoned_and_a_load_dropped() {
+        let tally = Tally::new();
+        Watch::begin(&tally, None).missed(MissReason::Expired);
+        drop(LoadWatch::begin(&tally));
+        LoadWatch::begin(&tally).returned();
+        let counters = tally.read();
+        assert_eq!((counters.abandoned, counters.misses_expired), (1, 1));
+        assert_eq!((counters.loads_started, counters.loads_dropped), (2, 1));
+    }
+
+    #[test]
+    fn a_reading_is_written_with_the_names_of_its_fields() {
+        let json = serde_json::to_value(Tally::new().read()).expect("counters are numbers");
+        for (name, value) in Tally::new().read().iter() {
+            assert_eq!(json[name], value, "{name}");
+        }
+    }
+
+    fn reasons(counters: &Counters) -> u64 {
+        let reasons = counters.iter().filter(|(name, _)| name.starts_with("misses_"));
+        reasons.map(|(_, count)| count).sum()
     }
 }

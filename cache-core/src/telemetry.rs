@@ -5,13 +5,12 @@
 //!
 //! | metric | kind | labels beside `cache` |
 //! |---|---|---|
-//! | `cache_hits_total` | counter | `kind`: `fresh`, `stale`, `negative` |
-//! | `cache_misses_total` | counter | `reason`: `absent`, `expired`, `invalidated`, `other_type`, `by_request` |
-//! | `cache_loads_total` | counter | `result`: `started`, `error`, `panic`, `timeout` |
+//! | `cache_hits_total` | counter | `tier`: `memory`, `shared`; `kind`: `fresh`, `stale`, `negative` |
+//! | `cache_misses_total` | counter | `reason`: `absent`, `expired`, `invalidated`, `other_type`, `unconfirmed`, `by_request` |
+//! | `cache_miss_answers_total` | counter | `kind`: `loaded`, `joined`, `stale_for_failed_load`, `stale_for_slow_load`, `fallback`, `nothing`, `failure`, `abandoned` |
+//! | `cache_loads_total` | counter | `result`: `started`, `ok`, `error`, `panic`, `timeout`, `dropped` |
 //! | `cache_load_seconds` | histogram | |
-//! | `cache_shared_total` | counter | answers by another call's load |
 //! | `cache_stale_on_error_total` | counter | stale values served because a load failed or was slow |
-//! | `cache_fallbacks_total` | counter | |
 //! | `cache_refreshes_total` | counter | `result`: `started`, `dropped` |
 //! | `cache_stores_total` | counter | `result`: `stored`, `refused` |
 //! | `cache_invalidations_total` | counter | `by`: `key`, `group` |
@@ -68,14 +67,21 @@ mod recorder {
             metrics::gauge!(name, "cache" => cache.to_owned()).set(value as f64);
         };
         let c = &stats.counters;
-        count_as(
-            "cache_hits_total",
-            "kind",
-            &[
-                ("fresh", c.hits_fresh),
-                ("stale", c.hits_stale),
-                ("negative", c.hits_negative),
-            ],
+        let hits = |tier: &'static str, kinds: [(&'static str, u64); 3]| {
+            for (kind, value) in kinds {
+                let cache = cache.to_owned();
+                metrics::counter!("cache_hits_total", "cache" => cache, "tier" => tier, "kind" => kind)
+                    .absolute(value);
+            }
+        };
+        let kinds = |fresh, stale, negative| [("fresh", fresh), ("stale", stale), ("negative", negative)];
+        hits(
+            "memory",
+            kinds(c.memory_hits_fresh, c.memory_hits_stale, c.memory_hits_negative),
+        );
+        hits(
+            "shared",
+            kinds(c.shared_hits_fresh, c.shared_hits_stale, c.shared_hits_negative),
         );
         count_as(
             "cache_misses_total",
@@ -85,22 +91,37 @@ mod recorder {
                 ("expired", c.misses_expired),
                 ("invalidated", c.misses_invalidated),
                 ("other_type", c.misses_other_type),
+                ("unconfirmed", c.misses_unconfirmed),
                 ("by_request", c.misses_by_request),
+            ],
+        );
+        count_as(
+            "cache_miss_answers_total",
+            "kind",
+            &[
+                ("loaded", c.loaded),
+                ("joined", c.joined),
+                ("stale_for_failed_load", c.stale_for_failed_loads),
+                ("stale_for_slow_load", c.stale_for_slow_loads),
+                ("fallback", c.fallbacks),
+                ("nothing", c.lookups_missed),
+                ("failure", c.failures),
+                ("abandoned", c.abandoned),
             ],
         );
         count_as(
             "cache_loads_total",
             "result",
             &[
-                ("started", c.loads),
-                ("error", c.load_errors),
-                ("panic", c.load_panics),
-                ("timeout", c.load_timeouts),
+                ("started", c.loads_started),
+                ("ok", c.loads_ok),
+                ("error", c.loads_failed),
+                ("panic", c.loads_panicked),
+                ("timeout", c.loads_timed_out),
+                ("dropped", c.loads_dropped),
             ],
         );
-        count("cache_shared_total", c.shared);
-        count("cache_stale_on_error_total", c.stale_on_error);
-        count("cache_fallbacks_total", c.fallbacks);
+        count("cache_stale_on_error_total", c.stale_on_error());
         count_as(
             "cache_refreshes_total",
             "result",

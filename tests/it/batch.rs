@@ -319,7 +319,7 @@ async fn a_batch_knows_recorded_errors() {
     let (cache, clock) = cache();
     let options = EntryOptions::ttl(minutes(1)).error_ttl(seconds(5));
     assert!(failing(&cache, &[1, 2], options.clone()).await.is_err());
-    assert_eq!(cache.stats().counters.loads, 1);
+    assert_eq!(cache.stats().counters.loads_started, 1);
     let (origin, asked) = (Origin::open(), Asked::default());
     let got = batch(&cache, &[1, 2], options.clone(), &origin, &asked).await;
     assert_eq!(got.unwrap_err().loader(), Some(&Broken("down")));

@@ -20,5 +20,7 @@ mod macro_ui;
 mod redis;
 mod stale;
 mod stampede;
+mod statistics;
+mod test_kit;
 mod tidy;
 mod tiers;

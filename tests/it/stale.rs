@@ -50,7 +50,7 @@ async fn a_failing_load_shows_the_stale_value_and_is_not_tried_again_for_a_while
     clock.advance(ms(3));
     assert_eq!(kind(&failing(&cache, &origin).await.unwrap()), (1, FAILED));
     assert_eq!(origin.loads(), 2);
-    assert_eq!(cache.stats().counters.stale_on_error, 5);
+    assert_eq!(cache.stats().counters.stale_on_error(), 5);
 }
 
 /// B3.6

@@ -254,7 +254,7 @@ async fn that_there_is_no_such_value_is_known_for_a_while_and_loads_nothing() {
     assert!(ask().await.unwrap().is_none());
     assert!(ask().await.unwrap().is_none());
     assert_eq!(origin.loads(), 1);
-    assert_eq!(cache.stats().counters.hits_negative, 1);
+    assert_eq!(cache.stats().counters.memory_hits_negative, 1);
     clock.advance(ms(29_999));
     assert!(matches!(cache.lookup::<u32>(&one).await, Lookup::Negative(age) if age == ms(29_999)));
     clock.advance(ms(1));

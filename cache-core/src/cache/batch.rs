@@ -8,7 +8,8 @@ use std::task::Poll;
 
 use crate::cache::context::Said;
 use crate::cache::far::{
-    Departure as Takeoff, End, Far, HeldLease, Inquiry, Leave, Right, Sight, commit_together, keep_together,
+    Departure as Takeoff, End, Far, HeldLease, Holding, IfCancelled, Inquiry, Leave, Right, Sight,
+    commit_together, keep_together,
 };
 use crate::cache::lead::{
     Cause, Follower, Kept, Leader, Load, LoadKind, Ran, Role, STORE_PATIENCE, Settled, deadline, run,
@@ -21,8 +22,8 @@ use crate::key::CacheKey;
 use crate::loaded::Loaded;
 use crate::options::EntryOptions;
 use crate::outcome::{MissReason, OutcomeKind, StaleReason, Tier};
-use crate::shared::{Ending, LeaseAnswer, Refuse};
-use crate::stats::Count;
+use crate::shared::{Ending, LeaseAnswer, LeaseRequest, Refuse};
+use crate::stats::{Count, LoadWatch, Watch};
 use crate::sync::Arc;
 use crate::telemetry;
 use crate::time::Timestamp;
@@ -82,22 +83,21 @@ impl Cache {
             plan: Plan::read(wire).accepting_negatives(),
         };
         let calls = keys.iter().map(call).collect();
-        Box::pin(
-            Batch {
-                calls,
-                answers: keys.iter().map(|_| None).collect(),
-                not_before: vec![0; keys.len()],
-            }
-            .run(Arc::new(loader)),
-        )
-        .await
+        let batch = Batch {
+            calls,
+            answers: keys.iter().map(|_| None).collect(),
+            watches: keys.iter().map(|key| self.watch(key.as_key())).collect(),
+            not_before: vec![0; keys.len()],
+        };
+        Box::pin(batch.run(Arc::new(loader))).await
     }
 }
 
 /// The callers of one batch, and what each of them got so far.
-struct Batch<T> {
+struct Batch<'a, T> {
     calls: Vec<Call<T>>,
     answers: Vec<Option<Answer<T>>>,
+    watches: Vec<Watch<'a>>,
     /// Which flights of a key are too old to join.
     not_before: Vec<u64>,
 }
@@ -124,8 +124,28 @@ struct Departure<T> {
     _edges: Vec<Edge>,
 }
 
-impl<T: Send + Sync + 'static> Batch<T> {
+impl<T: Send + Sync + 'static> Batch<'_, T> {
     async fn run<E, F, Fut>(mut self, loader: Arc<F>) -> Result<Vec<Option<Loaded<T>>>, LoadError<E>>
+    where
+        E: Send + Sync + 'static,
+        F: Fn(Vec<CacheKey>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<HashMap<CacheKey, T>, E>> + Send + 'static,
+    {
+        let result = self.go(loader).await;
+        // An error is the batch's: what was not answered by then failed with it.
+        if let Err(error) = &result {
+            let kind = error.cache().map(Error::kind);
+            self.watches.iter_mut().for_each(|watch| watch.failed(kind));
+        }
+        result
+    }
+
+    fn give(&mut self, index: usize, answer: Answer<T>) {
+        self.watches[index].answered(&answer.outcome());
+        self.answers[index] = Some(answer);
+    }
+
+    async fn go<E, F, Fut>(&mut self, loader: Arc<F>) -> Result<Vec<Option<Loaded<T>>>, LoadError<E>>
     where
         E: Send + Sync + 'static,
         F: Fn(Vec<CacheKey>) -> Fut + Send + Sync + 'static,
@@ -167,14 +187,11 @@ impl<T: Send + Sync + 'static> Batch<T> {
                     // Whoever led this key is gone: it is this batch's to load, in the next pass.
                     Waited::Lead(_) => continue,
                 };
-                self.answers[index] = Some(answer);
+                self.give(index, answer);
             }
             if self.answers.iter().all(Option::is_some) {
-                return Ok(self
-                    .answers
-                    .into_iter()
-                    .map(|answer| answer.and_then(Answer::optional))
-                    .collect());
+                let answers = std::mem::take(&mut self.answers).into_iter();
+                return Ok(answers.map(|answer| answer.and_then(Answer::optional)).collect());
             }
         }
         Err(LoadError::Cache(Error::new(
@@ -186,24 +203,28 @@ impl<T: Send + Sync + 'static> Batch<T> {
     /// Answers what the tiers can answer and joins or starts the flights of the rest.
     fn depart<E: Send + Sync + 'static>(&mut self) -> Result<Departure<T>, LoadError<E>> {
         let (mut leaders, mut waits, mut edges) = (Vec::new(), Vec::new(), Vec::new());
-        for (index, call) in self.calls.iter().enumerate() {
+        for index in 0..self.calls.len() {
             if self.answers[index].is_some() {
                 continue;
             }
+            let call = &self.calls[index];
             let joined = call.cache.inner.epochs.seen();
             let (reason, stale) = match call.start() {
                 Start::Answer(answer) => {
-                    self.answers[index] = Some(answer);
+                    self.give(index, answer);
                     continue;
                 }
                 Start::Eager(entry) => {
-                    self.answers[index] = Some(call.hit(entry, OutcomeKind::Fresh));
+                    let hit = call.hit(entry, OutcomeKind::Fresh);
+                    self.give(index, hit);
                     continue;
                 }
                 Start::Load { reason, stale } => (reason, stale),
             };
+            self.watches[index].missed(reason);
             if let Some(failure) = call.recorded::<E>() {
-                self.answers[index] = Some(call.fail(failure, reason, stale)?);
+                let answer = call.fail(failure, reason, stale)?;
+                self.give(index, answer);
                 continue;
             }
             let role = call.join::<E>(true, self.not_before[index]);
@@ -373,10 +394,17 @@ async fn take_leases<T: Send + Sync + 'static>(
         .collect();
     let requests = asking.iter().zip(&keys);
     let requests = requests.map(|(wait, key)| wait.load.lease_request(far, key, wait.refuse));
+    let requests: Vec<LeaseRequest<'_>> = requests.collect();
+    let unanswered = requests.iter().map(|request| {
+        let holding = Holding::Load(request.key.to_owned());
+        cache.give_back_if_cancelled(far, holding, request.token)
+    });
+    let unanswered: Vec<_> = unanswered.collect();
     let answers = match inquiry.budget.left(cache.clock()) {
-        Ok(within) => far.ask(far.port().lease_many(requests.collect(), within)).await,
+        Ok(within) => far.port().lease_many(requests, within).await,
         Err(fault) => Err(fault),
     };
+    unanswered.into_iter().for_each(IfCancelled::disarm);
     let answers = match answers {
         Ok(answers) => answers,
         Err(fault) => {
@@ -486,9 +514,10 @@ where
     let keys = ready.iter().map(|ready| ready.load.id.key().clone()).collect();
     let loading = async {
         let _permit = cache.inner.tasks.load_permit(any_is_urgent(&ready)).await;
-        cache.inner.tally.count(Count::Load);
+        let watch = LoadWatch::begin(&cache.inner.tally);
         let (started, loader) = (cache.inner.clock.now(), loader.clone());
         let ran = run(limit, flight, async move { loader(keys).await }).await;
+        watch.returned();
         (started, ran)
     };
     let (started, ran) = tokio::select! {
@@ -502,6 +531,7 @@ where
     telemetry::load_took(cache.name(), took);
     match ran {
         Ran::Value(mut values) => {
+            cache.inner.tally.count(Count::LoadOk);
             let kept = ready.into_iter().map(|Ready { load, leader, leave }| {
                 let value = values.remove(load.id.key());
                 let kept = load.keep(value, Said::default(), leader.context(), now, took);

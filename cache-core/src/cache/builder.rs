@@ -3,22 +3,21 @@
 use std::time::Duration;
 
 use crate::cache::failures::Failures;
-use crate::cache::far::Far;
-#[cfg(feature = "redis")]
-use crate::cache::far::FarSettings;
+use crate::cache::far::{Far, FarSettings};
 use crate::cache::lock::{Leases, MAX_LEASES};
 use crate::cache::tasks::Tasks;
 use crate::cache::upkeep::Upkeep;
 use crate::cache::{Cache, Inner, Settings};
-#[cfg(feature = "redis")]
 use crate::codec::envelope::Framing;
 use crate::codec::{Codec, Compression};
 use crate::epochs::{Epochs, Namespace};
 use crate::error::Error;
 use crate::flight::Flights;
 use crate::memory::{Bound, Memory};
+use crate::observe::Observer;
 use crate::options::EntryOptions;
 use crate::policies::Policies;
+use crate::shared::SharedTier;
 use crate::stats::Tally;
 use crate::sync::{Arc, Mutex};
 use crate::time::{Clock, SystemClock, minutes, seconds};
@@ -47,8 +46,8 @@ pub struct CacheBuilder {
     lock_wait: Duration,
     max_loads: usize,
     max_background_loads: usize,
-    #[cfg(feature = "redis")]
-    redis: Option<crate::redis::Redis>,
+    shared: Option<Arc<dyn SharedTier>>,
+    observer: Option<Arc<dyn Observer>>,
     codec: Codec,
     compression: Compression,
     schema: u32,
@@ -69,8 +68,8 @@ impl CacheBuilder {
             lock_wait: seconds(5),
             max_loads: 64,
             max_background_loads: 16,
-            #[cfg(feature = "redis")]
-            redis: None,
+            shared: None,
+            observer: None,
             codec: Codec::Json,
             compression: Compression::none(),
             schema: 0,
@@ -129,7 +128,10 @@ impl CacheBuilder {
         self
     }
 
-    /// How long waiters leave a borrowing loader alone that may not be polled, before one of them loads.
+    /// How long waiters leave a load alone that may be dead, before one of them loads: one with a borrowing loader, that
+    /// may not be polled; one on another node, that does not renew its lock (then at least half of
+    /// `lock_ttl`). With a stale value to fall back on, no load on another node is waited for longer than this,
+    /// or than [`EntryOptions::soft_timeout`].
     ///
     /// Default: 5 seconds.
     pub fn lock_wait(mut self, limit: Duration) -> Self {
@@ -159,8 +161,30 @@ impl CacheBuilder {
     ///
     /// Default: none, memory only.
     #[cfg(feature = "redis")]
-    pub fn redis(mut self, redis: crate::redis::Redis) -> Self {
-        self.redis = Some(redis);
+    pub fn redis(self, redis: crate::redis::Redis) -> Self {
+        self.shared(redis)
+    }
+
+    /// Adds any tier that all nodes share: for tests, a
+    #[cfg_attr(
+        feature = "test-util",
+        doc = "[`ScriptedStore`](crate::testing::ScriptedStore) or a [`ChaosStore`](crate::testing::ChaosStore)."
+    )]
+    #[cfg_attr(not(feature = "test-util"), doc = "`ScriptedStore` (feature `test-util`).")]
+    /// The last of `shared` and `redis` counts.
+    ///
+    /// Default: none, memory only.
+    pub fn shared(mut self, tier: impl SharedTier) -> Self {
+        self.shared = Some(Arc::new(tier));
+        self
+    }
+
+    /// Tells `observer` of every call that ends, with its key and what it came to. Without one, a hit pays a single
+    /// branch.
+    ///
+    /// Default: none.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observer = Some(Arc::new(observer));
         self
     }
 
@@ -250,6 +274,7 @@ impl CacheBuilder {
             policies,
             tasks: Tasks::new(self.max_loads, self.max_background_loads),
             tally: Tally::new(),
+            observer: self.observer,
             upkeep: Upkeep::default(),
             settings: Settings {
                 max_load: self.max_load,
@@ -262,33 +287,21 @@ impl CacheBuilder {
         })
     }
 
-    #[cfg(feature = "redis")]
     fn shared_tier(&self) -> Option<Arc<Far>> {
-        let redis = self.redis.as_ref()?;
-        let port = redis.open(&self.name, self.clock.clone());
+        let tier = self.shared.as_ref()?;
+        let port = tier.open(&self.name, self.clock.clone());
         let framing = Framing {
             compression: self.compression,
             ..Framing::default()
         };
         let settings = FarSettings {
-            budget: redis.budget(),
+            budget: tier.budget(),
             lock_ttl: self.lock_ttl,
             lease_window: self.max_load + LEASE_MARGIN,
             disconnected_cap: self.disconnected_cap,
             schema: self.schema,
         };
-        Some(Arc::new(Far::new(
-            port,
-            self.clock.clone(),
-            self.codec,
-            framing,
-            settings,
-        )))
-    }
-
-    #[cfg(not(feature = "redis"))]
-    fn shared_tier(&self) -> Option<Arc<Far>> {
-        None
+        Some(Arc::new(Far::new(port, self.codec, framing, settings)))
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -316,7 +329,6 @@ impl CacheBuilder {
 }
 
 /// Versions outlive the longest load by this, so that a load's last step can still compare.
-#[cfg(feature = "redis")]
 const LEASE_MARGIN: Duration = Duration::from_secs(10);
 
 /// Names stand in keys, labels and patterns as they are, so they are kept plain.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::cache::Cache;
 use crate::cache::far::IfCancelled;
-use crate::entry::{AnyEntry, EntryId};
+use crate::entry::{AnyEntry, EntryId, Version};
 use crate::epochs::{Kind, Mark, Standing, Strength, held_until};
 use crate::error::{Error, ErrorKind};
 use crate::key::{CacheKey, KeyParts, Prefix};
@@ -186,7 +186,7 @@ impl Cache {
     /// memory.
     pub async fn expire(&self, key: &CacheKey) -> Result<(), Error> {
         let id = self.id(key);
-        self.expire_here(&id);
+        self.expire_here(&id, None);
         self.inner.tally.count(Count::Invalidation);
         let Some(far) = self.far().cloned() else {
             return Ok(());
@@ -195,26 +195,28 @@ impl Cache {
         let unsent = self.invalidate_if_cancelled(&far, vec![id.clone()]);
         let expired = self.expire_far(&far, &id).await;
         unsent.disarm();
-        self.expire_here(&id);
-        expired.map_err(|fault| {
+        self.expire_here(&id, expired.as_ref().ok().copied());
+        expired.map(drop).map_err(|fault| {
             // Gone is a safe way of being stale.
             far.recovery().add_key(self, &id, Duration::ZERO);
             self.uncertain(&fault)
         })
     }
 
-    fn expire_here(&self, id: &EntryId) {
+    fn expire_here(&self, id: &EntryId, version: Option<Version>) {
         let now = self.inner.clock.now();
-        self.inner.epochs.mutate(id, now, Timestamp::ZERO, |epoch| {
-            self.inner.flights.detach_entry(id);
-            self.inner.failures.forget(id.as_ref());
-            let Some(entry) = self.current(id) else { return };
-            if entry.meta().negative || entry.meta().hard_at <= entry.meta().soft_at {
-                self.inner.memory.remove(id.as_ref());
-            } else {
-                entry.meta().expire(epoch);
-            }
-        });
+        self.inner
+            .epochs
+            .mutate_as(id, version, now, Timestamp::ZERO, |epoch| {
+                self.inner.flights.detach_entry(id);
+                self.inner.failures.forget(id.as_ref());
+                let Some(entry) = self.current(id) else { return };
+                if entry.meta().negative || entry.meta().hard_at <= entry.meta().soft_at {
+                    self.inner.memory.remove(id.as_ref());
+                } else {
+                    entry.meta().expire(epoch);
+                }
+            });
     }
 
     /// Makes every entry that carries `tag` stale, in constant time: soft.
@@ -305,11 +307,11 @@ impl Cache {
         let unsent = self.invalidate_if_cancelled(&far, vec![id.clone()]);
         let removed = self.remove_far(&far, id, hold).await;
         unsent.disarm();
-        let now = self.inner.clock.now();
+        let (version, now) = (removed.as_ref().ok().copied(), self.inner.clock.now());
         self.inner
             .epochs
-            .mutate(id, now, Timestamp::ZERO, |_| self.forget_here(id));
-        removed.map_err(|fault| {
+            .mutate_as(id, version, now, Timestamp::ZERO, |_| self.forget_here(id));
+        removed.map(drop).map_err(|fault| {
             far.recovery().add_key(self, id, hold);
             self.uncertain(&fault)
         })

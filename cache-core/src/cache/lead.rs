@@ -27,7 +27,7 @@ use crate::flight;
 use crate::freshness::{Freshness, eager_from, jittered, smoothed};
 use crate::options::Policy;
 use crate::outcome::Tier;
-use crate::stats::Count;
+use crate::stats::{Count, LoadWatch};
 use crate::sync::Arc;
 use crate::tag::{MAX_TAGS, TagSet};
 use crate::telemetry;
@@ -232,23 +232,34 @@ impl<T: Send + Sync + 'static> Load<T> {
         // Waiting for another node takes no permit; loading does. The lease is kept while this waits for one.
         let _permit = while_leased(lease, self.cache.inner.tasks.load_permit(flight.urgent.wait())).await;
         let context = LoadContext::new(self.id.key().clone(), self.previous.clone());
-        self.cache.inner.tally.count(Count::Load);
+        let tally = &self.cache.inner.tally;
+        let watch = LoadWatch::begin(tally);
         let started = self.cache.inner.clock.now();
         flight.running.begin(&context);
         let said = context.clone();
         // The call itself may panic, so it is part of the future that is caught.
         let work = run(self.limit(), leader.id(), async move { loader(context).await });
         let ran = while_leased(lease, work).await;
+        watch.returned();
         let now = self.cache.inner.clock.now();
         let took = now.since(started);
         telemetry::load_took(self.cache.name(), took);
         let said = said.take();
         match ran {
             Ran::Value(value) => {
+                tally.count(match said.failed {
+                    Some(_) => Count::LoadFailed,
+                    None => Count::LoadOk,
+                });
                 let kept = self.keep(value, said, flight, now, took);
                 let mut store = pin!(self.store(&kept, leave, flight.seen));
-                // Usually the value is stored when its callers get it. A slow shared tier does not make them wait.
-                if deadline(STORE_PATIENCE, store.as_mut()).await.is_none() {
+                // Usually the value is stored when its callers get it. A slow shared tier does not make them wait, unless
+                // they wanted the old value replaced: then it must not be read any more once they have the new one.
+                let patience = match self.kind {
+                    LoadKind::Forced => Duration::MAX,
+                    LoadKind::Miss | LoadKind::Eager => STORE_PATIENCE,
+                };
+                if deadline(patience, store.as_mut()).await.is_none() {
                     leader.land(kept.settled.clone());
                     store.await;
                 }
@@ -286,7 +297,6 @@ impl<T: Send + Sync + 'static> Load<T> {
     ) -> Result<Leave<T>, Option<Settled>> {
         match departure {
             Departure::Found(entry) => {
-                self.cache.inner.tally.count(Count::SharedHit);
                 self.cache.promote(&self.id, &entry);
                 Err(Some(Settled::Found(entry, Tier::Shared)))
             }
@@ -314,7 +324,6 @@ impl<T: Send + Sync + 'static> Load<T> {
             }
             Departure::NotNeeded => Err(None),
             Departure::Load(mut leave) => {
-                self.cache.inner.tally.count(Count::SharedMiss);
                 if matches!(leave.right, Right::Away) && self.kind == LoadKind::Miss {
                     self.manage_alone()?;
                 }
@@ -411,7 +420,6 @@ impl<T: Send + Sync + 'static> Load<T> {
                 reason,
                 "the loader called its load failed"
             );
-            self.cache.inner.tally.count(Count::LoadError);
             if said.no_stale {
                 return Kept {
                     settled: Settled::Loaded(entry),
@@ -449,8 +457,12 @@ impl<T: Send + Sync + 'static> Load<T> {
     pub(crate) fn store_if(&self, accepted: bool, entry: &AnyEntry, seen: u64) {
         if accepted {
             self.store_here(entry, seen);
-        } else {
-            self.cache.inner.tally.count(Count::StoreRefused);
+            return;
+        }
+        self.cache.inner.tally.count(Count::StoreRefused);
+        if self.kind == LoadKind::Forced {
+            // What the caller wanted replaced goes, although something kept this out.
+            self.cache.end_mutation(&self.id, seen, entry, false);
         }
     }
 
@@ -683,14 +695,20 @@ impl Cache {
     /// Like [`fill`](Self::fill), and as a mutation of the key: the newer value was asked for, so loads that began before
     /// do not store, and nobody joins them any more.
     fn replace(&self, id: &EntryId, entry: &AnyEntry, seen: u64, now: Timestamp) -> Result<bool, Refusal> {
-        self.storable(entry, now)?;
         let version = entry.meta().version;
-        let stored = self.inner.epochs.mutate_to(id, seen, version, now, |epoch| {
-            entry.meta().stored_at_epoch(epoch);
-            self.inner.flights.detach_entry(id);
-            self.insert(id, entry)
+        let stored = self.storable(entry, now).and_then(|()| {
+            let replace = |epoch| {
+                entry.meta().stored_at_epoch(epoch);
+                self.inner.flights.detach_entry(id);
+                self.insert(id, entry)
+            };
+            self.count_store(self.inner.epochs.mutate_to(id, seen, version, now, replace))
         });
-        self.count_store(stored)
+        // Here alone, what keeps it out is newer; with a shared tier that is asked what is.
+        if stored.is_err() && self.far().is_some() {
+            self.end_mutation(id, seen, entry, false);
+        }
+        stored
     }
 
     /// Whether time and marks allow the entry to be stored at all.
@@ -740,12 +758,12 @@ impl Cache {
         let (count, kind, message) = match ran {
             Ran::Error(error) => {
                 tracing::debug!(cache = self.name(), "the loader returned an error");
-                self.inner.tally.count(Count::LoadError);
+                self.inner.tally.count(Count::LoadFailed);
                 return Cause::Loader(Arc::new(error));
             }
-            Ran::Panicked(message) => (Count::LoadPanic, ErrorKind::LoaderPanicked, message),
+            Ran::Panicked(message) => (Count::LoadPanicked, ErrorKind::LoaderPanicked, message),
             Ran::TimedOut(limit) => (
-                Count::LoadTimeout,
+                Count::LoadTimedOut,
                 ErrorKind::LoadTimeout,
                 format!("the load was aborted after {limit:?}"),
             ),

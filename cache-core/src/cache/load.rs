@@ -28,7 +28,7 @@ use crate::key::CacheKey;
 use crate::loaded::Loaded;
 use crate::options::{EntryOptions, Policy};
 use crate::outcome::{MissReason, Outcome, OutcomeKind, StaleReason, Tier};
-use crate::stats::Count;
+use crate::stats::{Count, Watch};
 use crate::sync::Arc;
 use crate::waits;
 
@@ -196,7 +196,22 @@ pub(super) enum Waited<T> {
 }
 
 impl<T: Send + Sync + 'static> Call<T> {
+    /// Every call ends here, so every call is counted once.
     async fn run<E: Send + Sync + 'static>(self, work: Work<'_, T, E>) -> Result<Answer<T>, LoadError<E>> {
+        let mut watch = self.cache.watch(self.id.key().as_key());
+        let result = self.go(work, &mut watch).await;
+        match &result {
+            Ok(answer) => watch.answered(&answer.outcome()),
+            Err(error) => watch.failed(error.cache().map(Error::kind)),
+        }
+        result
+    }
+
+    async fn go<E: Send + Sync + 'static>(
+        &self,
+        work: Work<'_, T, E>,
+        watch: &mut Watch<'_>,
+    ) -> Result<Answer<T>, LoadError<E>> {
         let mut work = Some(work);
         // Which flights are too old to join: none, until a result turned out to be.
         let mut not_before = 0;
@@ -209,6 +224,7 @@ impl<T: Send + Sync + 'static> Call<T> {
                 Start::Eager(entry) => return Ok(self.eager(entry, work)),
                 Start::Load { reason, stale } => (reason, stale),
             };
+            watch.missed(reason);
             if let Some(failure) = self.recorded::<E>() {
                 return self.fail(failure, reason, stale);
             }
@@ -242,7 +258,6 @@ impl<T: Send + Sync + 'static> Call<T> {
         let inner = &self.cache.inner;
         let now = inner.clock.now();
         if self.plan.forced {
-            inner.tally.miss(MissReason::Forced);
             let stale = match self.cache.near(self.id.key().as_key(), now) {
                 Near::Fresh(entry) | Near::Eager(entry) | Near::Stale(entry) => Some(entry),
                 Near::Negative(_) | Near::Miss(_) => None,
@@ -256,7 +271,6 @@ impl<T: Send + Sync + 'static> Call<T> {
             Near::Fresh(entry) => Start::Answer(self.hit(entry, OutcomeKind::Fresh)),
             Near::Eager(entry) => Start::Eager(entry),
             Near::Negative(entry) if self.plan.optional => {
-                inner.tally.answer(OutcomeKind::Negative);
                 let age = entry.0.meta().age(now);
                 Start::Answer(Answer::Negative(Outcome::hit(
                     OutcomeKind::Negative,
@@ -264,26 +278,20 @@ impl<T: Send + Sync + 'static> Call<T> {
                     age,
                 )))
             }
-            Near::Negative(_) => self.miss(MissReason::OtherType, None),
+            Near::Negative(_) => missed(MissReason::OtherType, None),
             Near::Stale(entry) if !self.policy.fail_safe => {
                 drop(entry);
-                self.miss(MissReason::Expired, None)
+                missed(MissReason::Expired, None)
             }
             Near::Stale(entry) if entry.meta.is_throttled(now) => {
                 Start::Answer(self.hit(entry, OutcomeKind::Stale(StaleReason::Throttled)))
             }
-            Near::Stale(entry) => self.miss(MissReason::Expired, Some(entry)),
-            Near::Miss(reason) => self.miss(reason, None),
+            Near::Stale(entry) => missed(MissReason::Expired, Some(entry)),
+            Near::Miss(reason) => missed(reason, None),
         }
     }
 
-    fn miss(&self, reason: MissReason, stale: Option<Arc<Entry<T>>>) -> Start<T> {
-        self.cache.inner.tally.miss(reason);
-        Start::Load { reason, stale }
-    }
-
     pub(super) fn hit(&self, entry: Arc<Entry<T>>, kind: OutcomeKind) -> Answer<T> {
-        self.cache.inner.tally.answer(kind);
         let age = entry.meta.age(self.cache.inner.clock.now());
         Answer::Value(Loaded::new(entry, Outcome::hit(kind, Tier::Memory, age)))
     }
@@ -513,7 +521,7 @@ impl<T: Send + Sync + 'static> Call<T> {
             OutcomeKind::Shared
         };
         match settled {
-            Settled::Loaded(entry) => Ok(self.given(entry, Outcome::load(loaded, reason))),
+            Settled::Loaded(entry) => Ok(Self::given(entry, Outcome::load(loaded, reason))),
             Settled::Found(entry, tier) => {
                 let now = self.cache.inner.clock.now();
                 let age = entry.meta().age(now);
@@ -524,18 +532,17 @@ impl<T: Send + Sync + 'static> Call<T> {
                 } else {
                     OutcomeKind::Fresh
                 };
-                Ok(self.given(entry, Outcome::hit(kind, tier, age)))
+                Ok(Self::given(entry, Outcome::hit(kind, tier, age)))
             }
             Settled::Doubted(entry) => Ok(match self.still_usable(&stale) {
                 Some(stale) => self.stale(stale, StaleReason::LoadFailed, reason),
-                None => self.given(entry, Outcome::load(loaded, reason)),
+                None => Self::given(entry, Outcome::load(loaded, reason)),
             }),
             Settled::Failed(failure) => self.fail(failure, reason, stale),
         }
     }
 
-    fn given(&self, entry: AnyEntry, outcome: Outcome) -> Answer<T> {
-        self.cache.inner.tally.answer(outcome.kind);
+    fn given(entry: AnyEntry, outcome: Outcome) -> Answer<T> {
         match typed(entry) {
             Some(entry) => Answer::Value(Loaded::new(entry, outcome)),
             // The flight's types are this call's: what is not a `T` says that there is none.
@@ -549,7 +556,6 @@ impl<T: Send + Sync + 'static> Call<T> {
 
     pub(super) fn stale(&self, entry: Arc<Entry<T>>, because: StaleReason, reason: MissReason) -> Answer<T> {
         let kind = OutcomeKind::Stale(because);
-        self.cache.inner.tally.answer(kind);
         let age = entry.meta.age(self.cache.inner.clock.now());
         Answer::Value(Loaded::new(
             entry,
@@ -570,7 +576,10 @@ impl<T: Send + Sync + 'static> Call<T> {
             return Ok(self.stale(stale, StaleReason::LoadFailed, reason));
         }
         if let Some(fallback) = failure.fallback {
-            return Ok(self.given(fallback, Outcome::load(OutcomeKind::Fallback, reason)));
+            return Ok(Self::given(
+                fallback,
+                Outcome::load(OutcomeKind::Fallback, reason),
+            ));
         }
         Err(match failure.cause {
             Cause::Cache(error) => LoadError::Cache(error),
@@ -590,7 +599,7 @@ impl<T: Send + Sync + 'static> Call<T> {
 
     pub(super) fn timed_out(&self, fallback: Option<AnyEntry>) -> Failure {
         let waited = self.policy.hard_timeout;
-        self.cache.inner.tally.count(Count::LoadTimeout);
+        self.cache.inner.tally.count(Count::CallTimedOut);
         let error = Error::new(
             ErrorKind::LoadTimeout,
             format!("no value after the hard timeout of {waited:?}"),
@@ -600,6 +609,10 @@ impl<T: Send + Sync + 'static> Call<T> {
             ..failure(error)
         }
     }
+}
+
+fn missed<T>(reason: MissReason, stale: Option<Arc<Entry<T>>>) -> Start<T> {
+    Start::Load { reason, stale }
 }
 
 fn aborted() -> Settled {

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::cache::Cache;
-use crate::cache::far::{Far, IfCancelled};
+use crate::cache::far::{Far, Holding};
 use crate::error::{Error, ErrorKind};
 use crate::shared::{AcquireRequest, Acquisition, LockKind, Token};
 use crate::sync::{Arc, Mutex, lock};
@@ -204,10 +204,8 @@ impl Hold {
             Place::Far { far, token, .. } => {
                 let name = self.cache.lease_text(&self.name);
                 match far
-                    .ask(
-                        far.port()
-                            .extend(self.name.1.shared(), &name, *token, ttl, far.budget()),
-                    )
+                    .port()
+                    .extend(self.name.1.shared(), &name, *token, ttl, far.budget())
                     .await
                 {
                     Ok(extended) => extended,
@@ -236,15 +234,22 @@ impl Hold {
             }
             Place::Far { far, token, .. } if was_held => {
                 let name = self.cache.lease_text(&self.name);
+                let unanswered = self.cache.give_back_if_cancelled(far, self.holding(), *token);
                 let released = far
-                    .ask(
-                        far.port()
-                            .give_back(self.name.1.shared(), &name, *token, far.budget()),
-                    )
+                    .port()
+                    .give_back(self.name.1.shared(), &name, *token, far.budget())
                     .await;
-                released
-                    .inspect_err(|fault| self.cache.degraded("release", fault))
-                    .unwrap_or(false)
+                match released {
+                    Ok(released) => {
+                        unanswered.disarm();
+                        released
+                    }
+                    // Not answered is not given back: told again in the background.
+                    Err(fault) => {
+                        self.cache.degraded("release", &fault);
+                        false
+                    }
+                }
             }
             Place::Far { .. } => false,
         }
@@ -263,10 +268,13 @@ impl Hold {
                     .release(&self.name, *token, self.cache.inner.clock.now());
             }
             Place::Far { far, token, .. } => {
-                let name = self.cache.lease_text(&self.name);
-                give_back_in_background(&self.cache, far.clone(), self.name.1.shared(), name, *token);
+                self.cache.give_back(far.clone(), self.holding(), *token);
             }
         }
+    }
+
+    fn holding(&self) -> Holding {
+        Holding::Named(self.name.1.shared(), self.cache.lease_text(&self.name))
     }
 
     /// Lets the lease run to its end.
@@ -375,9 +383,10 @@ impl Cache {
         (self.namespace.id, kind, name.into())
     }
 
-    /// The lease's name in the shared tier.
+    /// The lease's name in the shared tier, where braces mean something.
     pub(crate) fn lease_text(&self, name: &LeaseName) -> String {
-        format!("{}:{}", self.namespace.text, name.2)
+        let plain = name.2.replace('%', "%25").replace('{', "%7B").replace('}', "%7D");
+        format!("{}:{plain}", self.namespace.text)
     }
 
     pub(crate) async fn take_lease(
@@ -420,11 +429,9 @@ impl Cache {
             ttl,
         };
         // A caller that leaves meanwhile holds nothing.
-        let unanswered = {
-            let (cache, far, kind, text) = (self.clone(), far.clone(), name.1.shared(), text.clone());
-            IfCancelled::run(move || give_back_in_background(&cache, far, kind, text, token))
-        };
-        let answer = far.ask(far.port().acquire(request, far.budget())).await;
+        let holding = Holding::Named(request.kind, text.clone());
+        let unanswered = self.give_back_if_cancelled(&far, holding, token);
+        let answer = far.port().acquire(request, far.budget()).await;
         unanswered.disarm();
         match answer {
             Ok(Acquisition::Acquired { fencing }) => Ok(Some(Place::Far { far, token, fencing })),
@@ -440,15 +447,6 @@ impl Cache {
         end.map_or(LOOK_AGAIN, |(_, until)| until.since(now))
             .clamp(Duration::from_millis(1), LOOK_AGAIN)
     }
-}
-
-/// Without a runtime it ends by itself.
-fn give_back_in_background(cache: &Cache, far: Arc<Far>, kind: LockKind, name: String, token: Token) {
-    let _ = cache.inner.tasks.spawn(async move {
-        let _ = far
-            .ask(far.port().give_back(kind, &name, token, far.budget()))
-            .await;
-    });
 }
 
 /// The cache's clock and the runtime's timer may run apart, as they do in tests.

@@ -14,6 +14,7 @@ use crate::flight::Flights;
 use crate::key::{CacheKey, KeyRef};
 use crate::loaded::{Loaded, Lookup, Stored};
 use crate::memory::Memory;
+use crate::observe::Observer;
 use crate::options::{EntryOptions, Policy};
 use crate::policies::Policies;
 use crate::stats::{Stats, Tally};
@@ -104,6 +105,7 @@ pub(crate) struct Inner {
     default_policy: Policy,
     tasks: Tasks,
     tally: Tally,
+    observer: Option<Arc<dyn Observer>>,
     upkeep: Upkeep,
     settings: Settings,
 }
@@ -440,6 +442,11 @@ impl Cache {
     /// The clock that the cache was built with.
     pub fn clock(&self) -> &dyn Clock {
         &*self.inner.clock
+    }
+
+    /// Whether there is a shared tier, so that what one node stores another may find.
+    pub fn is_shared(&self) -> bool {
+        self.far().is_some()
     }
 
     /// A reading of the counters and sizes.

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use crate::cache::far::{Far, FarEntry, ReadAs};
 use crate::cache::{Cache, Wire};
@@ -10,8 +11,9 @@ use crate::epochs::Standing;
 use crate::freshness::{Freshness, judge};
 use crate::key::{CacheKey, KeyRef};
 use crate::loaded::{Loaded, Lookup};
+use crate::observe::{End, Observer};
 use crate::outcome::{MissReason, Outcome, OutcomeKind, StaleReason, Tier};
-use crate::stats::Count;
+use crate::stats::{Count, Observed, Watch};
 use crate::sync::Arc;
 use crate::time::Timestamp;
 
@@ -27,6 +29,57 @@ pub(crate) enum Near<T> {
     /// Past its freshness; may stand in for a failing load.
     Stale(Arc<Entry<T>>),
     Miss(MissReason),
+}
+
+/// What the tiers have for a lookup without a loader.
+enum Finding<T> {
+    /// Fresh or stale, as its outcome says.
+    Value(Loaded<T>),
+    /// "No such value".
+    Negative(Outcome),
+    Miss(MissReason),
+}
+
+impl<T> Finding<T> {
+    fn negative(tier: Tier, age: Duration) -> Self {
+        Self::Negative(Outcome::hit(OutcomeKind::Negative, tier, age))
+    }
+
+    /// Why a tier further away should be asked: there is nothing, or nothing fresh.
+    fn reason(&self) -> Option<MissReason> {
+        match self {
+            Self::Value(loaded) => loaded.outcome().is_stale().then_some(MissReason::Expired),
+            Self::Negative(_) => None,
+            Self::Miss(reason) => Some(*reason),
+        }
+    }
+
+    /// For a caller who wants a fresh value or nothing; counted as that.
+    fn fresh_or_missed(self, watch: &mut Watch<'_>) -> Option<Loaded<T>> {
+        if let (Self::Value(_) | Self::Miss(_), Some(reason)) = (&self, self.reason()) {
+            watch.not_found(reason);
+            return None;
+        }
+        self.told(watch).value()
+    }
+
+    /// For a caller who wants to know; counted as what it is told.
+    fn told(self, watch: &mut Watch<'_>) -> Lookup<T> {
+        match self {
+            Self::Value(loaded) => {
+                watch.answered(&loaded.outcome());
+                Lookup::Hit(loaded)
+            }
+            Self::Negative(outcome) => {
+                watch.answered(&outcome);
+                Lookup::Negative(outcome.age)
+            }
+            Self::Miss(reason) => {
+                watch.not_found(reason);
+                Lookup::Miss(reason)
+            }
+        }
+    }
 }
 
 /// An entry without its type; opaque in debug output.
@@ -55,9 +108,27 @@ impl Cache {
         {
             return None;
         }
-        self.inner.tally.count(Count::HitFresh);
+        self.inner.tally.count(Count::MemoryFresh);
         let outcome = Outcome::hit(OutcomeKind::Fresh, Tier::Memory, meta.age(now));
+        if let Some(observer) = &self.inner.observer {
+            self.observed(&**observer, key).tell(End::Answered(outcome));
+        }
         Some(Loaded::new(entry, outcome))
+    }
+
+    /// A call that is to be counted, and told if anybody wants to hear of it.
+    pub(crate) fn watch<'a>(&'a self, key: KeyRef<'a>) -> Watch<'a> {
+        let observer = self.inner.observer.as_deref();
+        let observed = observer.map(|observer| self.observed(observer, key));
+        Watch::begin(&self.inner.tally, observed)
+    }
+
+    fn observed<'a>(&'a self, observer: &'a dyn Observer, key: KeyRef<'a>) -> Observed<'a> {
+        Observed {
+            observer,
+            namespace: &self.namespace.text,
+            key,
+        }
     }
 
     /// A fresh value of any tier, by the precise clock, counted as a hit or a miss: for what was not a [`hit`](Self::hit).
@@ -70,51 +141,55 @@ impl Cache {
         wire: Wire<T>,
     ) -> Pin<Box<dyn Future<Output = Option<Loaded<T>>> + Send + 'a>> {
         Box::pin(async move {
-            match self.look_anywhere(key, wire).await {
-                Lookup::Hit(loaded) if !loaded.outcome().is_stale() => Some(loaded),
-                Lookup::Hit(_) | Lookup::Negative(_) | Lookup::Miss(_) => None,
-            }
+            let mut watch = self.watch(key);
+            let found = self.find(key, wire, &mut watch).await;
+            found.fresh_or_missed(&mut watch)
         })
     }
 
-    /// What the tiers know; the shared one is asked only if the in-process one has nothing fresh.
+    /// What the tiers know, counted; the shared one is asked only if the in-process one has nothing fresh.
     pub(crate) async fn look_anywhere<T: Send + Sync + 'static>(
         &self,
         key: KeyRef<'_>,
         wire: Wire<T>,
     ) -> Lookup<T> {
+        let mut watch = self.watch(key);
+        let found = self.find(key, wire, &mut watch).await;
+        found.told(&mut watch)
+    }
+
+    async fn find<T: Send + Sync + 'static>(
+        &self,
+        key: KeyRef<'_>,
+        wire: Wire<T>,
+        watch: &mut Watch<'_>,
+    ) -> Finding<T> {
         let found = self.look(key);
         let (Some(far), reason) = (self.far().cloned(), found.reason()) else {
             return found;
         };
         let Some(reason) = reason else { return found };
+        watch.missed(reason);
         self.start_upkeep();
         match self.look_far(&far, &key.to_key(), wire, reason).await {
             // What is stale here is hidden by an invalidation that this node has yet to hear of.
-            Lookup::Miss(MissReason::Invalidated) => Lookup::Miss(MissReason::Invalidated),
-            Lookup::Miss(_) => found,
+            Finding::Miss(MissReason::Invalidated) => Finding::Miss(MissReason::Invalidated),
+            Finding::Miss(_) => found,
             better => better,
         }
     }
 
-    /// Everything the in-process tier knows, counted.
-    pub(crate) fn look<T: Send + Sync + 'static>(&self, key: KeyRef<'_>) -> Lookup<T> {
+    /// Everything the in-process tier knows.
+    fn look<T: Send + Sync + 'static>(&self, key: KeyRef<'_>) -> Finding<T> {
         let now = self.inner.clock.now();
         let (kind, entry) = match self.near(key, now) {
             Near::Fresh(entry) | Near::Eager(entry) => (OutcomeKind::Fresh, entry),
             Near::Stale(entry) => (OutcomeKind::Stale(StaleReason::Allowed), entry),
-            Near::Negative(entry) => {
-                self.inner.tally.answer(OutcomeKind::Negative);
-                return Lookup::Negative(entry.0.meta().age(now));
-            }
-            Near::Miss(reason) => {
-                self.inner.tally.miss(reason);
-                return Lookup::Miss(reason);
-            }
+            Near::Negative(entry) => return Finding::negative(Tier::Memory, entry.0.meta().age(now)),
+            Near::Miss(reason) => return Finding::Miss(reason),
         };
-        self.inner.tally.answer(kind);
         let outcome = Outcome::hit(kind, Tier::Memory, entry.meta.age(now));
-        Lookup::Hit(Loaded::new(entry, outcome))
+        Finding::Value(Loaded::new(entry, outcome))
     }
 
     /// Everything the in-process tier knows, judged at a precise `now` and not counted.
@@ -153,7 +228,7 @@ impl Cache {
     }
 
     /// How long the entry here stays fresh, and whether its invalidations would have been heard.
-    pub(crate) fn remaining(&self, key: KeyRef<'_>) -> Option<(std::time::Duration, bool)> {
+    pub(crate) fn remaining(&self, key: KeyRef<'_>) -> Option<(Duration, bool)> {
         let now = self.inner.clock.now();
         let entry = self.inner.memory.peek(self.entry_ref(key))?;
         let fresh = self.freshness(entry.meta(), now) == Ok(Freshness::Fresh);
@@ -184,14 +259,14 @@ impl Cache {
         (is_there && is_readable).then_some(entry)
     }
 
-    /// What the shared tier knows, for a lookup that the in-process tier could not answer; counted.
-    pub(crate) async fn look_far<T: Send + Sync + 'static>(
+    /// What the shared tier knows, for a lookup that the in-process tier could not answer.
+    async fn look_far<T: Send + Sync + 'static>(
         &self,
         far: &Far,
         key: &CacheKey,
         wire: Wire<T>,
         reason: MissReason,
-    ) -> Lookup<T> {
+    ) -> Finding<T> {
         let id = self.id(key);
         let read_as = ReadAs {
             wire,
@@ -209,26 +284,24 @@ impl Cache {
             Ok(read) => self.found_far(&id, read, reason),
             Err(fault) => {
                 self.degraded("read", &fault);
-                self.found_unconfirmed(&id).unwrap_or(Lookup::Miss(reason))
+                self.found_unconfirmed(&id).unwrap_or(Finding::Miss(reason))
             }
         }
     }
 
-    fn found_unconfirmed<T: Send + Sync + 'static>(&self, id: &EntryId) -> Option<Lookup<T>> {
+    fn found_unconfirmed<T: Send + Sync + 'static>(&self, id: &EntryId) -> Option<Finding<T>> {
         let entry = self.unconfirmed::<T>(id)?;
         let now = self.inner.clock.now();
         let age = entry.meta().age(now);
         if entry.meta().negative {
-            self.inner.tally.answer(OutcomeKind::Negative);
-            return Some(Lookup::Negative(age));
+            return Some(Finding::negative(Tier::Memory, age));
         }
         let kind = match self.freshness(entry.meta(), now) {
             Ok(Freshness::Fresh) => OutcomeKind::Fresh,
             _ => OutcomeKind::Stale(StaleReason::Allowed),
         };
-        self.inner.tally.answer(kind);
         let outcome = Outcome::hit(kind, Tier::Memory, age).because(MissReason::Unconfirmed);
-        typed(entry).map(|entry| Lookup::Hit(Loaded::new(entry, outcome)))
+        typed(entry).map(|entry| Finding::Value(Loaded::new(entry, outcome)))
     }
 
     fn found_far<T: Send + Sync + 'static>(
@@ -236,33 +309,26 @@ impl Cache {
         id: &EntryId,
         read: FarEntry<T>,
         reason: MissReason,
-    ) -> Lookup<T> {
+    ) -> Finding<T> {
         let now = self.inner.clock.now();
         match read {
             FarEntry::Fresh(entry) => {
                 self.promote(id, &entry);
-                self.inner.tally.count(Count::SharedHit);
                 let age = entry.meta().age(now);
+                let outcome = Outcome::hit(OutcomeKind::Fresh, Tier::Shared, age);
                 match typed(entry) {
-                    Some(entry) => Lookup::Hit(Loaded::new(
-                        entry,
-                        Outcome::hit(OutcomeKind::Fresh, Tier::Shared, age),
-                    )),
-                    None => Lookup::Negative(age),
+                    Some(entry) => Finding::Value(Loaded::new(entry, outcome)),
+                    None => Finding::negative(Tier::Shared, age),
                 }
             }
             FarEntry::Stale(entry, _) => {
                 let age = entry.meta.age(now);
                 let kind = OutcomeKind::Stale(StaleReason::Allowed);
-                Lookup::Hit(Loaded::new(entry, Outcome::hit(kind, Tier::Shared, age)))
+                Finding::Value(Loaded::new(entry, Outcome::hit(kind, Tier::Shared, age)))
             }
-            FarEntry::Gone(_) => {
-                self.inner.tally.count(Count::SharedMiss);
-                Lookup::Miss(MissReason::Invalidated)
-            }
+            FarEntry::Gone(_) => Finding::Miss(MissReason::Invalidated),
             FarEntry::Unusable(_) | FarEntry::Newer(_) | FarEntry::Overtaken | FarEntry::Absent => {
-                self.inner.tally.count(Count::SharedMiss);
-                Lookup::Miss(reason)
+                Finding::Miss(reason)
             }
         }
     }
@@ -273,13 +339,17 @@ impl Cache {
         keys: &[CacheKey],
         wire: Wire<T>,
     ) -> Vec<Option<Loaded<T>>> {
-        let mut found: Vec<Lookup<T>> = keys.iter().map(|key| self.look(key.as_key())).collect();
+        let mut watches: Vec<Watch<'_>> = keys.iter().map(|key| self.watch(key.as_key())).collect();
+        let mut found: Vec<Finding<T>> = keys.iter().map(|key| self.look(key.as_key())).collect();
+        for (watch, found) in watches.iter_mut().zip(&found) {
+            found.reason().into_iter().for_each(|reason| watch.missed(reason));
+        }
         if let Some(far) = self.far().cloned() {
             self.start_upkeep();
             self.look_far_for_many(&far, keys, wire, &mut found).await;
         }
-        let fresh = |lookup: Lookup<T>| lookup.value().filter(|loaded| !loaded.outcome().is_stale());
-        found.into_iter().map(fresh).collect()
+        let found = found.into_iter().zip(&mut watches);
+        found.map(|(found, watch)| found.fresh_or_missed(watch)).collect()
     }
 
     async fn look_far_for_many<T: Send + Sync + 'static>(
@@ -287,7 +357,7 @@ impl Cache {
         far: &Far,
         keys: &[CacheKey],
         wire: Wire<T>,
-        found: &mut [Lookup<T>],
+        found: &mut [Finding<T>],
     ) {
         let read_as = ReadAs {
             wire,

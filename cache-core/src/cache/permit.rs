@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::cache::far::{Far, Inquiry};
+use crate::cache::far::{Budget, Far, HeldLease, Holding, Inquiry};
 use crate::cache::lead::Shape;
 use crate::cache::{Cache, CacheValue, Wire};
 use crate::entry::{AnyEntry, EntryId};
@@ -12,8 +12,9 @@ use crate::error::Error;
 use crate::key::CacheKey;
 use crate::loaded::Stored;
 use crate::options::EntryOptions;
-use crate::shared::{CommitRequest, Ending, Fault, Fence, Verdict};
+use crate::shared::{Ending, Fault, LeaseAnswer, LeaseRequest, Refuse, Token, Verdict};
 use crate::stats::Count;
+use crate::sync::Arc;
 use crate::tag::TagSet;
 
 /// The right to store what is about to be loaded, unless it is invalidated meanwhile.
@@ -113,7 +114,7 @@ impl StorePermit {
 
     async fn store_through<T: Send + Sync + 'static>(
         &self,
-        far: &Far,
+        far: &Arc<Far>,
         id: &EntryId,
         entry: &AnyEntry,
         wire: Wire<T>,
@@ -145,13 +146,13 @@ impl StorePermit {
     /// Offers the entry to the shared tier, which has no record of when this permit was taken, as it has of leases. But
     /// the log has, and so:
     ///
-    /// 1. the key and the marks are read, and after that the end of the log;
-    /// 2. once this node has heard everything up to there, it knows of all that happened before the reading, and
-    ///    refuses if any of it came after the permit;
-    /// 3. the server refuses what happened after the reading: by the key's version, and readers do by the marks'.
+    /// 1. the key is leased and the marks are read, and after that the end of the log;
+    /// 2. once this node has heard everything up to there, it knows of all that happened before the lease, and refuses
+    ///    if any of it came after the permit;
+    /// 3. the server refuses what happened after the lease: by the key's version, and readers do by the marks'.
     async fn offer<T: Send + Sync + 'static>(
         &self,
-        far: &Far,
+        far: &Arc<Far>,
         id: &EntryId,
         entry: &AnyEntry,
         wire: Wire<T>,
@@ -168,15 +169,17 @@ impl StorePermit {
         let Inquiry {
             budget, mut views, ..
         } = cache.inquiry(far);
-        let within = budget.left(cache.clock())?;
-        let (viewed, reading) = tokio::join!(
+        let (viewed, lease) = tokio::join!(
             cache.view_marks(far, marks.iter(), &mut views, &budget),
-            far.ask(far.port().read(&key, within))
+            self.briefly_lease(far, &key, &budget)
         );
+        // Whoever loads the key has something newer.
+        let Some(lease) = lease? else {
+            return Ok(Verdict::Nothing);
+        };
         viewed?;
-        let seen = reading?.found.seen();
         let within = budget.left(cache.clock())?;
-        let end = far.ask(far.port().log_end(within)).await?;
+        let end = far.port().log_end(within).await?;
         let patience = budget.left(cache.clock())?.min(LOG_PATIENCE);
         if tokio::time::timeout(patience, far.hearing().until(end))
             .await
@@ -190,19 +193,35 @@ impl StorePermit {
         let Some(payload) = cache.payload(far, id, entry, wire, &views) else {
             return Ok(Verdict::Nothing);
         };
-        let request = CommitRequest {
-            key: &key,
-            token: None,
-            seen,
-            started: None,
-            max_load: cache.inner.settings.max_load,
-            fence: &Fence::NONE,
-            store: Some(payload),
-            record: None,
-            ending: Ending::Done,
-        };
-        let within = budget.left(cache.clock())?;
-        Ok(far.ask(far.port().commit(request, within)).await?.verdict)
+        Ok(lease.commit(Some(payload), None, Ending::Done).await?.verdict)
+    }
+
+    /// The key's lock, for as long as storing takes; `None` if somebody else keeps it.
+    async fn briefly_lease(
+        &self,
+        far: &Arc<Far>,
+        key: &str,
+        budget: &Budget,
+    ) -> Result<Option<HeldLease>, Fault> {
+        let cache = &self.cache;
+        for _ in 0..LEASE_TRIES {
+            let request = LeaseRequest {
+                key,
+                refuse: Refuse::Any,
+                token: Token::random(),
+                ttl: budget.left(cache.clock())?,
+                consult_errors: false,
+                take_over: None,
+            };
+            let unanswered = cache.give_back_if_cancelled(far, Holding::Load(key.to_owned()), request.token);
+            let answer = far.port().lease(request, request.ttl).await;
+            unanswered.disarm();
+            if let LeaseAnswer::Lease(lease) = answer? {
+                return Ok(Some(HeldLease::new(cache, far, key.to_owned(), lease)));
+            }
+            tokio::time::sleep(LEASE_PAUSE).await;
+        }
+        Ok(None)
     }
 
     /// What this node knows to have happened since the permit was taken.
@@ -239,6 +258,9 @@ impl fmt::Debug for StorePermit {
 
 /// How long to wait for what has been announced: it usually is here before it is asked about.
 const LOG_PATIENCE: Duration = Duration::from_millis(50);
+/// Two who store at the same time get in each other's way for a few round trips.
+const LEASE_TRIES: usize = 4;
+const LEASE_PAUSE: Duration = Duration::from_millis(5);
 
 #[cfg(test)]
 mod tests {

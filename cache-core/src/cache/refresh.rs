@@ -57,7 +57,8 @@ impl<T: Send + Sync + 'static> Load<T> {
         let task = async move {
             let (_permit, turn) = (permit, turn);
             let settled = self.run(leader, loader).await;
-            if let Some(Settled::Failed(_) | Settled::Doubted(_)) | None = settled {
+            // Nothing: another node does it, and what it stores is found when this one looks again.
+            if let Some(Settled::Failed(_) | Settled::Doubted(_)) = settled {
                 turn.failed();
             }
         };

@@ -7,6 +7,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::cache::far::{WeakCache, listen};
 use crate::cache::{Cache, Inner};
 use crate::epochs::Standing;
@@ -59,14 +61,23 @@ struct Running(WeakCache);
 
 impl Running {
     async fn keep_up(&self) {
-        let mut seconds = 0_u64;
+        let mut ticks = 0_u64;
+        let mut recoveries = self
+            .0
+            .upgrade()
+            .and_then(|cache| Some(cache.far()?.port().recoveries()));
         loop {
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            let is_back = tokio::select! {
+                () = tokio::time::sleep(Duration::from_secs(1)) => false,
+                () = next_recovery(&mut recoveries) => true,
+            };
             let Some(cache) = self.0.upgrade() else { return };
-            seconds += 1;
-            cache.publish_metrics();
-            if seconds.is_multiple_of(SWEEP_EVERY) {
-                cache.sweep();
+            if !is_back {
+                ticks += 1;
+                cache.publish_metrics();
+                if ticks.is_multiple_of(SWEEP_EVERY) {
+                    cache.sweep();
+                }
             }
             cache.recover_if_possible().await;
         }
@@ -83,6 +94,17 @@ impl Running {
             None => std::future::pending().await,
         }
     }
+}
+
+/// A server of the shared tier answers again: what it did not acknowledge need not wait for the next second.
+async fn next_recovery(recoveries: &mut Option<watch::Receiver<u64>>) {
+    if let Some(changes) = recoveries
+        && changes.changed().await.is_ok()
+    {
+        return;
+    }
+    // There is no shared tier, or it was closed.
+    std::future::pending::<()>().await;
 }
 
 impl Drop for Running {

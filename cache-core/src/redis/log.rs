@@ -58,10 +58,7 @@ pub(super) fn follow(adapter: &Adapter, closed: CancellationToken) -> LogReader 
         };
         let _ = closed.run_until_cancelled(work).await;
     });
-    LogReader {
-        events,
-        _task: Box::new(AbortOnDropHandle::new(task)),
-    }
+    LogReader::new(events, AbortOnDropHandle::new(task))
 }
 
 /// The newest id, on the connection that every operation uses.
@@ -198,16 +195,19 @@ impl Follower {
             None => Err(GapReason::Started),
             Some(position) => position.continues_in(beat.newest.as_ref(), beat.here.as_ref()),
         };
+        if !beat.is_master {
+            // It would go on to pass on what its master writes, and nobody would ever confirm it.
+            return Err(Fault::new(FaultKind::ReadOnly, "the server is not a master any more"));
+        }
         let Some(newest) = beat.newest else {
-            // Flushed between two questions: begin the log anew, and compare with that.
-            self.open_log(connection).await?;
+            self.settle(connection, GapReason::NewLog).await?;
             return Ok(None);
         };
         let newest_id = newest.0;
         if let Err(reason) = standing {
             self.skip_to(Position(newest), reason);
         }
-        let confirmed = beat.is_master && self.route.confirms(address).await;
+        let confirmed = self.route.confirms(address).await;
         Ok(confirmed.then_some((beat.asked, newest_id)))
     }
 
@@ -291,13 +291,12 @@ impl Follower {
         outcome
     }
 
-    /// Goes on at the newest entry.
+    /// Goes on at the newest entry, of a log that begins if there is none.
     async fn settle(&mut self, connection: &Connection, reason: GapReason) -> Result<(), Fault> {
+        self.open_log(connection).await?;
         let newest = self.ask_for_heartbeat(connection).await?.newest;
-        match newest {
-            Some(newest) => self.skip_to(Position(newest), reason),
-            None => self.open_log(connection).await?,
-        }
+        let newest = newest.ok_or_else(|| fault::shape("a log that was just begun"))?;
+        self.skip_to(Position(newest), reason);
         Ok(())
     }
 

@@ -147,8 +147,8 @@ for i = 1, count do
     verdict = 'applied'
   elseif left > 0 then
     verdict, detail = 'held_off', left
-  elseif condition ~= '*' and (old or '') ~= condition then
-    verdict, detail = 'superseded', old or ''
+  elseif condition ~= '*' and (visible(kind, old) or '') ~= condition then
+    verdict, detail = 'superseded', visible(kind, old) or ''
   else
     local set = redis.pcall('SET', value, new, 'PX', ARGV[a + 4])
     if set.err then
@@ -310,6 +310,12 @@ end
 local function stands(key, guard)
   local kind, version, bytes, ttl = look(key)
   return kind, version or text(guard), bytes, ttl
+end
+
+-- The version that a plain read shows, which knows nothing of guards.
+local function visible(kind, version)
+  if kind == 'value' or kind == 'tombstone' then return version end
+  return nil
 end
 
 local function quiet_below(bytes)

@@ -1,18 +1,47 @@
 //! Several nodes on one Redis behave as one cache; and without Redis, each by itself.
 
+mod cancelled;
+mod costs;
+mod failover;
+mod faults;
+mod oracle;
+mod permissions;
+mod processes;
+mod sharing;
+mod states;
+mod traffic;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cache_core::time::{hours, minutes, seconds};
-use cache_core::{Cache, CacheKey, EntryOptions, Error, ErrorKind, OutcomeKind, Redis, TagSet, Tier};
-use support::{RedisServer, wait_until};
+use cache_core::{
+    Cache, CacheBuilder, CacheKey, EntryOptions, Error, ErrorKind, OutcomeKind, Redis, Stored, TagSet, Tier,
+};
+use support::{RedisServer, wait_until, wait_until_blocking};
 
 fn node(redis: &RedisServer) -> Cache {
     Cache::builder("fleet")
         .redis(Redis::from_url(&redis.url()).unwrap())
         .build()
         .unwrap()
+}
+
+/// A node that has begun to hear the log: from then on it forgets nothing that it need not.
+async fn hearing_node(url: &str, configure: impl FnOnce(CacheBuilder) -> CacheBuilder) -> Cache {
+    let builder = Cache::builder("fleet").redis(Redis::from_url(url).unwrap());
+    let cache = configure(builder).build().unwrap();
+    hears(&cache).await;
+    cache
+}
+
+async fn hears(cache: &Cache) {
+    let _ = cache.get::<u64>(&key(u64::MAX)).await;
+    wait_until(Duration::from_secs(5), "the node hears the log", async || {
+        cache.stats().counters.log_gaps > 0
+    })
+    .await;
 }
 
 fn key(n: u64) -> CacheKey {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::cache::far::{Budget, Far, Views, entry_of, entry_version, port_version};
 use crate::cache::{Cache, KeyPattern, Wire};
 use crate::codec::envelope::{Contents, Envelope, Lifetimes, encode_tombstone};
-use crate::entry::{AnyEntry, EntryId, typed};
+use crate::entry::{self, AnyEntry, EntryId, typed};
 use crate::epochs::{Mark, Strength};
 use crate::notice::{LogId, Op};
 use crate::shared::{self, Change, Condition, Fault, Mutation, MutationAnswer, Payload, Verdict, Version};
@@ -122,7 +122,7 @@ impl Cache {
         let within = inquiry.budget.left(&*self.inner.clock)?;
         let mut verdicts = match mutations.is_empty() {
             true => Vec::new(),
-            false => far.ask(far.port.mutate(op, mutations, within)).await?.verdicts,
+            false => far.port.mutate(op, mutations, within).await?.verdicts,
         }
         .into_iter();
         Ok(written
@@ -131,23 +131,30 @@ impl Cache {
             .collect())
     }
 
-    pub(crate) async fn remove_far(&self, far: &Far, id: &EntryId, hold: Duration) -> Result<(), Fault> {
+    /// Tombstones a key; the version that stands there then.
+    pub(crate) async fn remove_far(
+        &self,
+        far: &Far,
+        id: &EntryId,
+        hold: Duration,
+    ) -> Result<entry::Version, Fault> {
         let budget = self.far_budget(far);
         let (version, change) = removal(far, hold);
         self.mutate_far(far, Op::Remove, id, version, change, &budget)
             .await
-            .map(drop)
+            .map(|_| entry_version(version))
     }
 
-    /// Makes what is stored stale.
-    pub(crate) async fn expire_far(&self, far: &Far, id: &EntryId) -> Result<(), Fault> {
+    /// Makes what is stored stale; the version that stands there then.
+    pub(crate) async fn expire_far(&self, far: &Far, id: &EntryId) -> Result<entry::Version, Fault> {
         let budget = self.far_budget(far);
         let change = Change::Expire {
             window: far.settings.lease_window,
         };
-        self.mutate_far(far, Op::Expire, id, Version::random(), change, &budget)
+        let version = Version::random();
+        self.mutate_far(far, Op::Expire, id, version, change, &budget)
             .await
-            .map(drop)
+            .map(|_| entry_version(version))
     }
 
     pub(super) async fn mutate_far(
@@ -165,11 +172,9 @@ impl Cache {
             version,
             change,
         };
-        far.ask(
-            far.port
-                .mutate(op, vec![mutation], budget.left(&*self.inner.clock)?),
-        )
-        .await
+        far.port
+            .mutate(op, vec![mutation], budget.left(&*self.inner.clock)?)
+            .await
     }
 
     /// Invalidates everything under a mark, for all nodes.
@@ -186,32 +191,34 @@ impl Cache {
         };
         let budget = self.far_budget(far);
         let marks = [mark.name().shared()];
-        far.ask(far.port.move_marks(
-            &marks,
-            strength,
-            hold,
-            far.marks_ttl(),
-            budget.left(&*self.inner.clock)?,
-        ))
-        .await
+        far.port
+            .move_marks(
+                &marks,
+                strength,
+                hold,
+                far.marks_ttl(),
+                budget.left(&*self.inner.clock)?,
+            )
+            .await
     }
 
     /// Tombstones every key that matches a pattern, page by page, after announcing it.
     pub(crate) async fn remove_pattern_far(&self, far: &Far, pattern: &KeyPattern) -> Result<(), Fault> {
         let within = far.settings.budget;
         let glob = pattern.glob(&self.namespace.text);
-        far.ask(far.port.begin_pattern(&glob, within)).await?;
+        far.port.begin_pattern(&glob, within).await?;
         let mut cursor = None;
         loop {
             let page = far
-                .ask(far.port.scan(
+                .port
+                .scan(
                     shared::ScanRequest {
                         glob: &glob,
                         cursor,
                         count: SCAN_COUNT,
                     },
                     within,
-                ))
+                )
                 .await?;
             // A glob knows no parts, and finds more than the pattern names.
             let matching: Vec<&str> = page
@@ -229,7 +236,7 @@ impl Cache {
                     Mutation { key, version, change }
                 };
                 let mutations = keys.iter().map(|key| remove(*key)).collect();
-                far.ask(far.port.mutate(Op::Remove, mutations, within)).await?;
+                far.port.mutate(Op::Remove, mutations, within).await?;
             }
             match page.next {
                 Some(next) => cursor = Some(next),
@@ -252,7 +259,7 @@ impl Cache {
                     cursor,
                     count: PURGE_COUNT,
                 };
-                let page = far.ask(far.port.scan(request, far.settings.budget)).await?;
+                let page = far.port.scan(request, far.settings.budget).await?;
                 purged += self.discard_dead(far, &page.keys).await?;
                 match page.next {
                     Some(next) => cursor = Some(next),
@@ -270,7 +277,7 @@ impl Cache {
         if dead.is_empty() {
             return Ok(0);
         }
-        let gone = far.ask(far.port.discard(&dead, far.settings.budget)).await?;
+        let gone = far.port.discard(&dead, far.settings.budget).await?;
         Ok(usize::try_from(gone).unwrap_or(usize::MAX))
     }
 }

@@ -8,7 +8,7 @@ use rand::Rng as _;
 
 use crate::cache::Cache;
 use crate::cache::far::read::{FarEntry, ReadAs};
-use crate::cache::far::{Far, IfCancelled, Inquiry, Views, port_version};
+use crate::cache::far::{Far, Holding, Inquiry, Views, port_version};
 use crate::cache::lead::{FlightContext, Load, LoadKind};
 use crate::codec::envelope::{Contents, Envelope, Lifetimes};
 use crate::entry::{AnyEntry, Entry};
@@ -224,8 +224,8 @@ impl<T: Send + Sync + 'static> Load<T> {
             }
             let within = inquiry.budget.left(clock)?;
             let asked = cache.asking();
-            let unanswered = cache.release_if_cancelled(far, &key, wait.token);
-            let answer = far.ask(far.port.lease(request, within)).await;
+            let unanswered = cache.give_back_if_cancelled(far, Holding::Load(key.clone()), wait.token);
+            let answer = far.port.lease(request, within).await;
             unanswered.disarm();
             match answer? {
                 LeaseAnswer::Recorded(bytes, remaining) => {
@@ -407,6 +407,7 @@ impl<T: Send + Sync + 'static> Load<T> {
             }
             Err(Refused) => {
                 self.report(lease.commit(None, None, Ending::Released).await);
+                self.announce_later(far);
                 return false;
             }
         };
@@ -432,6 +433,7 @@ impl<T: Send + Sync + 'static> Load<T> {
                     verdict = refused.as_str(),
                     "the shared tier refused a load"
                 );
+                self.announce_later(far);
                 if let Some(current) = answer.current {
                     self.adopt(far, &current, seen).await;
                 }
@@ -572,33 +574,6 @@ impl<T: Send + Sync + 'static> Load<T> {
     }
 }
 
-impl Cache {
-    /// For a caller that leaves while the lease is on its way to it: the lock would keep others from loading until it
-    /// ends.
-    fn release_if_cancelled(&self, far: &Arc<Far>, key: &str, token: Token) -> IfCancelled<impl FnOnce()> {
-        let (cache, far, key) = (self.clone(), far.clone(), key.to_owned());
-        IfCancelled::run(move || release_in_background(&cache, far, key, token))
-    }
-}
-
-/// Without a runtime the lock ends by itself.
-fn release_in_background(cache: &Cache, far: Arc<Far>, key: String, token: Token) {
-    let _ = cache.inner.tasks.spawn(async move {
-        let request = CommitRequest {
-            key: &key,
-            token: Some(token),
-            seen: None,
-            started: None,
-            max_load: Duration::ZERO,
-            fence: &crate::shared::Fence::NONE,
-            store: None,
-            record: None,
-            ending: Ending::Released,
-        };
-        let _ = far.ask(far.port.commit(request, far.settings.budget)).await;
-    });
-}
-
 /// A load's result that must not be stored.
 pub(crate) struct Refused;
 
@@ -704,7 +679,8 @@ impl HeldLease {
         let (ttl, within) = (self.far.settings.lock_ttl, self.far.settings.budget);
         let renewed = self
             .far
-            .ask(self.far.port.renew(&self.key, self.lease.token, ttl, within))
+            .port
+            .renew(&self.key, self.lease.token, ttl, within)
             .await;
         match renewed {
             Ok(true) => true,
@@ -727,10 +703,7 @@ impl HeldLease {
         ending: Ending,
     ) -> Result<CommitAnswer, Fault> {
         let request = self.request(store, record, ending);
-        let answer = self
-            .far
-            .ask(self.far.port.commit(request, self.far.settings.budget))
-            .await;
+        let answer = self.far.port.commit(request, self.far.settings.budget).await;
         // Without an answer the lock may still be held: dropping this gives it back.
         self.given_back = answer.is_ok();
         answer
@@ -792,9 +765,7 @@ pub(crate) async fn commit_together(far: &Far, ends: Vec<End>) -> Result<Vec<Com
         .zip(rest)
         .map(|(lease, (store, record, ending))| lease.request(store, record, ending))
         .collect();
-    let answers = far
-        .ask(far.port.commit_many(requests, far.settings.budget))
-        .await?;
+    let answers = far.port.commit_many(requests, far.settings.budget).await?;
     leases.into_iter().for_each(HeldLease::was_given_back);
     Ok(answers)
 }
@@ -821,8 +792,8 @@ pub(crate) async fn keep_together(leases: &[&HeldLease]) -> Infallible {
 impl Drop for HeldLease {
     fn drop(&mut self) {
         if !self.given_back && self.is_locked {
-            let key = std::mem::take(&mut self.key);
-            release_in_background(&self.cache, self.far.clone(), key, self.lease.token);
+            let holding = Holding::Load(std::mem::take(&mut self.key));
+            self.cache.give_back(self.far.clone(), holding, self.lease.token);
         }
     }
 }

@@ -133,10 +133,7 @@ impl Cache {
             LogEvent::Notices(notices) => notices
                 .into_iter()
                 .for_each(|notice| self.apply_notice(far, notice)),
-            LogEvent::Confirmed { at, position } => {
-                far.hearing.confirm(at, position);
-                far.reached();
-            }
+            LogEvent::Confirmed { at, position } => far.hearing.confirm(at, position),
             LogEvent::Gap { reason, position } => {
                 tracing::info!(
                     cache = self.name(),

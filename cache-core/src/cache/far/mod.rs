@@ -9,10 +9,12 @@
 //! ```
 //!
 //! Two rules hold everywhere here. A failing shared tier never fails a read or a load: it costs at most one budget and
-//! is counted. And an answer is believed only if nothing that this node learned while it was under way speaks against
-//! it: every question notes the epoch at which it was sent.
+//! is counted. There is a breaker behind the port, one per server: of what is known to be away, nothing is asked and
+//! nobody waits for it. And an answer is believed only if nothing that this node learned while it was under way speaks
+//! against it: every question notes the epoch at which it was sent.
 
 mod change;
+mod giveback;
 mod lease;
 mod listen;
 mod read;
@@ -22,19 +24,21 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::breaker::{Breaker, Report, Transition};
+use tokio::sync::Semaphore;
+
 use crate::cache::Cache;
 use crate::codec::Codec;
 use crate::codec::envelope::{Framing, Mark as EnvelopeMark, MarkKind, fingerprint};
 use crate::entry::EntryId;
 use crate::epochs::{Mark, MarkName, MarkView, Marks};
 use crate::key::CacheKey;
-use crate::shared::{self, Fault, FaultKind, Reply, Shared};
+use crate::shared::{self, Fault, FaultKind, Shared};
 use crate::stats::Count;
 use crate::sync::Arc;
 use crate::time::{Clock, Timestamp};
 
 pub(crate) use change::Setting;
+pub(crate) use giveback::Holding;
 pub(crate) use lease::{Departure, End, HeldLease, Leave, Right, Sight, commit_together, keep_together};
 pub(crate) use listen::{WeakCache, listen};
 pub(crate) use read::{FarEntry, ReadAs};
@@ -45,13 +49,13 @@ use recovery::Recovery;
 /// The shared tier of one cache.
 pub(crate) struct Far {
     port: Arc<dyn Shared>,
-    breaker: Breaker,
-    clock: Arc<dyn Clock>,
     codec: Codec,
     framing: Framing,
     settings: FarSettings,
     hearing: Hearing,
     recovery: Recovery,
+    /// Bounds what is told again and again in the background.
+    giving_back: Semaphore,
     /// Answers about marks that were asked for before this epoch are not believed any more.
     forget_before: AtomicU64,
 }
@@ -72,23 +76,17 @@ pub(crate) struct FarSettings {
 }
 
 impl Far {
-    #[cfg(feature = "redis")]
-    pub(crate) fn new(
-        port: Arc<dyn Shared>,
-        clock: Arc<dyn Clock>,
-        codec: Codec,
-        framing: Framing,
-        settings: FarSettings,
-    ) -> Self {
+    pub(crate) fn new(port: Arc<dyn Shared>, codec: Codec, framing: Framing, settings: FarSettings) -> Self {
+        /// Whatever else could not be given back is told once only.
+        const GIVEN_BACK_AGAIN: usize = 256;
         Self {
             port,
-            breaker: Breaker::new(crate::breaker::BreakerSettings::default(), rand::random()),
-            clock,
             codec,
             framing,
             settings,
             hearing: Hearing::default(),
             recovery: Recovery::default(),
+            giving_back: Semaphore::new(GIVEN_BACK_AGAIN),
             forget_before: AtomicU64::new(0),
         }
     }
@@ -122,29 +120,6 @@ impl Far {
         &self.port
     }
 
-    /// Asks the shared tier, unless it has failed so often that asking is a waste: then the question is dropped unsent.
-    pub(crate) async fn ask<T>(&self, question: Reply<'_, T>) -> Result<T, Fault> {
-        let mut permit = self
-            .breaker
-            .permit(self.clock.now())
-            .map_err(|refused| Fault::new(FaultKind::BreakerOpen, refused.as_str()))?;
-        tell(permit.take_transition());
-        let answer = question.await;
-        let failed = answer
-            .as_ref()
-            .is_err_and(|fault| fault.kind().counts_for_breaker());
-        tell(permit.record(
-            if failed { Report::Failed } else { Report::Answered },
-            self.clock.now(),
-        ));
-        answer
-    }
-
-    /// Another connection of this node reached the server: the next question finds out whether it answers.
-    fn reached(&self) {
-        tell(self.breaker.handshake_succeeded());
-    }
-
     /// Believes no answer about marks that was asked for before `epoch`.
     fn forget_marks(&self, epoch: u64) {
         self.forget_before.fetch_max(epoch, Ordering::SeqCst);
@@ -153,17 +128,6 @@ impl Far {
     /// The life of marks: beyond any entry that compares itself with them.
     fn marks_ttl(&self) -> Duration {
         crate::options::MAX_TTL.saturating_mul(2)
-    }
-}
-
-fn tell(transition: Option<Transition>) {
-    if let Some(Transition { from, to, cause, .. }) = transition {
-        tracing::warn!(
-            from = from.as_str(),
-            to = to.as_str(),
-            cause = cause.as_str(),
-            "the shared tier's breaker changed"
-        );
     }
 }
 
@@ -273,19 +237,18 @@ impl Cache {
         self.ask_for_marks(far, cold, views, budget).await
     }
 
-    /// Asks anew for those of `marks` that were last asked for at `written` or before.
+    /// Asks anew for those of `marks` that were last asked for at `written` or before; whether there were any.
     async fn view_marks_anew(
         &self,
         far: &Far,
-        marks: &Marks,
+        mut marks: Vec<Arc<Mark>>,
         written: Timestamp,
         views: &mut Views,
         budget: &Budget,
     ) -> Result<bool, Fault> {
-        let is_old = |mark: &&Arc<Mark>| views.get(mark).is_none_or(|view| view.asked <= written);
-        let old: Vec<_> = marks.iter().filter(is_old).cloned().collect();
-        let any = !old.is_empty();
-        self.ask_for_marks(far, old, views, budget).await?;
+        marks.retain(|mark| views.get(mark).is_none_or(|view| view.asked <= written));
+        let any = !marks.is_empty();
+        self.ask_for_marks(far, marks, views, budget).await?;
         Ok(any)
     }
 
@@ -302,7 +265,7 @@ impl Cache {
             let (seen, asked) = (self.inner.epochs.seen(), self.inner.clock.now());
             let names: Vec<shared::Mark<'_>> = marks.iter().map(|mark| mark.name().shared()).collect();
             let within = budget.left(&*self.inner.clock)?;
-            let answers = far.ask(far.port.marks(&names, far.marks_ttl(), within)).await?;
+            let answers = far.port.marks(&names, far.marks_ttl(), within).await?;
             if answers.len() != marks.len() {
                 let context = "other marks were answered than asked for";
                 return Err(Fault::new(FaultKind::Protocol, context));

@@ -86,7 +86,7 @@ impl Cache {
         let marks = marks.iter().flat_map(|marks| marks.iter());
         let (viewed, readings) = tokio::join!(
             self.view_marks(far, marks, views, budget),
-            far.ask(far.port.read_many(&keys, within))
+            far.port.read_many(&keys, within)
         );
         viewed?;
         let readings = readings?;
@@ -124,12 +124,15 @@ impl Cache {
         far: &Far,
         ids: &[EntryId],
     ) -> Result<Vec<(String, shared::Version)>, Fault> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut inquiry = self.inquiry(far);
         let keys: Vec<String> = ids.iter().map(|id| self.far_key_of(id)).collect();
         let texts: Vec<&str> = keys.iter().map(String::as_str).collect();
         let asked = self.asking();
         let within = inquiry.budget.left(&*self.inner.clock)?;
-        let readings = far.ask(far.port.read_many(&texts, within)).await?;
+        let readings = far.port.read_many(&texts, within).await?;
         let mut dead = Vec::new();
         for ((id, key), reading) in ids.iter().zip(&keys).zip(readings) {
             let Found::Value(value) = reading.found else {
@@ -159,7 +162,7 @@ impl Cache {
         let (id, text, mut inquiry) = (self.id(key), self.far_key(key), self.inquiry(far));
         let asked = self.asking();
         let within = inquiry.budget.left(&*self.inner.clock)?;
-        let reading = far.ask(far.port.read(&text, within)).await?;
+        let reading = far.port.read(&text, within).await?;
         let Found::Value(value) = reading.found else {
             return Ok(None);
         };
@@ -189,7 +192,7 @@ impl Cache {
         let marks = marks.into_iter().flat_map(Marks::iter);
         let (viewed, reading) = tokio::join!(
             self.view_marks(far, marks, views, budget),
-            far.ask(far.port.read(&key, within))
+            far.port.read(&key, within)
         );
         viewed?;
         self.judge_reading(inquiry, id, &reading?, asked, read_as).await
@@ -319,12 +322,13 @@ impl Cache {
     ) -> Result<Compared, Fault> {
         let Inquiry { far, budget, views } = inquiry;
         self.view_marks(far, marks.iter(), views, budget).await?;
-        let mut compared = compare(frame, marks, views);
-        if compared != Compared::Good {
-            let written = asked.at.before(frame.age);
-            if self.view_marks_anew(far, marks, written, views, budget).await? {
-                compared = compare(frame, marks, views);
-            }
+        let (mut compared, differing) = compare(frame, marks, views);
+        let written = asked.at.before(frame.age);
+        if self
+            .view_marks_anew(far, differing, written, views, budget)
+            .await?
+        {
+            (compared, _) = compare(frame, marks, views);
         }
         if far.recovery.doubts(id, marks) {
             return Ok(Compared::Gone);
@@ -437,26 +441,31 @@ fn parse<'a>(far: &Far, key: &str, value: &'a StoredValue) -> Result<Frame<'a>, 
     }
 }
 
-fn compare(frame: &Frame<'_>, marks: &Marks, views: &Views) -> Compared {
-    let mut result = Compared::Good;
+/// What the marks say, and those of them that are not as the value's load saw them.
+fn compare(frame: &Frame<'_>, marks: &Marks, views: &Views) -> (Compared, Vec<Arc<Mark>>) {
+    let (mut result, mut differing) = (Compared::Good, Vec::new());
     for mark in marks.iter() {
         let (kind, name) = super::envelope_name(mark.name());
         let stored = frame
             .marks
             .clone()
             .find(|stored| stored.kind == kind && stored.name == name);
-        // It was written without a mark that it should carry: nothing could invalidate it.
         let (Some(stored), Some(view)) = (stored, views.get(mark)) else {
-            return Compared::Gone;
+            // It was written without a mark that it should carry: nothing could invalidate it.
+            return (Compared::Gone, Vec::new());
         };
-        if stored.hard != fingerprint(view.versions.hard.as_bytes()) {
-            return Compared::Gone;
-        }
-        if stored.soft != fingerprint(view.versions.soft.as_bytes()) {
+        let is_gone = stored.hard != fingerprint(view.versions.hard.as_bytes());
+        let is_aged = stored.soft != fingerprint(view.versions.soft.as_bytes());
+        if is_gone {
+            result = Compared::Gone;
+        } else if is_aged && result == Compared::Good {
             result = Compared::Aged;
         }
+        if is_gone || is_aged {
+            differing.push(mark.clone());
+        }
     }
-    result
+    (result, differing)
 }
 
 impl<T> FarEntry<T> {

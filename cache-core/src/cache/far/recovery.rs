@@ -209,11 +209,11 @@ impl Cache {
         match task {
             Task::Key(id, due) => {
                 let cache = self.within_namespace_of(id);
-                cache.remove_far(far, id, due.hold).await?;
+                let version = cache.remove_far(far, id, due.hold).await?;
                 let now = self.inner.clock.now();
                 self.inner
                     .epochs
-                    .mutate(id, now, Timestamp::ZERO, |_| self.forget_here(id));
+                    .mutate_as(id, Some(version), now, Timestamp::ZERO, |_| self.forget_here(id));
             }
             Task::Mark(mark, strength, due) => {
                 let notice = self.move_far(far, mark, *strength, due.hold).await?;

@@ -1,0 +1,92 @@
+//! One node of a fleet as a process of its own, for tests that kill and freeze it.
+//!
+//! `node URL [LOCK_TTL_MS]`, then orders line by line on standard input, each answered on standard output:
+//!
+//! | order | answers |
+//! |---|---|
+//! | `ready` | `ready` once this node hears the log |
+//! | `load KEY CALLERS MILLIS VALUE` | `loading KEY` from each run of the loader, then `loaded KEY VALUES took MILLIS` |
+//! | `get KEY` | `got KEY VALUE`, or `got KEY none` |
+//! | `remove KEY` | `removed KEY ok`, or what is wrong |
+
+#![allow(clippy::unwrap_used, reason = "the tests read what it panics with")]
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use cache_core::time::{minutes, seconds};
+use cache_core::{Cache, CacheKey, EntryOptions, Redis};
+use support::Stopwatch;
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+#[tokio::main]
+async fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let redis = Redis::from_url(&arguments.next().unwrap()).unwrap();
+    let mut builder = Cache::builder("fleet").redis(redis);
+    if let Some(millis) = arguments.next() {
+        builder = builder.lock_ttl(Duration::from_millis(millis.parse().unwrap()));
+    }
+    let cache = builder.build().unwrap();
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        let cache = cache.clone();
+        tokio::spawn(async move {
+            let words: Vec<&str> = line.split(' ').collect();
+            obey(&cache, &words).await;
+        });
+    }
+}
+
+async fn obey(cache: &Cache, words: &[&str]) {
+    match words {
+        ["ready"] => {
+            let _ = cache.get::<u64>(&key("none")).await;
+            while cache.stats().counters.log_gaps == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            println!("ready");
+        }
+        ["load", name, callers, millis, value] => {
+            let (callers, millis): (usize, u64) = (callers.parse().unwrap(), millis.parse().unwrap());
+            load(cache, name, callers, millis, value.parse().unwrap()).await;
+        }
+        ["get", name] => match cache.get::<u64>(&key(name)).await {
+            Some(value) => println!("got {name} {value}"),
+            None => println!("got {name} none"),
+        },
+        ["remove", name] => match cache.remove(&key(name)).await {
+            Ok(()) => println!("removed {name} ok"),
+            Err(error) => println!("removed {name} {error}"),
+        },
+        _ => panic!("not an order: {words:?}"),
+    }
+}
+
+async fn load(cache: &Cache, name: &str, callers: usize, millis: u64, value: u64) {
+    let began = Stopwatch::start();
+    let calls: Vec<_> = (0..callers)
+        .map(|_| {
+            let (cache, name) = (cache.clone(), name.to_owned());
+            tokio::spawn(async move {
+                let options = EntryOptions::ttl(minutes(5)).hard_timeout(seconds(30));
+                let key = key(&name);
+                let load = cache.get_or_load(&key, options, move |_| async move {
+                    println!("loading {name}");
+                    tokio::time::sleep(Duration::from_millis(millis)).await;
+                    Ok::<_, std::io::Error>(value)
+                });
+                *load.await.unwrap()
+            })
+        })
+        .collect();
+    let mut values = BTreeSet::new();
+    for call in calls {
+        values.insert(call.await.unwrap());
+    }
+    println!("loaded {name} {values:?} took {}", began.elapsed().as_millis());
+}
+
+fn key(name: &str) -> CacheKey {
+    CacheKey::build("item", name).unwrap()
+}

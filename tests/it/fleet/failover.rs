@@ -1,0 +1,179 @@
+//! Masters die and are replaced, slots move: calls go on.
+
+use support::{FaultProxy, RedisCluster, SentinelTrio, Stopwatch};
+
+use super::traffic::{Readers, shares};
+use super::*;
+
+async fn on_cluster(cluster: &RedisCluster) -> Cache {
+    let redis = Redis::cluster(cluster.urls()).unwrap();
+    let cache = Cache::builder("fleet").redis(redis).build().unwrap();
+    hears(&cache).await;
+    cache
+}
+
+async fn on_sentinel(trio: &SentinelTrio) -> Cache {
+    let redis = Redis::sentinel(SentinelTrio::SERVICE, trio.urls()).unwrap();
+    let cache = Cache::builder("fleet").redis(redis).build().unwrap();
+    hears(&cache).await;
+    cache
+}
+
+/// The first key whose slot another master serves than the log's.
+fn away_from_the_log(cluster: &RedisCluster) -> u64 {
+    let log = cluster.master_of("{fleet}:log").port();
+    (0..)
+        .find(|n| cluster.master_of(&format!("fleet:item:{n}")).port() != log)
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_master_of_a_cluster_costs_the_keys_of_the_others_nothing() {
+    let cluster = RedisCluster::start();
+    let (a, b) = (on_cluster(&cluster).await, on_cluster(&cluster).await);
+    let values = (0..300).map(|n| (key(n), n));
+    assert!(
+        a.set_many(values, hours(1))
+            .await
+            .unwrap()
+            .iter()
+            .all(|stored| *stored == Stored::Yes)
+    );
+    let victim = away_from_the_log(&cluster);
+    let dead = cluster.master_of(&format!("fleet:item:{victim}")).port();
+    let (lost, others): (Vec<u64>, Vec<u64>) =
+        (0..300).partition(|n| cluster.master_of(&format!("fleet:item:{n}")).port() == dead);
+    cluster.master_of(&format!("fleet:item:{victim}")).freeze();
+    // Far more failures at once than a breaker takes.
+    let origin = Origin::default();
+    let mut reads = tokio::task::JoinSet::new();
+    for n in lost {
+        let (b, origin) = (b.clone(), origin.clone());
+        reads.spawn(async move { read(&b, &origin, n, hours(1).into()).await });
+    }
+    reads.join_all().await;
+    for n in &others {
+        let found = b.get::<u64>(&key(*n)).await;
+        assert_eq!(found.as_deref(), Some(n), "its server is well");
+        assert_eq!(found.unwrap().outcome().tier, Some(Tier::Shared));
+    }
+    assert!(origin.loads() > 0, "the frozen server's keys were loaded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_and_resharding_of_a_cluster_fail_no_call() {
+    let cluster = RedisCluster::start();
+    let nodes = [on_cluster(&cluster).await, on_cluster(&cluster).await];
+    let readers = Readers::start(&nodes, 8);
+    tokio::task::block_in_place(|| {
+        let masters = cluster.masters();
+        cluster.reshard(masters[0], masters[1], 250);
+        cluster.reshard(masters[1], masters[0], 250);
+        cluster.kill_master_of("{fleet}:log");
+        cluster.wait_ready();
+    });
+    let back = Stopwatch::start();
+    wait_until(seconds(10), "the nodes share again", async || {
+        shares(&nodes[0], &nodes[1]).await
+    })
+    .await;
+    let back = back.elapsed();
+    let tally = readers.stop().await;
+    println!("{tally:?}, back after {back:?}");
+    assert_eq!((tally.failed, tally.foreign), (0, 0), "{tally:?}");
+    assert!(tally.calls > 1_000 && back < seconds(3), "{tally:?}, {back:?}");
+    for cache in &nodes {
+        assert_eq!(cache.flush_pending(seconds(5)).await, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_by_sentinels_fails_no_call() {
+    let trio = SentinelTrio::start();
+    let nodes = [on_sentinel(&trio).await, on_sentinel(&trio).await];
+    let readers = Readers::start(&nodes, 8);
+    for _ in 0..2 {
+        let dead = tokio::task::block_in_place(|| {
+            let dead = trio.kill_master();
+            trio.wait_for_failover(dead);
+            dead
+        });
+        let back = Stopwatch::start();
+        wait_until(seconds(10), "the nodes share again", async || {
+            shares(&nodes[0], &nodes[1]).await
+        })
+        .await;
+        println!("back {:?} after the switch", back.elapsed());
+        assert!(
+            back.elapsed() < Duration::from_millis(2_500),
+            "{:?}",
+            back.elapsed()
+        );
+        tokio::task::block_in_place(|| {
+            let dead = trio
+                .servers()
+                .iter()
+                .find(|server| server.port() == dead)
+                .unwrap();
+            dead.restart();
+            wait_until_blocking(seconds(30), "it is a replica now", || {
+                // Sentinels end its connections when they make it one.
+                dead.try_command(&["INFO", "replication"])
+                    .is_ok_and(|info| info.text().contains("master_link_status:up"))
+            });
+        });
+    }
+    let tally = readers.stop().await;
+    println!("{tally:?}");
+    assert_eq!((tally.failed, tally.foreign), (0, 0), "{tally:?}");
+    for cache in &nodes {
+        assert_eq!(cache.flush_pending(seconds(5)).await, 0);
+    }
+}
+
+/// Makes the replica the master, without losing a write.
+pub(super) fn hand_over(master: &RedisServer, replica: &RedisServer) {
+    let port = replica.port().to_string();
+    let role = |server: &RedisServer| server.info_field("replication", "role");
+    wait_until_blocking(seconds(20), "it is the master now", || {
+        // Given up when the replica is not up to date in time; then it is tried again.
+        if role(master).as_deref() == Some("master") {
+            master.command(&["FAILOVER", "TO", "127.0.0.1", &port, "TIMEOUT", "2000"]);
+        }
+        role(replica).as_deref() == Some("master") && role(master).as_deref() == Some("slave")
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_that_was_demoted_is_left_by_the_reader_of_its_log() {
+    let first = RedisServer::start();
+    let second = RedisServer::builder().replica_of(&first).start();
+    second.wait_ready();
+    let proxy = FaultProxy::start(first.address());
+    // Without hearing the log nothing is served from memory.
+    let a = hearing_node(&redis_via(&proxy), |node| {
+        node.disconnected_cap(Duration::from_millis(1))
+    })
+    .await;
+    let before = Stopwatch::start();
+    tokio::task::block_in_place(|| hand_over(&first, &second));
+    proxy.swap_backend(second.address());
+    let _ = a.set(&key(1), 1_u64, hours(1)).await.unwrap();
+    // By then it would have noticed that nobody confirms.
+    tokio::time::sleep(Duration::from_millis(4_500).saturating_sub(before.elapsed())).await;
+    let b = hearing_node(&second.url(), |node| node).await;
+    wait_until(seconds(5), "the log is heard", async || {
+        let _ = a.set(&key(1), 2_u64, hours(1)).await.unwrap();
+        a.get::<u64>(&key(1)).await.unwrap().outcome().tier == Some(Tier::Memory)
+    })
+    .await;
+    let _ = b.set(&key(1), 3_u64, hours(1)).await.unwrap();
+    wait_until(seconds(2), "a hears b", async || {
+        a.get::<u64>(&key(1)).await.as_deref() == Some(&3)
+    })
+    .await;
+}
+
+fn redis_via(proxy: &FaultProxy) -> String {
+    format!("redis://{}/", proxy.address())
+}

@@ -1,0 +1,120 @@
+//! Nodes in processes of their own: they share a load, die with it, and are frozen over it.
+
+use support::{Child, Children};
+
+use super::*;
+
+const SOON: Duration = Duration::from_secs(10);
+
+fn start(redis: &RedisServer, count: usize, lock_ttl: Duration) -> Children {
+    let nodes = Children::spawn(env!("CARGO_BIN_EXE_node"), count, |_, command| {
+        command.arg(redis.url()).arg(lock_ttl.as_millis().to_string());
+    });
+    nodes.send("ready");
+    for node in nodes.iter() {
+        node.next_line_with("ready", SOON);
+    }
+    nodes
+}
+
+/// How often each node's loader has run.
+fn loads(nodes: &Children) -> Vec<usize> {
+    let count = |node: &Child| {
+        node.output()
+            .iter()
+            .filter(|line| line.starts_with("loading"))
+            .count()
+    };
+    nodes.iter().map(count).collect()
+}
+
+/// The values that all callers of an order got, and how long it took.
+fn loaded(node: &Child) -> (String, u64) {
+    let line = node.next_line_with("loaded ", SOON);
+    let (values, took) = line.split_once(" took ").unwrap();
+    let values = values.splitn(3, ' ').nth(2).unwrap();
+    (values.to_owned(), took.parse().unwrap())
+}
+
+fn got(node: &Child) -> String {
+    node.send("get hot");
+    let line = node.next_line_with("got ", SOON);
+    line.rsplit(' ').next().unwrap().to_owned()
+}
+
+#[test]
+fn four_processes_with_a_thousand_callers_load_once() {
+    let redis = RedisServer::start();
+    let nodes = start(&redis, 4, seconds(10));
+    for node in nodes.iter() {
+        // Scripts are loaded and connections made: what is measured is the stampede.
+        node.send("load warm 1 0 0");
+        loaded(node);
+    }
+    let before: usize = loads(&nodes).iter().sum();
+    nodes.send("load hot 250 100 7");
+    let results: Vec<_> = nodes.iter().map(loaded).collect();
+    println!("{results:?}");
+    assert!(results.iter().all(|(values, _)| values == "{7}"), "{results:?}");
+    let after: usize = loads(&nodes).iter().sum();
+    assert_eq!(after - before, 1, "{:?}", loads(&nodes));
+    let slowest = results.iter().map(|(_, took)| *took).max().unwrap();
+    assert!(slowest < 400, "{results:?}");
+}
+
+#[test]
+fn a_killed_holder_is_followed_by_exactly_one_load() {
+    let redis = RedisServer::start();
+    let nodes = start(&redis, 3, seconds(2));
+    nodes[0].send("load hot 10 60000 1");
+    nodes[0].next_line_with("loading hot", SOON);
+    for node in &nodes[1..] {
+        node.send("load hot 100 100 2");
+    }
+    nodes[0].kill();
+    let results: Vec<_> = nodes[1..].iter().map(loaded).collect();
+    println!("{results:?}");
+    assert!(results.iter().all(|(values, _)| values == "{2}"), "{results:?}");
+    assert_eq!(loads(&nodes)[1..].iter().sum::<usize>(), 1, "{:?}", loads(&nodes));
+    // The lock's life, and what a poll and a load take.
+    let slowest = results.iter().map(|(_, took)| *took).max().unwrap();
+    assert!(slowest < 3_500, "{results:?}");
+}
+
+#[test]
+fn a_holder_frozen_beyond_its_lock_stores_nothing_when_it_wakes() {
+    let redis = RedisServer::start();
+    let nodes = start(&redis, 3, Duration::from_millis(600));
+    nodes[0].send("load hot 1 500 1");
+    nodes[0].next_line_with("loading hot", SOON);
+    nodes[0].freeze();
+    // Its lock ends, and another node loads.
+    nodes[1].send("load hot 10 10 2");
+    assert_eq!(loaded(&nodes[1]).0, "{2}");
+    nodes[0].thaw();
+    assert_eq!(loaded(&nodes[0]).0, "{1}", "its own caller gets what it loaded");
+    for node in nodes.iter() {
+        wait_for(node, "2");
+    }
+}
+
+#[test]
+fn a_holder_frozen_over_an_invalidation_stores_nothing_when_it_wakes() {
+    let redis = RedisServer::start();
+    let nodes = start(&redis, 2, Duration::from_millis(600));
+    nodes[0].send("load hot 1 300 1");
+    nodes[0].next_line_with("loading hot", SOON);
+    nodes[0].freeze();
+    nodes[1].send("remove hot");
+    assert_eq!(nodes[1].next_line_with("removed ", SOON), "removed hot ok");
+    nodes[0].thaw();
+    assert_eq!(loaded(&nodes[0]).0, "{1}");
+    wait_for(&nodes[0], "none");
+    assert_eq!(got(&nodes[1]), "none");
+}
+
+/// What a process that was just thawed reads may be from before it heard what it had missed.
+fn wait_for(node: &Child, expected: &str) {
+    wait_until_blocking(seconds(5), expected, || got(node) == expected);
+    assert_eq!(got(node), expected);
+}
