@@ -6,9 +6,11 @@ use syn::spanned::Spanned as _;
 use syn::{Type, parse_quote};
 
 use crate::args::{Companions, OF_BATCHES, Tags, Ttl};
+use crate::attributes::wrapper_attrs;
 use crate::diag::Diag;
 use crate::function::{Param, Style, last_segment, type_arguments};
-use crate::model::{CachedFn, Shape, is_detached};
+use crate::model::{CachedFn, is_detached};
+use crate::shape::Shape;
 use crate::tokens::borrows;
 
 /// The function over ids, seen as one for a single id: its companions are those.
@@ -63,17 +65,13 @@ impl Batch {
     pub(crate) fn wrapper(&self) -> TokenStream {
         let item = &self.item;
         let private = item.private();
-        let attrs = item
-            .function
-            .attrs
-            .iter()
-            .filter(|attr| !crate::expand::belongs_to_body(attr));
+        let attrs = wrapper_attrs(&item.function.attrs);
         let (vis, sig) = (&item.function.vis, item.signature(&item.function.sig.ident));
         let shape = format_ident!("{}", if self.fallible { "Fallible" } else { "Plain" });
         let (output, ids, id) = (&self.output, &self.ids, &self.id);
         let error = quote!(<#output as #private::BatchOutput<#private::#shape>>::Error);
         let (site, cache, parts) = (item.site_call(), item.open(), item.key_statements());
-        let (ops, options, errors) = (item.ops(), item.options(), item.errors_of(&error));
+        let (options, errors) = (item.options(), item.errors_of(&error));
         let list = if self.by_reference {
             quote!(#ids.to_vec())
         } else {
@@ -81,7 +79,7 @@ impl Batch {
         };
         let (owned, clones, call) = self.body();
         quote! {
-            #(#attrs)* #vis #sig {
+            #attrs #vis #sig {
                 #cache
                 let __options = #options;
                 let __errors = #errors;
@@ -95,7 +93,7 @@ impl Batch {
                     }
                 };
                 #private::batch::<#output, #private::#shape>(
-                    #private::Of { site: #site, cache: __cache, ops: #ops, options: __options, errors: __errors },
+                    #private::Of { site: #site, cache: __cache, ops: __ops, options: __options, errors: __errors },
                     __ids, __parts, __load,
                 ).await
             }

@@ -2,13 +2,16 @@
 
 use proc_macro2::{Ident, Span};
 use quote::format_ident;
+use syn::ReceiverKind;
 use syn::spanned::Spanned as _;
 
 use crate::args::{Args, Ttl};
+use crate::attributes::is_condition;
 use crate::diag::{Diag, suggestion};
 use crate::duration::Period;
-use crate::function::{Function, Param, Style};
-use crate::model::{CachedFn, Place, is_detached, loose_types, receiver_refusal};
+use crate::function::{Function, Param, Style, last_segment};
+use crate::generics::{generic_names, loose_types};
+use crate::model::{CachedFn, Place, is_detached};
 use crate::tokens::borrows;
 
 /// What kind of function it is.
@@ -45,6 +48,17 @@ pub(crate) fn function(function: &Function, place: &Place, diag: &mut Diag) {
     }
     if let Some(output) = no_value(function) {
         diag.error(output, "the function returns `()`: there is no value to cache");
+    }
+    for input in &function.sig.inputs {
+        if let syn::FnArg::Typed(typed) = input
+            && let Some(attr) = typed.attrs.iter().find(|attr| is_condition(attr))
+        {
+            diag.error(
+                attr.span(),
+                "an argument that is not always there would change what the keys mean: write the function twice, with \
+                 `#[cfg(..)]` and a prefix on each",
+            );
+        }
     }
     for param in function.params() {
         if let syn::Type::Reference(reference) = &param.ty
@@ -98,7 +112,7 @@ pub(crate) fn names(function: &Function, args: &Args, params: &[Param], diag: &m
     if function.receiver().is_some() {
         known.push("self".to_owned());
     }
-    let types: Vec<Ident> = crate::model::generic_names(&function.sig.generics);
+    let types: Vec<Ident> = generic_names(&function.sig.generics);
     let mut check = |list: &[Ident], generics: bool| {
         for (index, name) in list.iter().enumerate() {
             let text = name.to_string();
@@ -367,5 +381,24 @@ fn combinations(cached: &CachedFn, diag: &mut Diag) {
             cached.function.sig.fn_token.span,
             "in the implementation of a trait, write the method as `async fn`; with `#[async_trait]`, put `#[cached]` above it",
         );
+    }
+}
+
+/// Whether the receiver is one that can be cached with.
+fn receiver_refusal(kind: &ReceiverKind) -> Option<&'static str> {
+    match kind {
+        ReceiverKind::Reference(_, _, None) => None,
+        ReceiverKind::Reference(_, _, Some(_)) => Some(
+            "a method that takes `&mut self` changes something, and a hit would leave that out; take `&self`, and see \
+             `#[cache_evict]` for methods that write",
+        ),
+        ReceiverKind::Value => Some(
+            "a method that takes `self` uses it up, and a hit would not; take `&self` or `self: Arc<Self>`",
+        ),
+        ReceiverKind::Typed(_, ty) => {
+            let arc = last_segment(ty).is_some_and(|segment| segment.ident == "Arc");
+            (!arc && !borrows(ty, &[])).then_some("`self` is `&self` or `self: Arc<Self>` in a cached method")
+        }
+        _ => Some("`self` is `&self` or `self: Arc<Self>` in a cached method"),
     }
 }

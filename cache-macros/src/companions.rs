@@ -2,12 +2,14 @@
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
-use syn::{GenericParam, Generics, Token, Visibility, WherePredicate, parse_quote};
+use syn::{Token, Visibility, parse_quote};
 
-use crate::expand::{Call, is_condition};
+use crate::args::Companions;
+use crate::attributes::is_condition;
+use crate::expand::Call;
 use crate::function::Style;
+use crate::generics::used_generics;
 use crate::model::CachedFn;
-use crate::tokens::mentions;
 
 /// Which arguments a companion takes.
 #[derive(Clone, Copy)]
@@ -116,7 +118,7 @@ impl CachedFn {
         // A companion that nobody calls is no mistake, and its signature is the function's business.
         let lints = quote! {
             #[allow(dead_code, unreachable_pub, private_interfaces, private_bounds, clippy::too_many_arguments,
-                clippy::needless_lifetimes, clippy::extra_unused_lifetimes, clippy::type_complexity, clippy::unused_async)]
+                clippy::needless_lifetimes, clippy::extra_unused_lifetimes, clippy::type_complexity, clippy::unused_async, clippy::used_underscore_binding)]
         };
         if name == "uncached" && !self.is_free() || name == "site" {
             return quote!(#(#conditions)* #[doc(hidden)] #lints #item);
@@ -224,14 +226,13 @@ impl CachedFn {
         let (private, value, cache, key) = (self.private(), self.value_type(), self.open(), self.own_key());
         let output =
             quote!(::core::result::Result<::core::option::Option<#private::Loaded<#value>>, #private::Error>);
-        let ops = self.ops();
-        let body = quote!(#key #cache #private::peek(__cache, #ops, __key).await);
+        let body = quote!(#key #cache #private::peek(__cache, __ops, __key).await);
         self.function_of("peek", Takes::Entry, true, &output, &body)
     }
 
     fn set(&self) -> TokenStream {
         let (private, value, cache, key) = (self.private(), self.value_type(), self.open(), self.own_key());
-        let (options, optional, ops) = (self.options(), self.shape.is_optional(), self.ops());
+        let (options, optional) = (self.options(), self.shape.is_optional());
         let output = quote!(::core::result::Result<#private::Stored, #private::Error>);
         let value_type = if optional {
             quote!(::core::option::Option<#value>)
@@ -247,7 +248,7 @@ impl CachedFn {
             #key
             let __options = #options;
             #cache
-            #private::set(__cache, #ops, __key, #given, __options).await
+            #private::set(__cache, __ops, __key, #given, __options).await
         };
         self.function_with(
             "set",
@@ -369,7 +370,12 @@ impl CachedFn {
     }
 
     fn module(&self, names: &[&str]) -> TokenStream {
-        let (base, vis) = (self.base(), &self.function.vis);
+        // The name as written: that of a function may be a keyword.
+        let base = match &self.args.companions {
+            Some(Companions::Named(name)) => name,
+            _ => &self.function.sig.ident,
+        };
+        let vis = &self.function.vis;
         let inner = inner_visibility(vis);
         let conditions = self.function.attrs.iter().filter(|attr| is_condition(attr));
         let uses = names.iter().map(|name| {
@@ -384,37 +390,6 @@ impl CachedFn {
             #vis mod #base { #(#uses)* }
         }
     }
-}
-
-/// The generics that are left when some parameters are not taken.
-fn used_generics(generics: &Generics, used: &TokenStream) -> Generics {
-    let mut kept = generics.clone();
-    let name_of = |param: &GenericParam| match param {
-        GenericParam::Type(param) => param.ident.clone(),
-        GenericParam::Const(param) => param.ident.clone(),
-        GenericParam::Lifetime(param) => param.lifetime.ident.clone(),
-    };
-    let dropped: Vec<Ident> = generics
-        .params
-        .iter()
-        .map(name_of)
-        .filter(|name| !mentions(used, name))
-        .collect();
-    kept.params = generics
-        .params
-        .iter()
-        .filter(|param| !dropped.contains(&name_of(param)))
-        .cloned()
-        .collect();
-    if let Some(clause) = &mut kept.where_clause {
-        clause.predicates = clause
-            .predicates
-            .iter()
-            .filter(|predicate: &&WherePredicate| !dropped.iter().any(|name| mentions(predicate, name)))
-            .cloned()
-            .collect();
-    }
-    kept
 }
 
 /// A visibility, as seen from one module further in.

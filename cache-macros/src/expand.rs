@@ -1,15 +1,14 @@
 //! From the model to tokens: the function that looks and loads. Its companions are in [`companions`](crate::companions).
 
-use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
+use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned as _;
-use syn::{Attribute, Expr, Signature, parse_quote};
+use syn::{Expr, Signature, parse_quote};
 
-use crate::args::{Eager, TagText, Tags, Ttl};
+use crate::attributes::{belongs_to_body, is_condition, wrapper_attrs};
 use crate::function::{Param, Style};
-use crate::model::{CachedFn, Part, is_detached};
-use crate::template::{Piece, Template};
-use crate::tokens::mentions;
+use crate::model::{CachedFn, is_detached};
+use crate::tokens::respan;
 
 /// What a generated function does.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,7 +24,7 @@ pub(crate) enum Call {
 impl CachedFn {
     /// The function that takes the place of the annotated one.
     pub(crate) fn wrapper(&self) -> TokenStream {
-        let attrs = self.function.attrs.iter().filter(|attr| !belongs_to_body(attr));
+        let attrs = wrapper_attrs(&self.function.attrs);
         let vis = &self.function.vis;
         let sig = self.signature(&self.function.sig.ident);
         let mut body = self.call(Call::Read);
@@ -38,7 +37,7 @@ impl CachedFn {
             Style::ImplFuture => quote!(async move { #body }),
             Style::Boxed => quote!(::std::boxed::Box::pin(async move { #body })),
         };
-        quote!(#(#attrs)* #vis #sig { #body })
+        quote!(#attrs #vis #sig { #body })
     }
 
     /// The function as it was written, under another name.
@@ -85,7 +84,7 @@ impl CachedFn {
         let private = self.private();
         let (output, shape) = (&self.output, self.shape_path());
         let (site, cache, key) = (self.site_call(), self.open(), self.key_closure());
-        let (guard, ops) = (self.guard(call), self.ops());
+        let guard = self.guard(call);
         let found = match call {
             Call::Read => quote_spanned!(self.value_span()=> #private::look::<#output, #shape>),
             Call::Tell | Call::Refresh => {
@@ -94,13 +93,13 @@ impl CachedFn {
         };
         let miss = match call {
             Call::Read | Call::Tell => quote! {
-                match #found(#site, __cache, #ops, #key) {
+                match #found(#site, __cache, __ops, #key) {
                     ::core::result::Result::Ok(__output) => return __output,
                     ::core::result::Result::Err(__miss) => __miss,
                 }
             },
             Call::Refresh => quote! {
-                #private::Miss::<#output, #shape>::unseen(#site, __cache, #ops, #private::key(#site, #key))
+                #private::Miss::<#output, #shape>::unseen(#site, __cache, __ops, #private::key(#site, #key))
             },
         };
         let (load, forced) = (self.load(), call == Call::Refresh);
@@ -136,30 +135,26 @@ impl CachedFn {
         quote!(<#output as #private::Output<#shape>>::Value)
     }
 
-    /// What the cache has to know about the value; the same tokens everywhere, so that the compiler says once what is
-    /// missing.
-    pub(crate) fn ops(&self) -> TokenStream {
-        let (private, value) = (self.private(), self.value_type());
-        let value = respan(value, self.value_span());
-        match &self.args.cache {
-            Some(_) => {
-                quote_spanned!(self.value_span()=> #private::ops_in::<#value, _>(#private::kind_of(__door)))
-            }
-            None => quote_spanned!(self.value_span()=> #private::ops::<#value>()),
-        }
-    }
-
-    fn error_type(&self) -> TokenStream {
+    pub(crate) fn error_type(&self) -> TokenStream {
         let (private, output, shape) = (self.private(), &self.output, self.shape_path());
         quote!(<#output as #private::Output<#shape>>::Error)
     }
 
-    /// Statements that find the cache.
+    /// Statements that find the cache, and what it has to know about the value: the same tokens everywhere, so that the
+    /// compiler says once what is missing.
     pub(crate) fn open(&self) -> TokenStream {
-        let private = self.private();
+        let (private, at) = (self.private(), self.value_span());
+        let value = respan(self.value_type(), at);
         match &self.args.cache {
-            Some(cache) => open(cache, &private),
-            None => quote!(let __cache: &#private::Cache = #private::Cache::global();),
+            Some(cache) => {
+                let door = quote_spanned!(cache.span()=> let __door = &#cache;);
+                let open = quote_spanned!(at=> #private::open::<#value, _>(__door));
+                quote!(#door let (__cache, __ops) = #open;)
+            }
+            None => {
+                let ops = quote_spanned!(at=> #private::ops::<#value>());
+                quote!(let (__cache, __ops) = (#private::Cache::global(), #ops);)
+            }
         }
     }
 
@@ -192,157 +187,6 @@ impl CachedFn {
                 return #answer;
             }
         }
-    }
-
-    /// Adds the parts to a key buffer.
-    pub(crate) fn key_closure(&self) -> TokenStream {
-        let (private, statements) = (self.private(), self.key_statements());
-        quote!(|__key: &mut #private::KeyBuf| { #statements })
-    }
-
-    pub(crate) fn key_statements(&self) -> TokenStream {
-        let private = self.private();
-        let parts = self.parts.iter().map(|part| self.part(part));
-        quote! {
-            #[allow(unused_imports)]
-            use #private::{AppendNothing as _, AppendPart as _, AppendSerialized as _};
-            #(#parts)*
-            ::core::result::Result::Ok(())
-        }
-    }
-
-    fn part(&self, part: &Part) -> TokenStream {
-        let private = self.private();
-        match part {
-            Part::Text(text) => quote!(__key.part(#text);),
-            Part::Type(name) => quote!(__key.part(&#private::TypePart::<#name>::new());),
-            Part::Const(name) => quote!(__key.part(&#name);),
-            Part::Value { expr, span, secret } => {
-                let method = Ident::new(if *secret { "append_secret" } else { "append" }, *span);
-                let private = respan(private, *span);
-                let value = match expr {
-                    Expr::Path(_) | Expr::Field(_) | Expr::Lit(_) | Expr::MethodCall(_) | Expr::Call(_) => {
-                        quote!(#expr)
-                    }
-                    _ => quote_spanned!(*span=> (#expr)),
-                };
-                quote_spanned!(*span=> (&&&#private::Arg(&#value)).#method(__key)?;)
-            }
-        }
-    }
-
-    /// The options of a load or a store: a `Result`, since a tag may turn out not to be one.
-    pub(crate) fn options(&self) -> TokenStream {
-        let (private, args) = (self.private(), &self.args);
-        let mut options = quote!(#private::EntryOptions::new());
-        let mut set = |method: &str, span: Span, value: TokenStream| {
-            let method = Ident::new(method, span);
-            let value = quote_spanned!(span=> #value);
-            options.extend(quote!(.#method(#value)));
-        };
-        if let Some(Ttl::Period(ttl)) = &args.ttl {
-            set("with_ttl", ttl.span(), ttl.expression());
-        }
-        if let Some(policy) = &args.policy {
-            set("policy", policy.span(), policy.to_token_stream());
-        }
-        for (method, period) in [
-            ("stale_for", &args.stale),
-            ("negative_ttl", &args.negative_ttl),
-            ("error_ttl", &args.error_ttl),
-            ("soft_timeout", &args.soft_timeout),
-            ("hard_timeout", &args.hard_timeout),
-            ("throttle", &args.throttle),
-        ] {
-            if let Some(period) = period {
-                set(method, period.span(), period.expression());
-            }
-        }
-        if args.background {
-            set(
-                "soft_timeout",
-                args.span_of("background"),
-                quote!(::core::time::Duration::ZERO),
-            );
-        }
-        if let Some(jitter) = &args.jitter {
-            set("jitter", jitter.0.span(), jitter.0.to_token_stream());
-        }
-        match &args.eager {
-            Some(Eager::After(share)) => set("eager", share.span(), quote!(#private::Eager::After(#share))),
-            Some(Eager::XFetch(span)) => set("eager", *span, quote!(#private::Eager::XFetch(1.0))),
-            None => {}
-        }
-        if let Some(on) = &args.distributed {
-            set("distributed", on.span, on.to_token_stream());
-        }
-        if let Some(codec) = &args.codec {
-            set("codec", codec.span(), quote!(#private::Codec::#codec));
-        }
-        let tags = self.tags();
-        quote!((|| -> ::core::result::Result<#private::EntryOptions, #private::Error> {
-            ::core::result::Result::Ok(#options #tags)
-        })())
-    }
-
-    /// The tags that are known before the load.
-    fn tags(&self) -> TokenStream {
-        let private = self.private();
-        match &self.args.tags {
-            None => TokenStream::new(),
-            Some(Tags::Expr(expr)) => quote_spanned!(expr.span()=> .tags(#private::TagSet::new(#expr)?)),
-            Some(Tags::List(tags)) => {
-                let known = tags.iter().filter_map(|tag| match tag {
-                    TagText::Template(template) if self.is_of_result(template) => None,
-                    TagText::Template(template) => Some(tag_text(template)),
-                    TagText::Expr(expr) => Some(expr.to_token_stream()),
-                });
-                let texts = known.map(|text| quote_spanned!(text.span()=> #private::Tag::new(&#text)?));
-                quote!(.tags(#private::TagSet::new([#(#texts),*] as [#private::Tag; _])?))
-            }
-        }
-    }
-
-    /// What the error type allows.
-    fn errors(&self) -> TokenStream {
-        self.errors_of(&self.error_type())
-    }
-
-    pub(crate) fn errors_of(&self, error: &TokenStream) -> TokenStream {
-        let private = self.private();
-        let (clone, convert) = match &self.args.error {
-            Some(says) => {
-                let says = |name: &str| says.iter().find(|said| *said == name).map(Ident::span);
-                let clone = says("clone").map(|at| {
-                    let error = respan(error.clone(), at);
-                    quote_spanned!(at=> ::core::option::Option::Some(<#error as ::core::clone::Clone>::clone))
-                });
-                let convert = says("from").map(|at| {
-                    let error = respan(error.clone(), at);
-                    quote_spanned!(at=> ::core::option::Option::Some(
-                        <#error as ::core::convert::From<#private::Error>>::from
-                    ))
-                });
-                let none = || quote!(::core::option::Option::None);
-                (clone.unwrap_or_else(none), convert.unwrap_or_else(none))
-            }
-            None => (quote!((&&__probe).cloning()), quote!((&&__probe).converting())),
-        };
-        let needs = ["hard_timeout", "error_ttl"]
-            .into_iter()
-            .filter(|option| self.args.has(option));
-        let needs = needs.map(|option| {
-            let span = self.args.span_of(option);
-            let error = respan(error.clone(), span);
-            quote_spanned!(span=> #private::tells_cache_errors::<#error>();)
-        });
-        quote! {{
-            #[allow(unused_imports)]
-            use #private::{NoClone as _, NoConversion as _, ViaClone as _, ViaFrom as _};
-            #(#needs)*
-            let __probe = #private::Probe::<#error>::new();
-            #private::Errors { clone: #clone, convert: #convert }
-        }}
     }
 
     /// Sends a miss on its way: an expression of a boxed future.
@@ -446,96 +290,4 @@ impl CachedFn {
         let names = self.generic_names();
         (!names.is_empty()).then(|| quote!(::<#(#names),*>))
     }
-
-    /// What is said about the load once the value is there.
-    fn after(&self) -> TokenStream {
-        let args = &self.args;
-        let (private, value) = (self.private(), self.value_type());
-        let mut statements = TokenStream::new();
-        if let Some(Ttl::OfResult(ttl)) = &args.ttl {
-            statements.extend(quote_spanned!(ttl.body.span()=>
-                __context.set_ttl(#private::of_value::<#value, ::core::time::Duration>(#ttl, result));
-            ));
-        }
-        if let Some(store_if) = &args.store_if {
-            statements.extend(quote_spanned!(store_if.body.span()=>
-                if !#private::of_value::<#value, bool>(#store_if, result) { __context.do_not_store(); }
-            ));
-        }
-        for template in self.tags_of_result() {
-            let text = tag_text(template);
-            statements.extend(quote!(#private::tag(__context, &#text);));
-        }
-        if statements.is_empty() {
-            return quote!(::core::option::Option::None);
-        }
-        let captured = self
-            .params
-            .iter()
-            .filter(|param| mentions(&statements, &param.name))
-            .map(|param| {
-                let name = &param.name;
-                quote!(let #name = ::core::clone::Clone::clone(&#name);)
-            });
-        quote! {{
-            #(#captured)*
-            let __after: #private::After<'_, #value> =
-                ::std::boxed::Box::new(move |__context: &#private::LoadContext<#value>, result: &#value| { #statements });
-            ::core::option::Option::Some(__after)
-        }}
-    }
-}
-
-/// Finds the cache that an expression names.
-pub(crate) fn open(cache: &Expr, private: &TokenStream) -> TokenStream {
-    quote_spanned! {cache.span()=>
-        let __door = &#cache;
-        let __cache: &#private::Cache = #private::cache_of(__door);
-    }
-}
-
-/// The same tokens, at another place: where the compiler is to point.
-fn respan(tokens: TokenStream, span: Span) -> TokenStream {
-    let respanned = tokens.into_iter().map(|mut token| {
-        match &mut token {
-            TokenTree::Group(group) => {
-                let mut inner = Group::new(group.delimiter(), respan(group.stream(), span));
-                inner.set_span(span);
-                return TokenTree::Group(inner);
-            }
-            other => other.set_span(span),
-        }
-        token
-    });
-    respanned.collect()
-}
-
-/// The text of a tag: a `String`.
-pub(crate) fn tag_text(template: &Template) -> TokenStream {
-    let mut format = String::new();
-    for piece in &template.pieces {
-        match piece {
-            Piece::Text(text) => format.push_str(text),
-            Piece::Hole(_) => format.push_str("{}"),
-        }
-    }
-    let values = template.holes().map(|hole| &hole.expr);
-    if template.holes().next().is_none() {
-        let text = &template.literal;
-        return quote_spanned!(text.span()=> ::std::string::String::from(#text));
-    }
-    let format = syn::LitStr::new(&format, template.literal.span());
-    quote_spanned!(template.literal.span()=> ::std::format!(#format, #(#values),*))
-}
-
-/// Attributes about the code in the body, which moves.
-pub(crate) fn belongs_to_body(attr: &Attribute) -> bool {
-    ["allow", "expect", "warn", "deny", "forbid"]
-        .iter()
-        .any(|lint| attr.path().is_ident(lint))
-}
-
-/// `cfg`, which holds for all that comes of a function.
-pub(crate) fn is_condition(attr: &Attribute) -> bool {
-    attr.path().is_ident("cfg") || attr.path().is_ident("cfg_attr")
 }

@@ -1,8 +1,9 @@
 //! `#[cached]`, `#[cache_put]` and `#[cache_evict]`. Use them through `cache-core`, which re-exports them with their
 //! manuals; the generated code calls a hidden module of that crate, so the two move in step.
 //!
-//! The way of one use: `args` reads the options, `function` the signature; `model` brings both together and `check` says
-//! what does not fit; `expand` writes the function and `companions` what stands beside it. `block` does this for the
+//! The way of one use. Read: `args` the options, `function` the signature. Decide: `model` brings both together, with
+//! the `shape` of the result and the `parts` of the key, and `check` says what does not fit. Write: `expand` the function,
+//! `settings` its key and options, `companions` what stands beside it. `block` does this for the
 //! functions of an `impl`, and `writes` is for functions that write. Bodies are never looked into. After a mistake the
 //! function is still emitted as it was, so that one mistake gives one message.
 
@@ -12,6 +13,7 @@ use syn::Token;
 use syn::parse::Parser as _;
 
 mod args;
+mod attributes;
 mod batch;
 mod block;
 mod check;
@@ -20,8 +22,14 @@ mod diag;
 mod duration;
 mod expand;
 mod function;
+mod generics;
 mod model;
+mod parts;
+mod settings;
+mod shape;
 mod template;
+#[cfg(test)]
+mod tests;
 mod tokens;
 mod writes;
 
@@ -34,13 +42,7 @@ use model::{CachedFn, Place};
 #[allow(missing_docs)]
 #[proc_macro_attribute]
 pub fn cached(options: TokenStream, item: TokenStream) -> TokenStream {
-    let mut diag = Diag::default();
-    let read = |input: syn::parse::ParseStream<'_>| Ok(Args::parse(input, &mut diag));
-    let args = match read.parse(options) {
-        Ok(args) => args,
-        Err(error) => return error.into_compile_error().into(),
-    };
-    expand(args, &item.into(), diag).into()
+    read(options.into(), &item.into()).into()
 }
 
 #[allow(missing_docs)]
@@ -53,6 +55,15 @@ pub fn cache_put(options: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn cache_evict(options: TokenStream, item: TokenStream) -> TokenStream {
     write(writes::Write::Evict, options.into(), &item.into()).into()
+}
+
+fn read(options: proc_macro2::TokenStream, item: &proc_macro2::TokenStream) -> proc_macro2::TokenStream {
+    let mut diag = Diag::default();
+    let parse = |input: syn::parse::ParseStream<'_>| Ok(Args::parse(input, &mut diag));
+    match parse.parse2(options) {
+        Ok(args) => expand(args, item, diag),
+        Err(error) => error.into_compile_error(),
+    }
 }
 
 fn write(

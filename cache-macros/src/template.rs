@@ -1,6 +1,7 @@
 //! Texts with placeholders: `"user:{id}"`. A placeholder is an argument, or a field of one: `{id}`, `{opts.lang}`.
 
-use proc_macro2::Ident;
+use proc_macro2::{Ident, TokenStream};
+use quote::quote_spanned;
 use syn::{Expr, LitStr, Member};
 
 /// A text and its placeholders.
@@ -125,4 +126,22 @@ fn root(expr: &Expr) -> Option<Ident> {
         },
         _ => None,
     }
+}
+
+/// The text of a tag: a `String`.
+pub(crate) fn tag_text(template: &Template) -> TokenStream {
+    let mut format = String::new();
+    for piece in &template.pieces {
+        match piece {
+            Piece::Text(text) => format.push_str(text),
+            Piece::Hole(_) => format.push_str("{}"),
+        }
+    }
+    let values = template.holes().map(|hole| &hole.expr);
+    if template.holes().next().is_none() {
+        let text = &template.literal;
+        return quote_spanned!(text.span()=> ::std::string::String::from(#text));
+    }
+    let format = LitStr::new(&format, template.literal.span());
+    quote_spanned!(template.literal.span()=> ::std::format!(#format, #(#values),*))
 }

@@ -1,6 +1,6 @@
-//! What can be told about types and expressions from their tokens alone.
+//! What can be told about types and expressions from their tokens alone, and where the compiler is to point.
 
-use proc_macro2::{Ident, TokenStream, TokenTree};
+use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 use quote::ToTokens;
 
 /// Whether a name occurs, also as `{name}` in a text, where a format macro would find it.
@@ -69,6 +69,22 @@ fn is_bounded_static(tokens: &[TokenTree]) -> bool {
 pub(crate) fn says_static(tokens: &impl ToTokens) -> bool {
     let tokens: Vec<TokenTree> = tokens.to_token_stream().into_iter().collect();
     is_bounded_static(&tokens)
+}
+
+/// The same tokens, at another place: where the compiler is to point.
+pub(crate) fn respan(tokens: TokenStream, span: Span) -> TokenStream {
+    let respanned = tokens.into_iter().map(|mut token| {
+        match &mut token {
+            TokenTree::Group(group) => {
+                let mut inner = Group::new(group.delimiter(), respan(group.stream(), span));
+                inner.set_span(span);
+                return TokenTree::Group(inner);
+            }
+            other => other.set_span(span),
+        }
+        token
+    });
+    respanned.collect()
 }
 
 #[cfg(test)]

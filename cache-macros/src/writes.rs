@@ -13,8 +13,9 @@ use syn::{Expr, ExprClosure, Path, Token, Type, parse_quote};
 
 use crate::args::{TagText, Tags};
 use crate::diag::{Diag, suggestion};
-use crate::expand::tag_text;
 use crate::function::{Function, Style, last_segment};
+use crate::settings::cache_of;
+use crate::template::tag_text;
 use crate::tokens::mentions;
 
 /// Which of the two attributes.
@@ -262,7 +263,7 @@ impl Options {
             quote_spanned!(span=> #private::duty(#callee(#(#args,)* #value).await);)
         });
         let cache = match &self.cache {
-            Some(cache) => crate::expand::open(cache, private),
+            Some(cache) => cache_of(cache, private),
             None => quote!(let __cache: &#private::Cache = #private::Cache::global();),
         };
         let tags = self.tag_texts().into_iter().enumerate().map(|(index, text)| {

@@ -11,40 +11,34 @@ use crate::cache::{Cache, CacheValue, MemoryCache, Wire};
     label = "expected a cache, or what dereferences to one: a reference, an `Arc`, a `LazyLock`"
 )]
 pub trait Door {
-    /// What the cache asks of its values.
-    type Kind;
-
     /// The cache.
     fn cache(&self) -> &Cache;
-    /// What it asks of its values.
-    fn kind(&self) -> Self::Kind;
+}
+
+/// Something that leads to a cache of values of type `T`.
+#[diagnostic::on_unimplemented(
+    message = "the `{Self}` that `cache = ..` names cannot hold `{T}`",
+    label = "not a value of that cache",
+    note = "a `Cache` holds what is `Serialize + DeserializeOwned + Send + Sync + 'static`: derive serde's traits",
+    note = "a `MemoryCache<T>` holds values of type `T`, without serde",
+    note = "`cache = ..` is one of the two, or dereferences to one: a reference, an `Arc`, a `LazyLock`"
+)]
+pub trait Holds<T>: Door {
+    /// What the cache has to know about its values.
+    fn ops(&self, clone: fn(&T) -> T) -> Ops<T>;
 }
 
 impl Door for Cache {
-    type Kind = Encoded;
-
     #[inline]
     fn cache(&self) -> &Cache {
         self
     }
-
-    #[inline]
-    fn kind(&self) -> Encoded {
-        Encoded
-    }
 }
 
 impl<T> Door for MemoryCache<T> {
-    type Kind = Kept<T>;
-
     #[inline]
     fn cache(&self) -> &Cache {
         self.as_cache()
-    }
-
-    #[inline]
-    fn kind(&self) -> Kept<T> {
-        Kept(self.wire())
     }
 }
 
@@ -53,53 +47,38 @@ impl<D: Deref> Door for D
 where
     D::Target: Door,
 {
-    type Kind = <D::Target as Door>::Kind;
-
     #[inline]
     fn cache(&self) -> &Cache {
         (**self).cache()
     }
-
-    #[inline]
-    fn kind(&self) -> Self::Kind {
-        (**self).kind()
-    }
-}
-
-/// Values may leave the process.
-#[derive(Debug)]
-pub struct Encoded;
-
-/// Values of type `T` stay in the process.
-#[derive(Debug)]
-pub struct Kept<T>(Wire<T>);
-
-/// A kind of cache that values of type `T` fit into.
-#[diagnostic::on_unimplemented(
-    message = "the cache that `cache = ..` names cannot hold `{T}`",
-    note = "a `Cache` holds what is `Serialize + DeserializeOwned + Send + Sync + 'static`: derive serde's traits",
-    note = "a `MemoryCache<T>` holds values of type `T`, without serde"
-)]
-pub trait Holds<T> {
-    /// How a value is weighed and written.
-    #[doc(hidden)]
-    fn ops(self, clone: fn(&T) -> T) -> Ops<T>;
 }
 
 #[diagnostic::do_not_recommend]
-impl<T: CacheValue> Holds<T> for Encoded {
+impl<T: CacheValue> Holds<T> for Cache {
     #[inline]
-    fn ops(self, clone: fn(&T) -> T) -> Ops<T> {
+    fn ops(&self, clone: fn(&T) -> T) -> Ops<T> {
         let wire = Wire::serde();
         Ops { clone, wire }
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<T> Holds<T> for Kept<T> {
+impl<T> Holds<T> for MemoryCache<T> {
     #[inline]
-    fn ops(self, clone: fn(&T) -> T) -> Ops<T> {
-        Ops { clone, wire: self.0 }
+    fn ops(&self, clone: fn(&T) -> T) -> Ops<T> {
+        let wire = self.wire();
+        Ops { clone, wire }
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<T, D: Deref> Holds<T> for D
+where
+    D::Target: Holds<T>,
+{
+    #[inline]
+    fn ops(&self, clone: fn(&T) -> T) -> Ops<T> {
+        (**self).ops(clone)
     }
 }
 
@@ -109,14 +88,9 @@ pub fn cache_of<D: Door + ?Sized>(door: &D) -> &Cache {
     door.cache()
 }
 
-/// The kind of the cache behind a door.
+/// The cache behind a door, and what it has to know about values of type `T`. In one step, so that a mistake is told
+/// once.
 #[inline]
-pub fn kind_of<D: Door + ?Sized>(door: &D) -> D::Kind {
-    door.kind()
-}
-
-/// What has to be known about `T` for a cache of this kind.
-#[inline]
-pub fn ops_in<T: Clone, K: Holds<T>>(kind: K) -> Ops<T> {
-    kind.ops(T::clone)
+pub fn open<T: Clone, D: Holds<T> + ?Sized>(door: &D) -> (&Cache, Ops<T>) {
+    (door.cache(), door.ops(T::clone))
 }

@@ -19,13 +19,13 @@ mod types;
 mod value;
 
 pub use crate::codec::Codec;
-pub use crate::key::dispatch::{AppendNothing, AppendPart, AppendSerialized, Arg};
+pub use crate::key::dispatch::{AppendFloat, AppendNothing, AppendPart, AppendSerialized, Arg, InItsWrapper};
 pub use crate::key::{CacheKey, KeyBuf, KeyError, KeyPart};
 pub use crate::tag::{Tag, TagSet};
 pub use crate::{Cache, Eager, EntryOptions, Error, LoadContext, Loaded, Outcome, Stored};
 
 pub use batch::{BatchOutput, Of, batch};
-pub use door::{Door, Encoded, Holds, Kept, cache_of, kind_of, ops_in};
+pub use door::{Door, Holds, cache_of, open};
 pub use errors::{
     Errors, NoClone, NoConversion, Probe, TellsCacheErrors, ViaClone, ViaFrom, tells_cache_errors,
 };

@@ -3,7 +3,7 @@
 //! `(&&&Arg(&value)).append(&mut key)` takes the first of these that the type of `value` offers, by the order in
 //! which method calls are resolved: `KeyPart`, then `serde::Serialize` through the canonical form, then nothing:
 //! a compile error that says `KeyPart` is missing. A bare float is refused although it can be serialised, alone and in
-//! what merely holds it.
+//! what merely holds it, and the error says what to do instead.
 //!
 //! Inside a generic function only the bounds count, so a type parameter needs `KeyPart` among its bounds.
 
@@ -97,6 +97,38 @@ impl<T: BareFloat, const N: usize> BareFloat for [T; N] {}
 impl<A: BareFloat, B: BareFloat> BareFloat for (A, B) {}
 impl<A: BareFloat, B: BareFloat, C: BareFloat> BareFloat for (A, B, C) {}
 
-impl<T: BareFloat + ?Sized> AppendNothing for &&Arg<'_, T> {
+/// A bare float, which is refused although it can be serialised.
+pub trait AppendFloat {
+    /// The type of the argument.
+    type Part: ?Sized;
+
+    /// Does not compile.
+    fn append(&self, _key: &mut KeyBuf) -> Result<(), KeyError>
+    where
+        Self::Part: InItsWrapper,
+    {
+        Ok(())
+    }
+
+    /// Does not compile.
+    fn append_secret(&self, _key: &mut KeyBuf) -> Result<(), KeyError>
+    where
+        Self::Part: InItsWrapper,
+    {
+        Ok(())
+    }
+}
+
+impl<T: BareFloat + ?Sized> AppendFloat for &&Arg<'_, T> {
     type Part = T;
 }
+
+/// Nothing is.
+#[diagnostic::on_unimplemented(
+    message = "a bare `{Self}` cannot be part of a cache key",
+    label = "take a `cache_core::key::Float` instead",
+    note = "two computations of the same number may differ in their last bit, and would not find each other's entries",
+    note = "`cache_core::key::Float(value)` says that the exact value is meant, also in `key = (Float(price), day)`",
+    note = "or round it: `key = (price * 100.0).round() as i64`"
+)]
+pub trait InItsWrapper {}

@@ -36,10 +36,9 @@ use crate::key::text::KeyText;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be part of a cache key",
     label = "this type does not implement `KeyPart`",
-    note = "for your own type, implement `KeyPart` by delegation: `fn write(&self, out: PartWriter<'_>) {{ (&self.a, self.b).write(out) }}`",
-    note = "a type that implements `serde::Serialize` can be passed as `Canonical::new(&value)?`",
-    note = "a float can be passed as `Float(value)`",
-    note = "an argument that does not change the result can be left out of the key: `skip(name)` in `#[cached]`"
+    note = "in `#[cached]`, a type of yours needs `#[derive(serde::Serialize)]`; by hand, pass it as `Canonical::new(&value)?`",
+    note = "or leave the argument out with `skip(name)`, or name what matters of it: `key = \"prefix:{{name.field}}\"`",
+    note = "or implement `KeyPart` by delegation: `fn write(&self, out: PartWriter<'_>) {{ (&self.a, self.b).write(out) }}`"
 )]
 pub trait KeyPart {
     /// Writes this value with one call of a method of `out`, or by passing `out` on to another part.

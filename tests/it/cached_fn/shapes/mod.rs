@@ -4,6 +4,7 @@
 mod arguments;
 mod futures;
 mod generics;
+mod hostile;
 mod keys;
 mod methods;
 mod options;
