@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::hash::{BuildHasher, Hash, Hasher};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::epochs::{Epochs, Marks, Standing};
@@ -171,9 +171,12 @@ pub(crate) struct Meta {
     pub(crate) hard_at: Timestamp,
     /// From here on, a hit may start a refresh.
     pub(crate) eager_from: Timestamp,
-    /// How long the load took, smoothed over loads.
-    pub(crate) delta: Duration,
+    // These four share a word: memory holds many entries.
     pub(crate) negative: bool,
+    /// Made stale by `expire`.
+    expired: AtomicBool,
+    refresh_failures: AtomicU16,
+    delta_micros: u32,
     /// Weight towards the bound of the in-process tier.
     pub(crate) weight: u64,
     /// The epoch at which its load began.
@@ -181,15 +184,12 @@ pub(crate) struct Meta {
     pub(crate) marks: Marks,
     /// The last mutation of its key that it outlived: its load's, or that of an `expire` that made it stale.
     key_seen: AtomicU64,
-    /// Made stale by `expire`.
-    expired: AtomicBool,
     /// Served stale without another load until then: a load failed.
     throttled_until: AtomicU64,
     /// The epoch at which that load began.
     throttled_at: AtomicU64,
     /// No refresh starts before this: one runs, or one failed.
     refresh_from: AtomicU64,
-    refresh_failures: AtomicU32,
 }
 
 /// The plain part of [`Meta`], as it is decided when a value is stored.
@@ -239,17 +239,17 @@ impl Meta {
             soft_at,
             hard_at,
             eager_from,
-            delta,
             negative,
+            expired: AtomicBool::new(false),
+            refresh_failures: AtomicU16::new(0),
+            delta_micros: u32::try_from(delta.as_micros()).unwrap_or(u32::MAX),
             weight,
             seen,
             marks,
             key_seen: AtomicU64::new(seen),
-            expired: AtomicBool::new(false),
             throttled_until: AtomicU64::new(0),
             throttled_at: AtomicU64::new(0),
             refresh_from: AtomicU64::new(0),
-            refresh_failures: AtomicU32::new(0),
         }
     }
 
@@ -333,14 +333,21 @@ impl Meta {
 
     /// Counts a failed refresh; how many there were in a row.
     pub(crate) fn refresh_failed(&self) -> u32 {
-        self.refresh_failures
-            .fetch_add(1, Ordering::Relaxed)
-            .saturating_add(1)
+        let more = |failures: u16| Some(failures.saturating_add(1));
+        let before = self
+            .refresh_failures
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        u32::from(before.unwrap_or_default()) + 1
     }
 
     /// How many refreshes failed in a row.
     pub(crate) fn refresh_failures(&self) -> u32 {
-        self.refresh_failures.load(Ordering::Relaxed)
+        u32::from(self.refresh_failures.load(Ordering::Relaxed))
+    }
+
+    /// How long the load took, smoothed over loads; to the microsecond, and at most 71 minutes.
+    pub(crate) fn delta(&self) -> Duration {
+        Duration::from_micros(u64::from(self.delta_micros))
     }
 
     #[inline]

@@ -532,7 +532,21 @@ pub(crate) enum Standing {
 #[derive(Clone, Debug)]
 pub(crate) struct Marks {
     scope: Scope,
-    tags: Vec<Arc<Mark>>,
+    tags: Box<[Arc<Mark>]>,
+}
+
+/// Adds tags that are not there yet; whether all of them fit in `limit`.
+fn add(known: &mut Vec<Arc<Mark>>, tags: impl IntoIterator<Item = Arc<Mark>>, limit: usize) -> bool {
+    for tag in tags {
+        if known.iter().any(|known| Arc::ptr_eq(known, &tag)) {
+            continue;
+        }
+        if known.len() >= limit {
+            return false;
+        }
+        known.push(tag);
+    }
+    true
 }
 
 /// The marks that every entry of one prefix carries.
@@ -560,16 +574,10 @@ impl Marks {
 
     /// Adds tags that became known later; whether all of them fit in `limit`.
     pub(crate) fn extend(&mut self, tags: impl IntoIterator<Item = Arc<Mark>>, limit: usize) -> bool {
-        for tag in tags {
-            if self.tags.iter().any(|known| Arc::ptr_eq(known, &tag)) {
-                continue;
-            }
-            if self.tags.len() >= limit {
-                return false;
-            }
-            self.tags.push(tag);
-        }
-        true
+        let mut known_tags = std::mem::take(&mut self.tags).into_vec();
+        let fit = add(&mut known_tags, tags, limit);
+        self.tags = known_tags.into_boxed_slice();
+        fit
     }
 
     /// What became of something that began at `seen`.
@@ -650,7 +658,7 @@ impl Epochs {
     pub(crate) fn marks(&self, namespace: &Namespace, prefix: &str, tags: &TagSet) -> Marks {
         Marks {
             scope: self.scope(namespace, prefix),
-            tags: self.tag_marks(namespace, tags),
+            tags: self.tag_marks(namespace, tags).into(),
         }
     }
 

@@ -150,11 +150,11 @@ impl HttpCache {
         target: &Target,
     ) -> Response<CacheBody<B>> {
         let outcome = CacheOutcome::served(serve);
-        let headers = response.hit_headers(head, serve, || self.status(&outcome, Some(target)));
+        let template = response.hit_template(head, serve, outcome, || self.status(&outcome, Some(target)));
         let mut answer = Response::new(CacheBody::stored(response.body().clone()));
         *answer.status_mut() = head.status();
-        *answer.headers_mut() = headers;
-        answer.extensions_mut().insert(outcome);
+        *answer.headers_mut() = template.headers.clone();
+        *answer.extensions_mut() = template.extensions.clone();
         self.telemetry.record(self.store.cache.name(), &outcome);
         answer
     }
@@ -231,9 +231,7 @@ impl HttpCache {
 
 /// Whether a request wants the whole response: a GET without conditions and ranges.
 fn is_plain(view: &RequestView<'_>) -> bool {
-    *view.method == Method::GET
-        && !precondition::is_conditional(view.headers)
-        && !view.headers.contains_key(header::RANGE)
+    *view.method == Method::GET && view.wants_all()
 }
 
 pub(crate) fn is_query(method: &Method) -> bool {

@@ -6,17 +6,18 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use cache_core::tag::TagSet;
 use cache_core::time::Timestamp;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, header};
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
+use crate::outcome::CacheOutcome;
 use crate::policy::status::CACHE_STATUS;
 use crate::policy::{HttpCachePolicy, Serve, StoredHead, StoredHeadRecord, fields};
 
@@ -29,20 +30,21 @@ pub(crate) struct StoredResponse {
     tags: TagSet,
     /// The fields of a hit, with a place for those that change from hit to hit.
     template: OnceLock<HeaderMap>,
-    /// What the last hit said about time; most hits of a popular response fall into the same second.
-    moment: Mutex<Option<Moment>>,
+    /// What the last hit was copied from.
+    moment: Mutex<Option<Arc<HitTemplate>>>,
     /// No variants are known for its URI: then a lookup need not ask for them.
     alone: AtomicBool,
     /// When it last answered a request of this process.
     used: AtomicU64,
 }
 
-/// The fields that change from second to second.
-#[derive(Clone)]
-struct Moment {
+/// A hit's parts beside its body, all of them: they change from second to second, and popular responses are asked for
+/// more often than that.
+pub(crate) struct HitTemplate {
     age: u64,
-    serve: Serve,
-    fields: (HeaderValue, Option<HeaderValue>),
+    outcome: CacheOutcome,
+    pub(crate) headers: HeaderMap,
+    pub(crate) extensions: Extensions,
 }
 
 impl StoredResponse {
@@ -113,37 +115,37 @@ impl StoredResponse {
 }
 
 impl StoredResponse {
-    /// The fields of a hit with its status, which `status` writes if the last hit said something else.
-    pub(crate) fn hit_headers(
+    /// What a hit is copied from; `status` is asked if the last hit said something else.
+    pub(crate) fn hit_template(
         &self,
         head: &StoredHead,
         serve: &Serve,
+        outcome: CacheOutcome,
         status: impl FnOnce() -> Option<HeaderValue>,
-    ) -> HeaderMap {
+    ) -> Arc<HitTemplate> {
         let age = serve.age.as_secs();
         let mut moment = self.moment.try_lock().ok();
-        let known = moment.as_deref().and_then(Option::as_ref).filter(|known| {
-            known.age == age && known.serve.ttl == serve.ttl && known.serve.stale == serve.stale
-        });
-        let (age_value, status) = match known {
-            Some(known) => known.fields.clone(),
-            None => {
-                let fields = (fields::age_value(serve.age), status());
-                if let Some(moment) = moment.as_deref_mut() {
-                    *moment = Some(Moment {
-                        age,
-                        serve: *serve,
-                        fields: fields.clone(),
-                    });
-                }
-                fields
-            }
-        };
-        drop(moment);
+        if let Some(known) = moment.as_deref().and_then(Option::as_ref)
+            && known.age == age
+            && known.outcome == outcome
+        {
+            return known.clone();
+        }
         let mut headers = self.template.get_or_init(|| template(head)).clone();
-        replace(&mut headers, &header::AGE, age_value);
-        set_status(&mut headers, status);
-        headers
+        replace(&mut headers, &header::AGE, fields::age_value(serve.age));
+        set_status(&mut headers, status());
+        let mut extensions = Extensions::new();
+        extensions.insert(outcome);
+        let made = Arc::new(HitTemplate {
+            age,
+            outcome,
+            headers,
+            extensions,
+        });
+        if let Some(moment) = moment.as_deref_mut() {
+            *moment = Some(made.clone());
+        }
+        made
     }
 }
 

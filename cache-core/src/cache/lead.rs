@@ -407,7 +407,7 @@ impl<T: Send + Sync + 'static> Load<T> {
             .iter()
             .map(|tag| epochs.mark(&self.cache.namespace, Kind::Tag, tag.as_str()));
         let fits = marks.extend(discovered, MAX_TAGS);
-        let delta = smoothed(self.previous.as_ref().map(|previous| previous.meta.delta), took);
+        let delta = smoothed(self.previous.as_ref().map(|previous| previous.meta.delta()), took);
         let shape = Shape {
             policy,
             marks,

@@ -29,7 +29,7 @@ impl<T: Send + Sync + 'static> Load<T> {
             self.policy.eager,
             meta.eager_from,
             meta.soft_at,
-            meta.delta,
+            meta.delta(),
             now,
             chance,
         ) || !meta.claim_refresh(now, now + inner.settings.max_load)

@@ -22,9 +22,9 @@ impl Cache {
     /// Loads the values of `keys` ahead of traffic; those that are fresh in a tier are skipped.
     ///
     /// Each key takes the way of [`get_or_load`](Self::get_or_load), so two nodes that warm one list load each key
-    /// once, callers that come meanwhile join, and a shared tier that is away costs what it costs a call. New entries
-    /// come into memory as the first to be evicted, and warming stops before memory is full: it never pushes out what
-    /// traffic has brought in, unless it is told to go on ([`beyond_memory`](Warming::beyond_memory)).
+    /// once, callers that come meanwhile join, and a shared tier that is away costs what it costs a call. Warming
+    /// stops before memory is full, so it never pushes out what traffic has brought in, unless it is told to go on
+    /// ([`beyond_memory`](Warming::beyond_memory)).
     ///
     /// ```
     /// use cache_core::{Cache, CacheKey, time::minutes};

@@ -4,8 +4,8 @@ use http::{HeaderMap, Method};
 
 use super::cache_control::RequestControl;
 
-/// The parts of a request that decide about reuse. Building one parses `Cache-Control` and `Pragma`; a request that has
-/// neither costs two look-ups.
+/// The parts of a request that decide about reuse. Building one looks once at each field's name, and parses
+/// `Cache-Control` and `Pragma` where they are.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestView<'a> {
     /// The method.
@@ -14,16 +14,50 @@ pub struct RequestView<'a> {
     pub headers: &'a HeaderMap,
     /// The request's own directives.
     pub control: RequestControl,
+    pub(super) present: Present,
+}
+
+/// Which of the fields that decide about reuse a request has. Most requests have few of them: one pass over the names
+/// costs less than a look-up of each.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Present {
+    control: bool,
+    credentials: bool,
+    /// `If-Match` or `If-Unmodified-Since`, which are the origin's to evaluate.
+    origin_condition: bool,
+    cache_condition: bool,
+    range: bool,
 }
 
 impl<'a> RequestView<'a> {
     /// Reads a request.
     pub fn new(method: &'a Method, headers: &'a HeaderMap) -> Self {
+        let present = Present::of(headers);
         Self {
             method,
             headers,
-            control: RequestControl::of(headers),
+            control: if present.control {
+                RequestControl::of(headers)
+            } else {
+                RequestControl::default()
+            },
+            present,
         }
+    }
+
+    /// Whether it has credentials, should the policy take all that could be ones for such.
+    pub(crate) fn may_have_credentials(&self) -> bool {
+        self.present.credentials
+    }
+
+    /// Whether it has a condition that is the origin's to evaluate (RFC 9111 §4.3.2).
+    pub(crate) fn has_origin_condition(&self) -> bool {
+        self.present.origin_condition
+    }
+
+    /// Whether it wants the whole response: no condition, no range.
+    pub(crate) fn wants_all(&self) -> bool {
+        !(self.present.origin_condition || self.present.cache_condition || self.present.range)
     }
 
     /// The same request as if it did not ask for anything fresher: for a client that has forced too many validations
@@ -34,5 +68,23 @@ impl<'a> RequestView<'a> {
         self.control.min_fresh = None;
         self.control.no_cache = false;
         self
+    }
+}
+
+impl Present {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut present = Self::default();
+        for name in headers.keys() {
+            // Names are in lower case.
+            match name.as_str() {
+                "cache-control" | "pragma" => present.control = true,
+                "authorization" | "cookie" => present.credentials = true,
+                "if-match" | "if-unmodified-since" => present.origin_condition = true,
+                "if-none-match" | "if-modified-since" => present.cache_condition = true,
+                "range" => present.range = true,
+                _ => {}
+            }
+        }
+        present
     }
 }

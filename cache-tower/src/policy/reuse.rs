@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::{Method, header};
+use http::Method;
 
 use super::cache_control::{MaxStale, Seconds};
 use super::profile::HttpCachePolicy;
@@ -200,12 +200,11 @@ pub(crate) fn reason_to_forward(
     if !method_fits(request.method, stored.method()) {
         return Some(ForwardReason::Method);
     }
-    if request.headers.contains_key(header::IF_MATCH)
-        || request.headers.contains_key(header::IF_UNMODIFIED_SINCE)
-    {
+    if request.has_origin_condition() {
         return Some(ForwardReason::OriginCondition);
     }
     if !policy.serve_credentialed_requests
+        && request.may_have_credentials()
         && !stored.control().permits_shared_credentials()
         && policy.has_credentials(request.headers)
     {

@@ -53,7 +53,7 @@ impl Cache {
             version: meta.version,
             schema: far.settings.schema,
             lifetimes,
-            delta: meta.delta,
+            delta: meta.delta(),
             marks: &marks,
             contents,
         };

@@ -354,7 +354,7 @@ impl<T: Send + Sync + 'static> Load<T> {
                 self.policy.eager,
                 meta.eager_from,
                 meta.soft_at,
-                meta.delta,
+                meta.delta(),
                 now,
                 chance,
             )

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::cache::far::{Far, Inquiry, Views, entry_version};
 use crate::cache::{Cache, Wire};
 use crate::codec::envelope::{
-    Content, Envelope, Expected, Found as Frame, MarkKind, Parsed, Reject, fingerprint,
+    Content, Envelope, Expected, Found as Frame, Mark as EnvelopeMark, MarkKind, Parsed, Reject, fingerprint,
 };
 use crate::entry::{AnyEntry, Birth, Entry, EntryId, Meta, Negative, Version};
 use crate::epochs::{Mark, Marks, Standing};
@@ -90,32 +90,23 @@ impl Cache {
         );
         viewed?;
         let readings = readings?;
-        let within = self.marks_within(far, ids, &readings);
-        self.view_marks(far, &within, views, budget).await?;
+        let opened: Vec<_> = ids
+            .iter()
+            .zip(&keys)
+            .zip(&readings)
+            .map(|((id, key), reading)| self.open_reading(far, id, key, reading, asked))
+            .collect();
+        // All marks that the values carry are asked for together.
+        let within = opened.iter().flatten().flat_map(|opened| opened.marks.iter());
+        self.view_marks(far, within, views, budget).await?;
         let mut entries = Vec::with_capacity(ids.len());
-        for (id, reading) in ids.iter().zip(&readings) {
-            let read = self.judge_reading(inquiry, id, reading, asked, read_as);
-            entries.push(read.await?);
+        for (id, opened) in ids.iter().zip(opened) {
+            entries.push(match opened {
+                Ok(opened) => self.judge_opened(inquiry, id, opened, read_as).await?,
+                Err(closed) => closed,
+            });
         }
         Ok(entries)
-    }
-
-    /// All marks that the values carry, so that they are asked for together.
-    fn marks_within(&self, far: &Far, ids: &[EntryId], readings: &[Reading]) -> Vec<Arc<Mark>> {
-        let mut marks = Vec::new();
-        for (id, reading) in ids.iter().zip(readings) {
-            let Found::Value(value) = &reading.found else {
-                continue;
-            };
-            let key = self.far_key(id.key());
-            if let Some(found) = parse(far, &key, value)
-                .ok()
-                .and_then(|frame| self.marks_of_frame(id, &frame))
-            {
-                marks.extend(found.iter().cloned());
-            }
-        }
-        marks
     }
 
     /// Those of the values that an invalidation has hidden, with their versions.
@@ -195,30 +186,34 @@ impl Cache {
             far.port.read(&key, within)
         );
         viewed?;
-        self.judge_reading(inquiry, id, &reading?, asked, read_as).await
+        let reading = reading?;
+        match self.open_reading(far, id, &key, &reading, asked) {
+            Ok(opened) => self.judge_opened(inquiry, id, opened, read_as).await,
+            Err(closed) => Ok(closed),
+        }
     }
 
-    async fn judge_reading<T: Send + Sync + 'static>(
+    fn open_reading<'v, T>(
         &self,
-        inquiry: &mut Inquiry<'_>,
+        far: &Far,
         id: &EntryId,
-        reading: &Reading,
+        key: &str,
+        reading: &'v Reading,
         asked: Asked,
-        read_as: ReadAs<T>,
-    ) -> Result<FarEntry<T>, Fault> {
+    ) -> Result<Opened<'v>, FarEntry<T>> {
         match &reading.found {
-            Found::Absent => Ok(FarEntry::Absent),
+            Found::Absent => Err(FarEntry::Absent),
             Found::Foreign => {
                 self.inner.tally.count(Count::DecodeError);
-                Ok(FarEntry::Unusable(None))
+                Err(FarEntry::Unusable(None))
             }
-            Found::Tombstone(version) => Ok(FarEntry::Gone(entry_version(*version))),
+            Found::Tombstone(version) => Err(FarEntry::Gone(entry_version(*version))),
             Found::Value(value) => {
                 let asked = Asked {
                     at: reading.sent,
                     ..asked
                 };
-                self.judge_far(inquiry, id, value, asked, read_as).await
+                self.open(far, id, key, value, asked)
             }
         }
     }
@@ -232,12 +227,26 @@ impl Cache {
         asked: Asked,
         read_as: ReadAs<T>,
     ) -> Result<FarEntry<T>, Fault> {
-        let unusable = FarEntry::Unusable(Some(entry_version(value.version)));
-        let key = self.far_key(id.key());
-        let frame = match parse(inquiry.far, &key, value) {
+        match self.open(inquiry.far, id, &self.far_key(id.key()), value, asked) {
+            Ok(opened) => self.judge_opened(inquiry, id, opened, read_as).await,
+            Err(closed) => Ok(closed),
+        }
+    }
+
+    /// Reads the envelope of a value; or what it is instead of an answer.
+    fn open<'v, T>(
+        &self,
+        far: &Far,
+        id: &EntryId,
+        key: &str,
+        value: &'v StoredValue,
+        asked: Asked,
+    ) -> Result<Opened<'v>, FarEntry<T>> {
+        let unusable = || FarEntry::Unusable(Some(entry_version(value.version)));
+        let frame = match parse(far, key, value) {
             Ok(frame) => frame,
             Err(Reject::NewerSchema { fresh_for }) if !fresh_for.is_zero() => {
-                return Ok(FarEntry::Newer(entry_version(value.version)));
+                return Err(FarEntry::Newer(entry_version(value.version)));
             }
             Err(reject) => {
                 self.inner.tally.count(Count::DecodeError);
@@ -246,15 +255,35 @@ impl Cache {
                     reject = reject.as_str(),
                     "a stored value was refused"
                 );
-                return Ok(unusable);
+                return Err(unusable());
             }
         };
         if frame.hard_remaining.is_zero() {
-            return Ok(unusable);
+            return Err(unusable());
         }
-        let Some(marks) = self.marks_of_frame(id, &frame) else {
-            return Ok(unusable);
-        };
+        let marks = self.marks_of_frame(id, &frame).ok_or_else(unusable)?;
+        Ok(Opened {
+            frame,
+            marks,
+            asked,
+            version: value.version,
+        })
+    }
+
+    async fn judge_opened<T: Send + Sync + 'static>(
+        &self,
+        inquiry: &mut Inquiry<'_>,
+        id: &EntryId,
+        opened: Opened<'_>,
+        read_as: ReadAs<T>,
+    ) -> Result<FarEntry<T>, Fault> {
+        let Opened {
+            frame,
+            marks,
+            asked,
+            version,
+        } = opened;
+        let unusable = FarEntry::Unusable(Some(entry_version(version)));
         let standing = self.far_standing(inquiry, id, &frame, &marks, asked).await?;
         let version = frame.version;
         let fresh = match standing {
@@ -410,6 +439,14 @@ impl Cache {
     }
 }
 
+/// A value whose envelope was read.
+struct Opened<'v> {
+    frame: Frame<'v>,
+    marks: Marks,
+    asked: Asked,
+    version: shared::Version,
+}
+
 /// A value that was read.
 enum Decoded<T> {
     Value(Arc<Entry<T>>),
@@ -444,12 +481,15 @@ fn parse<'a>(far: &Far, key: &str, value: &'a StoredValue) -> Result<Frame<'a>, 
 /// What the marks say, and those of them that are not as the value's load saw them.
 fn compare(frame: &Frame<'_>, marks: &Marks, views: &Views) -> (Compared, Vec<Arc<Mark>>) {
     let (mut result, mut differing) = (Compared::Good, Vec::new());
+    // They were written in the same order, unless another release wrote them.
+    let mut in_order = frame.marks.clone();
     for mark in marks.iter() {
         let (kind, name) = super::envelope_name(mark.name());
-        let stored = frame
-            .marks
-            .clone()
-            .find(|stored| stored.kind == kind && stored.name == name);
+        let is_it = |stored: &EnvelopeMark<'_>| stored.kind == kind && stored.name == name;
+        let stored = in_order
+            .next()
+            .filter(is_it)
+            .or_else(|| frame.marks.clone().find(is_it));
         let (Some(stored), Some(view)) = (stored, views.get(mark)) else {
             // It was written without a mark that it should carry: nothing could invalidate it.
             return (Compared::Gone, Vec::new());

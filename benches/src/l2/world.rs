@@ -1,8 +1,4 @@
-//! Reads of the shared tier on a real Redis server: hits, misses and batches.
-//!
-//! Nothing is answered from memory: the in-process tier of these caches is bounded to one byte, so that it refuses
-//! every entry, and every hit is asserted to come from the shared tier. Ours decodes the value and judges its age, its
-//! tags and its prefix; the peers' GET hands out bytes.
+//! The server with its values, and everybody who reads them.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,136 +11,23 @@ use fred::interfaces::{ClientLike, KeysInterface};
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
 use serde::{Deserialize, Serialize};
-use support::{FaultProxy, RedisServer, wait_until_blocking};
+use support::{RedisServer, wait_until_blocking};
 use tokio::runtime::Runtime;
 
-use crate::crowd::{Crowd, race};
-use crate::measure::{Effort, Race, multi_threaded};
-use crate::report::{Budget, Report, Row};
-
-const AREA: &str = "l2";
-const POSTCARD: &str = "get, postcard";
-const JSON: &str = "get, JSON";
-const GET: &str = "redis-rs GET";
-const FRED: &str = "fred GET";
-const BATCH: &str = "get_many of 100";
-const MGET: &str = "redis-rs MGET";
-const PIPELINE: &str = "redis-rs pipeline";
-const JOINED: &str = "redis-rs joined GETs";
-const SEQUENCE: &str = "redis-rs GETs one after another";
-const MISS: &str = "get_or_load, miss";
-const NAIVE: &str = "redis-rs GET, SETEX";
-
-pub(crate) fn measure(effort: Effort, report: &mut Report) {
-    let world = World::start();
-    hits(&world, effort, report);
-    batches(&world, effort, report);
-    misses(&world, effort, report);
-    round_trips(&world, report);
-}
-
-pub(crate) const NAMES: [&str; 6] = [POSTCARD, JSON, GET, FRED, BATCH, MISS];
-
-/// Lets one caller do one thing, for a profiler.
-pub(crate) fn probe(name: &str, count: u64) {
-    let world = World::start();
-    let contender = match name {
-        POSTCARD => world.ours(POSTCARD, Codec::Postcard),
-        JSON => world.ours(JSON, Codec::Json),
-        GET => world.redis_rs(),
-        FRED => world.fred(),
-        BATCH => world.batches().swap_remove(0),
-        _ => world.our_misses(),
-    };
-    contender.run(PROBE_CALLERS, count / PROBE_CALLERS as u64);
-}
-
-fn hits(world: &World, effort: Effort, report: &mut Report) {
-    let contenders = [
-        world.ours(POSTCARD, Codec::Postcard),
-        world.ours(JSON, Codec::Json),
-        world.redis_rs(),
-        world.fred(),
-    ];
-    for (callers, postcard, json) in [(1, 0.90, 0.90), (16, 0.65, 0.60), (256, 0.60, 0.50)] {
-        let race = race(&contenders, callers, effort);
-        for (name, least) in [(POSTCARD, postcard), (JSON, json)] {
-            let budget = Some(Budget::RatioAtLeast(least));
-            for (peer, budget) in [(GET, budget), (FRED, None)] {
-                let case = format!("{name}, {callers} callers");
-                report.add(per_second(&race, case, name, peer).budget(budget));
-            }
-        }
-    }
-}
-
-fn batches(world: &World, effort: Effort, report: &mut Report) {
-    let race = race(&world.batches(), 1, effort);
-    for (peer, budget) in [
-        (SEQUENCE, Some(Budget::RatioAtMost(0.035))),
-        (MGET, None),
-        (PIPELINE, None),
-        (JOINED, None),
-    ] {
-        let row = Row::new(AREA, BATCH, race.median(BATCH) / 1_000.0, "µs")
-            .against(peer, race.median(peer) / 1_000.0)
-            .ratio(race.ratio(BATCH, peer), race.spread(BATCH, peer));
-        report.add(row.budget(budget));
-    }
-}
-
-/// The peer protects nothing: it asks, loads and stores.
-fn misses(world: &World, effort: Effort, report: &mut Report) {
-    let contenders = [world.our_misses(), world.naive_misses()];
-    for callers in [1, 16] {
-        let race = race(&contenders, callers, effort);
-        report.add(per_second(
-            &race,
-            format!("{MISS}, {callers} callers"),
-            MISS,
-            NAIVE,
-        ));
-    }
-}
-
-/// Counted by a proxy between us and the server.
-fn round_trips(world: &World, report: &mut Report) {
-    let proxy = FaultProxy::start(world.server.address());
-    let cache = bypassing(&world.server.url_via(proxy.address()), Codec::Postcard);
-    let load = |n: usize| {
-        let key = key("trip", n);
-        let load = cache.get_or_load(&key, tagged(), move |_| Reading::load(n));
-        world.runtime.block_on(load).is_ok()
-    };
-    // Connected, the scripts known to the server, and the version of the tag known to the node.
-    assert!((0..10).all(load), "a loader that succeeds is an answer");
-    let before = proxy.counts().round_trips;
-    assert!((10..10 + TRIPS).all(load), "a loader that succeeds is an answer");
-    let trips = (proxy.counts().round_trips - before) as f64 / TRIPS as f64;
-    let row = Row::new(AREA, "miss with load and store, tag known", trips, "round trips")
-        .against("GET, SET without protection", 2.0)
-        .budget(Budget::AtMost(3.0));
-    report.add(row);
-}
-
-fn per_second(race: &Race, case: String, ours: &str, peer: &'static str) -> Row {
-    // In thousands: a race notes nanoseconds.
-    let rate = |name| 1e6 / race.median(name);
-    Row::new(AREA, case, rate(ours), "k/s")
-        .against(peer, rate(peer))
-        .ratio(race.ratio(peer, ours), race.spread(peer, ours))
-}
+use super::{BATCH, FRED, GET, JOINED, MGET, MISS, NAIVE, PIPELINE, SEQUENCE};
+use crate::crowd::Crowd;
+use crate::measure::multi_threaded;
 
 /// A server with the same values for everybody, and a client of each kind.
-struct World {
-    server: RedisServer,
-    runtime: Runtime,
+pub(super) struct World {
+    pub(super) server: RedisServer,
+    pub(super) runtime: Runtime,
     raw: MultiplexedConnection,
     fred: fred::clients::Client,
 }
 
 impl World {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let (server, runtime) = (RedisServer::start(), multi_threaded());
         let client = redis::Client::open(server.url()).expect("the server's URL is valid");
         let mut raw = runtime
@@ -182,7 +65,7 @@ impl World {
         cache
     }
 
-    fn ours(&self, name: &'static str, codec: Codec) -> Crowd<'_> {
+    pub(super) fn ours(&self, name: &'static str, codec: Codec) -> Crowd<'_> {
         let (cache, keys) = (self.filled(codec), keys("reading"));
         Crowd::new(name, &self.runtime, move |n| {
             let (cache, keys) = (cache.clone(), keys.clone());
@@ -194,7 +77,7 @@ impl World {
         })
     }
 
-    fn redis_rs(&self) -> Crowd<'_> {
+    pub(super) fn redis_rs(&self) -> Crowd<'_> {
         let (raw, keys) = (self.raw.clone(), raw_keys());
         Crowd::new(GET, &self.runtime, move |n| {
             let (mut raw, keys) = (raw.clone(), keys.clone());
@@ -206,7 +89,7 @@ impl World {
         })
     }
 
-    fn fred(&self) -> Crowd<'_> {
+    pub(super) fn fred(&self) -> Crowd<'_> {
         let (fred, keys) = (self.fred.clone(), raw_keys());
         Crowd::new(FRED, &self.runtime, move |n| {
             let (fred, keys) = (fred.clone(), keys.clone());
@@ -217,7 +100,7 @@ impl World {
         })
     }
 
-    fn batches(&self) -> Vec<Crowd<'_>> {
+    pub(super) fn batches(&self) -> Vec<Crowd<'_>> {
         let (cache, ours, raw) = (self.filled(Codec::Postcard), keys("reading"), raw_keys());
         let texts = |n: usize, raw: &Arc<Vec<String>>| {
             (0..BATCH_SIZE)
@@ -280,7 +163,7 @@ impl World {
         ]
     }
 
-    fn our_misses(&self) -> Crowd<'_> {
+    pub(super) fn our_misses(&self) -> Crowd<'_> {
         let cache = bypassing(&self.server.url(), Codec::Postcard);
         Crowd::new(MISS, &self.runtime, move |_| {
             let (cache, n) = (cache.clone(), fresh_number());
@@ -293,7 +176,7 @@ impl World {
         })
     }
 
-    fn naive_misses(&self) -> Crowd<'_> {
+    pub(super) fn naive_misses(&self) -> Crowd<'_> {
         let raw = self.raw.clone();
         Crowd::new(NAIVE, &self.runtime, move |_| {
             let (mut raw, n) = (raw.clone(), fresh_number());
@@ -323,7 +206,7 @@ async fn is_shared(cache: &Cache, n: usize) -> bool {
 }
 
 /// A cache whose in-process tier has no room for anything.
-fn bypassing(url: &str, codec: Codec) -> Cache {
+pub(super) fn bypassing(url: &str, codec: Codec) -> Cache {
     let name = match codec {
         Codec::Json => "l2-json",
         _ => "l2-postcard",
@@ -338,7 +221,7 @@ fn bypassing(url: &str, codec: Codec) -> Cache {
 
 /// About 200 bytes as postcard, a little more as JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Reading {
+pub(super) struct Reading {
     sensor: u64,
     place: String,
     values: [f64; 8],
@@ -355,16 +238,16 @@ impl Reading {
         }
     }
 
-    async fn load(n: usize) -> Result<Self, Infallible> {
+    pub(super) async fn load(n: usize) -> Result<Self, Infallible> {
         Ok(Self::number(n))
     }
 }
 
-fn tagged() -> EntryOptions {
+pub(super) fn tagged() -> EntryOptions {
     EntryOptions::ttl(hours(1)).tags(TAGS.clone())
 }
 
-fn key(prefix: &str, n: usize) -> CacheKey {
+pub(super) fn key(prefix: &str, n: usize) -> CacheKey {
     CacheKey::build(prefix, n as u64).expect("the prefix is valid")
 }
 
@@ -390,5 +273,3 @@ static TAGS: LazyLock<TagSet> = LazyLock::new(|| TagSet::new(["sensors"]).expect
 
 const KEYS: usize = 10_000;
 const BATCH_SIZE: usize = 100;
-const PROBE_CALLERS: usize = 16;
-const TRIPS: usize = 200;
