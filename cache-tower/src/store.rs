@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use cache_core::key::CacheKey;
-use cache_core::{Cache, EntryOptions, Loaded, StorePermit};
+use cache_core::{Cache, EntryOptions, Loaded, StorePermit, Stored};
 use http::{HeaderMap, HeaderName};
 
 use crate::config::CacheConfig;
@@ -159,7 +159,38 @@ impl Store {
             self.insert_plain(target, &key, permit, response, options).await
         } else {
             self.note_variant(target, &names, &key, ttl).await;
-            stored(permit.store(&key, response, options).await)
+            self.offer(permit, &key, response, options).await
+        }
+    }
+
+    /// Stores with the permit. The shared tier takes it only once this node has heard what was announced before, which
+    /// may take longer than one store waits.
+    async fn offer(
+        &self,
+        permit: &StorePermit,
+        key: &CacheKey,
+        response: StoredResponse,
+        options: EntryOptions,
+    ) -> bool {
+        if !self.cache.is_shared() {
+            return stored(permit.store(key, response, options).await);
+        }
+        let mut next = Some(response);
+        for _ in 1..OFFERS {
+            let Some(response) = next.take() else { break };
+            next = response.again(&self.config.policy);
+            let offered = permit.store(key, response, options.clone()).await;
+            let missed = matches!(offered, Ok(Stored::Locally));
+            let is_worth_it = next
+                .as_ref()
+                .is_some_and(|next| next.body().len() <= OFFERED_AGAIN);
+            if !(missed && is_worth_it) {
+                return stored(offered);
+            }
+        }
+        match next {
+            Some(response) => stored(permit.store(key, response, options).await),
+            None => false,
         }
     }
 
@@ -205,7 +236,7 @@ impl Store {
         options: EntryOptions,
     ) -> bool {
         response.set_alone(false);
-        if !stored(permit.store(key, response, options).await) {
+        if !self.offer(permit, key, response, options).await {
             return false;
         }
         let has_variants = self.cache.contains(&self.keys.index(target).finish()).await;
@@ -378,7 +409,7 @@ pub(crate) fn joined(combined: &Combined, old: &Bytes, new: &Bytes) -> Bytes {
     body.freeze()
 }
 
-fn stored(result: Result<cache_core::Stored, cache_core::Error>) -> bool {
+fn stored(result: Result<Stored, cache_core::Error>) -> bool {
     match result {
         Ok(stored) => stored.is_stored(),
         Err(error) => {
@@ -387,6 +418,11 @@ fn stored(result: Result<cache_core::Stored, cache_core::Error>) -> bool {
         }
     }
 }
+
+/// How often a response is offered to the shared tier.
+const OFFERS: usize = 3;
+/// What is larger was more likely refused for its size.
+const OFFERED_AGAIN: usize = 1 << 20;
 
 /// An index outlives its variants: one that is missing only costs a miss.
 pub(crate) const INDEX_TTL: Duration = Duration::from_secs(86_400);
