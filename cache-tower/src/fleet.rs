@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::exchange::{HttpCache, Inquiry};
 use crate::policy::{Decision, Serve, StoredHead, decide};
-use crate::store::{Candidate, Found, Store};
+use crate::store::{Candidate, Found, Store, is_same_exchange};
 
 /// The right to ask the origin for all nodes. Given back when it is dropped.
 #[derive(Debug)]
@@ -102,7 +102,7 @@ pub(crate) fn usable<'a>(
     let (response, policy) = (chosen?, cache.policy());
     let head = response.head(policy)?;
     let old = inquiry.stored.as_ref().and_then(|stored| stored.head(policy));
-    if old.is_some_and(|old| old.received() == head.received()) {
+    if old.is_some_and(|old| is_same_exchange(old, head)) {
         return None;
     }
     match decide(&view, selection, cache.wall(), policy) {

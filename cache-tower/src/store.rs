@@ -176,7 +176,7 @@ impl Store {
             return stored(permit.store(key, response, options).await);
         }
         let mut next = Some(response);
-        for _ in 1..OFFERS {
+        for offer in 1..OFFERS {
             let Some(response) = next.take() else { break };
             next = response.again(&self.config.policy);
             let offered = permit.store(key, response, options.clone()).await;
@@ -187,6 +187,7 @@ impl Store {
             if !(missed && is_worth_it) {
                 return stored(offered);
             }
+            tokio::time::sleep(OFFER_PAUSE * offer).await;
         }
         match next {
             Some(response) => stored(permit.store(key, response, options).await),
@@ -298,8 +299,14 @@ impl Store {
         let Some(head) = response.head(&self.config.policy) else {
             return false;
         };
-        let current = self.get(&self.key_of(target, head)).await;
-        current.is_some_and(|current| Candidate::is_same(&current, response))
+        let Some(current) = self.get(&self.key_of(target, head)).await else {
+            return false;
+        };
+        // It may have gone to the shared tier and come back.
+        Candidate::is_same(&current, response)
+            || current
+                .head(&self.config.policy)
+                .is_some_and(|current| is_same_exchange(current, head))
     }
 
     /// Where nodes tell one another that a request in flight cannot be shared.
@@ -383,6 +390,18 @@ impl Found {
     }
 }
 
+/// Whether both heads tell of the same response of the origin; times are encoded in milliseconds.
+pub(crate) fn is_same_exchange(one: &StoredHead, other: &StoredHead) -> bool {
+    let milliseconds = |time: SystemTime| {
+        time.duration_since(SystemTime::UNIX_EPOCH)
+            .ok()
+            .map(|it| it.as_millis())
+    };
+    milliseconds(one.received()) == milliseconds(other.received())
+        && one.status() == other.status()
+        && one.headers() == other.headers()
+}
+
 /// HTTP alone decides about freshness: the entry lives exactly as long as it can be of use.
 pub(crate) fn fixed(ttl: Duration) -> EntryOptions {
     EntryOptions::ttl(ttl)
@@ -420,7 +439,8 @@ fn stored(result: Result<Stored, cache_core::Error>) -> bool {
 }
 
 /// How often a response is offered to the shared tier.
-const OFFERS: usize = 3;
+const OFFERS: u32 = 5;
+const OFFER_PAUSE: Duration = Duration::from_millis(50);
 /// What is larger was more likely refused for its size.
 const OFFERED_AGAIN: usize = 1 << 20;
 

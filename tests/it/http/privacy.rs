@@ -230,6 +230,7 @@ async fn interleaving(nodes: &[World], seed: u64, is_safe: bool, shared: &Atomic
 
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
+/// H1.5, H5.2, H7.4; A16
 #[test]
 fn on_two_nodes_and_a_redis_nobody_sees_what_is_not_for_them() {
     let redis = RedisServer::start();
@@ -250,6 +251,7 @@ fn on_two_nodes_and_a_redis_nobody_sees_what_is_not_for_them() {
     );
 }
 
+/// H1.5, H5.2; A16
 #[test]
 fn in_ten_thousand_interleavings_nobody_sees_what_is_not_for_them() {
     let shared = Arc::new(AtomicUsize::new(0));

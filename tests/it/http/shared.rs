@@ -350,3 +350,24 @@ async fn a_body_too_large_for_redis_stays_on_its_node() {
         }
     }
 }
+
+/// A51: however long a target is, its keys are short.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_in_redis_are_short() {
+    let fleet = Fleet::new(1, &rfc9111(), (200, VARIES)).listening().await;
+    let parameters: Vec<String> = (0..1_000).map(|n| format!("p{n}=1")).collect();
+    for path in [
+        format!("/{}", "x".repeat(7_000)),
+        format!("/p?{}", parameters.join("&")),
+    ] {
+        wait_until(PATIENCE, "it is stored", async || {
+            fleet.nodes[0].get(&path, &["accept: a"]).await.outcome.kind == OutcomeKind::Hit
+        })
+        .await;
+    }
+    let keys = fleet.redis.cli(&["--scan"]);
+    assert!(keys.lines().count() >= 4, "{keys}");
+    for key in keys.lines() {
+        assert!(key.len() <= 512, "{} bytes: {key:.100}", key.len());
+    }
+}
