@@ -583,7 +583,7 @@ async fn a_flood_of_targets_does_not_wash_out_what_is_in_use() {
     use tower::ServiceExt;
     use tower_layer::Layer;
 
-    let cache = Cache::builder("flood").memory_entries(1_000).build().unwrap();
+    let cache = Cache::builder("flood").memory_entries(200).build().unwrap();
     let inner = tower::service_fn(|_: Request<Body>| {
         let response = Response::builder().header("cache-control", "max-age=60");
         std::future::ready(Ok::<_, std::convert::Infallible>(
@@ -596,11 +596,11 @@ async fn a_flood_of_targets_does_not_wash_out_what_is_in_use() {
         response.headers().contains_key("age")
     };
     let (mut hits, mut asked) = (0, 0);
-    for n in 0..20_000 {
+    for n in 0..3_000 {
         ask(format!("/flood/{n}")).await;
         if n % 2 == 0 {
             asked += 1;
-            hits += usize::from(ask(format!("/hot/{}", n / 2 % 100)).await);
+            hits += usize::from(ask(format!("/hot/{}", n / 2 % 20)).await);
         }
     }
     assert!(hits * 10 > asked * 8, "{hits} of {asked}");

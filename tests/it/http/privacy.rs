@@ -241,12 +241,12 @@ fn on_two_nodes_and_a_redis_nobody_sees_what_is_not_for_them() {
         .unwrap();
     runtime.block_on(async {
         for (number, is_safe) in [(0, true), (1, false)] {
-            batch_on(&redis, number * 1_000..(number + 1) * 1_000, is_safe, &shared).await;
+            batch_on(&redis, number * 500..(number + 1) * 500, is_safe, &shared).await;
         }
     });
     let shared = shared.load(Ordering::Relaxed);
     assert!(
-        shared > 2_000,
+        shared > 1_000,
         "only {shared} responses were shared: this tried nothing"
     );
 }
