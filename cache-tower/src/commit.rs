@@ -38,9 +38,9 @@ impl Commit {
         let response = StoredResponse::new(self.arrival.head.clone(), body, self.tags.clone());
         let now = self.cache.wall();
         let store = &self.cache.store;
-        store.insert(&self.target, &self.permit, response, now).await;
-        // After it is stored: who comes from now on finds either the flight or the stored response.
+        // A slow store delays nobody; who comes before it is done finds the flight.
         self.share();
+        store.insert(&self.target, &self.permit, response, now).await;
     }
 
     pub(crate) fn refuse(self) {

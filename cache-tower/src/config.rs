@@ -30,14 +30,16 @@ pub struct CacheConfig {
     /// with the same policy that stand for *different* origins under one authority need different prefixes.
     pub prefix: String,
     /// The largest body that is stored, in bytes. Larger ones stream through. Default: 1 MiB, so that what is being
-    /// stored at any moment stays small beside what is stored.
+    /// stored at any moment stays small beside what is stored. A shared tier takes up to 8 MiB; what is larger stays with
+    /// the node that got it.
     pub body_limit: u64,
-    /// How long a request waits for another one's response before it goes to the origin itself. Default: 5 seconds.
+    /// How long a request waits for another one's response, of this process or another, before it goes to the origin
+    /// itself. A node that dies keeps the others waiting for half of it. Default: 5 seconds.
     pub wait_timeout: Duration,
     /// How many requests may wait for one response; the others go to the origin themselves. Default: 1,024.
     pub max_waiters: usize,
     /// How long a URI whose response could not be shared is asked without waiting for one another. A response that
-    /// can be shared ends it. Default: 1 minute.
+    /// can be shared ends it; an error of the origin does not begin it. Default: 1 minute.
     pub unshareable_for: Duration,
     /// How long a body that is to be stored may take. When it ends, the response goes on to its own client and is not
     /// stored; if nobody reads it any more, it is dropped. Default: 1 minute.

@@ -193,6 +193,32 @@ impl HttpCache {
         leader.refuse(self.store.cache.clock().now(), duration);
     }
 
+    /// Stores a response; `leader` leads until it is stored. In memory it is done when this returns, and the next request
+    /// finds it. A shared tier takes its time, for which nobody waits. Whether it is stored, or will be if it may.
+    pub(crate) async fn insert(
+        self: &Arc<Self>,
+        inquiry: &Inquiry,
+        response: StoredResponse,
+        now: SystemTime,
+        leader: Option<Leader>,
+    ) -> bool {
+        let (target, permit) = (&inquiry.target, &inquiry.permit);
+        if !self.store.cache.is_shared() {
+            let stored = self.store.insert(target, permit, response, now).await;
+            drop(leader);
+            return stored;
+        }
+        let (cache, target, permit) = (self.clone(), target.clone(), permit.clone());
+        let storing = async move {
+            cache.store.insert(&target, &permit, response, now).await;
+            drop(leader);
+        };
+        if let Err(storing) = self.store.cache.spawn(storing) {
+            storing.await;
+        }
+        true
+    }
+
     /// Notes the outcome in the response.
     pub(crate) fn finish<B>(
         &self,

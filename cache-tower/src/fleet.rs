@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::exchange::{HttpCache, Inquiry};
 use crate::policy::{Decision, Serve, StoredHead, decide};
-use crate::store::{Candidate, Found, Store};
+use crate::store::{Candidate, Found, Store, is_same_exchange};
 
 /// The right to ask the origin for all nodes. Given back when it is dropped.
 #[derive(Debug)]
@@ -50,10 +50,15 @@ pub(crate) async fn turn(cache: &HttpCache, inquiry: &mut Inquiry, key: &CacheKe
 async fn wait(cache: &HttpCache, inquiry: &mut Inquiry, key: &CacheKey) -> Turn {
     let store = &cache.store;
     let mut pause = FIRST_PAUSE;
+    // While another node is known to ask, one answer that does not come is no reason to ask too.
+    let mut patience = 0;
     loop {
         let taken = take(store, key).await;
-        if matches!(taken, Taken::Unknown) {
-            return Turn::Ours(None);
+        match &taken {
+            Taken::Unknown if patience == 0 => return Turn::Ours(None),
+            Taken::Unknown => patience -= 1,
+            Taken::Others => patience = PATIENCE,
+            Taken::Ours(_) => {}
         }
         // What is invalidated from now on is neither used nor stored.
         inquiry.permit = store.cache.store_permit();
@@ -97,7 +102,7 @@ pub(crate) fn usable<'a>(
     let (response, policy) = (chosen?, cache.policy());
     let head = response.head(policy)?;
     let old = inquiry.stored.as_ref().and_then(|stored| stored.head(policy));
-    if old.is_some_and(|old| old.received() == head.received()) {
+    if old.is_some_and(|old| is_same_exchange(old, head)) {
         return None;
     }
     match decide(&view, selection, cache.wall(), policy) {
@@ -178,5 +183,8 @@ fn lease(store: &Store) -> Duration {
 /// A few times what a renewal takes.
 const SHORTEST_LEASE: Duration = Duration::from_millis(500);
 const LONGEST_LEASE: Duration = Duration::from_secs(10);
+/// How many questions in a row may stay unanswered.
+const PATIENCE: u32 = 2;
+
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);

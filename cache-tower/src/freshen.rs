@@ -50,7 +50,7 @@ impl Arriving<'_> {
     /// What else could have been chosen for the request and has the strong validator of the 304 is as good as the one
     /// that was validated (RFC 9111 §4.3.4).
     async fn freshen_others(&self, validated: &Candidate) {
-        let (store, inquiry, policy) = (&self.cache.store, self.inquiry, self.cache.policy());
+        let (inquiry, policy) = (self.inquiry, self.cache.policy());
         let Some(tag) = EntityTag::of(&self.parts.headers).filter(|tag| !tag.is_weak()) else {
             return;
         };
@@ -70,9 +70,7 @@ impl Arriving<'_> {
                 let response =
                     StoredResponse::new(freshened.head, other.body().clone(), other.tags().clone());
                 let now = self.cache.wall();
-                store
-                    .insert(&inquiry.target, &inquiry.permit, response, now)
-                    .await;
+                self.cache.insert(inquiry, response, now, None).await;
             }
         }
     }
@@ -101,7 +99,8 @@ impl Arriving<'_> {
             return Verdict::AskAgain(self.leader.take());
         };
         let (now, body) = (cache.wall(), joined(&combined, part.body(), &missing));
-        if let Some(leader) = self.leader.take() {
+        let leader = self.leader.take();
+        if let Some(leader) = &leader {
             leader.share(arrived(combined.head.clone(), body.clone()));
         }
         let mut outcome = CacheOutcome::forwarded(OutcomeKind::Miss, inquiry.cause, inquiry.detail);
@@ -109,10 +108,7 @@ impl Arriving<'_> {
         outcome.ttl = Some(combined.head.freshness().ttl_seconds(now));
         let response = StoredResponse::new(combined.head.clone(), body, tags);
         let answer = answer::from_stored(&view, &response, &combined.head, now);
-        outcome.stored = cache
-            .store
-            .insert(&inquiry.target, &inquiry.permit, response, now)
-            .await;
+        outcome.stored = cache.insert(inquiry, response, now, leader).await;
         Verdict::Answer(cache.finish(answer, outcome, Some(&inquiry.target)))
     }
 
@@ -137,7 +133,7 @@ impl Arriving<'_> {
                     leader.share(arrived(head.clone(), body.clone()));
                 }
                 let response = StoredResponse::new(head.clone(), body.clone(), tags);
-                store.insert(target, &self.inquiry.permit, response, now).await
+                self.cache.insert(self.inquiry, response, now, leader).await
             }
             (Keep::Leave(_), _) => false,
             (Keep::Evict(_), _) | (Keep::Replace, None) => {
@@ -179,10 +175,7 @@ impl Arriving<'_> {
             };
             let response = StoredResponse::new(updated, stored.body().clone(), stored.tags().clone());
             let now = cache.wall();
-            cache
-                .store
-                .insert(&inquiry.target, &inquiry.permit, response, now)
-                .await;
+            cache.insert(inquiry, response, now, None).await;
         }
     }
 }

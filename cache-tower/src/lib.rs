@@ -41,12 +41,33 @@
 //! 2. A fresh response in this process is the answer, at once and without calling the inner service.
 //! 3. Else the stored variants are looked up by the request's fields, and the [`policy`] decides: serve, validate,
 //!    forward, or 504.
-//! 4. Those who need the same response wait for one of them, whose request goes on when its client leaves.
+//! 4. Those who need the same response wait for one of them, whose request goes on when its client leaves; with a shared
+//!    tier, on all nodes.
 //! 5. A 304 freshens what is stored; a failure may be stood in for by a stale response; what may be stored is stored,
 //!    unless it was invalidated since it was asked for.
 //! 6. A successful unsafe request invalidates its URI, and those it names.
 //!
 //! Every response tells what happened in `Cache-Status` (RFC 9211) and in a [`CacheOutcome`] extension.
+//!
+//! # Several nodes
+//!
+//! With Redis behind the [`Cache`](cache_core::Cache) the nodes share what they store, variants included, and an
+//! invalidation on one counts on all.
+//!
+//! * Of all nodes that miss together one asks the inner service. It holds a lease, which ends by itself when its process
+//!   dies; the others look for what it has stored, for at most [`wait_timeout`](CacheConfig::wait_timeout), and are told when
+//!   it cannot be shared.
+//! * A response is one value, up to the 8 MiB that the shared tier takes. A larger one, up to
+//!   [`body_limit`](CacheConfig::body_limit), stays with the node that got it: bodies are not cut into chunks, since parts
+//!   of different ages could not be told from one response.
+//! * Bodies are encoded best by `Codec::Postcard`; JSON keeps text readable and doubles everything else.
+//! * Storing for others delays nobody, and without Redis each node is a cache by itself: no request fails.
+//!
+//! # Invalidation
+//!
+//! Successful unsafe requests do it by themselves (RFC 9111 §4.4), `Cache-Group-Invalidation` (RFC 9875) on their
+//! responses does it for groups, and programs do it by tag, or with [`Purge`] by URI, path or group; softly, where a stale
+//! response is better than none.
 //!
 //! # Order of layers
 //!

@@ -266,7 +266,12 @@ impl Arriving<'_> {
         };
         let body = match pump.run_ahead().await {
             Some(End::Complete) => {
-                commit.complete().await;
+                // In memory it is done at once, and the next request finds it; a shared tier takes its time.
+                if !cache.store.cache.is_shared() {
+                    commit.complete().await;
+                } else if let Err(task) = cache.store.cache.spawn(commit.complete()) {
+                    task.await;
+                }
                 transfer
                     .body()
                     .map_or_else(|| CacheBody::arriving(reader, None), CacheBody::stored)

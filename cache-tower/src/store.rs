@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use cache_core::key::CacheKey;
-use cache_core::{Cache, EntryOptions, Loaded, StorePermit};
+use cache_core::{Cache, EntryOptions, Loaded, StorePermit, Stored};
 use http::{HeaderMap, HeaderName};
 
 use crate::config::CacheConfig;
@@ -159,7 +159,39 @@ impl Store {
             self.insert_plain(target, &key, permit, response, options).await
         } else {
             self.note_variant(target, &names, &key, ttl).await;
-            stored(permit.store(&key, response, options).await)
+            self.offer(permit, &key, response, options).await
+        }
+    }
+
+    /// Stores with the permit. The shared tier takes it only once this node has heard what was announced before, which
+    /// may take longer than one store waits.
+    async fn offer(
+        &self,
+        permit: &StorePermit,
+        key: &CacheKey,
+        response: StoredResponse,
+        options: EntryOptions,
+    ) -> bool {
+        if !self.cache.is_shared() {
+            return stored(permit.store(key, response, options).await);
+        }
+        let mut next = Some(response);
+        for offer in 1..OFFERS {
+            let Some(response) = next.take() else { break };
+            next = response.again(&self.config.policy);
+            let offered = permit.store(key, response, options.clone()).await;
+            let missed = matches!(offered, Ok(Stored::Locally));
+            let is_worth_it = next
+                .as_ref()
+                .is_some_and(|next| next.body().len() <= OFFERED_AGAIN);
+            if !(missed && is_worth_it) {
+                return stored(offered);
+            }
+            tokio::time::sleep(OFFER_PAUSE * offer).await;
+        }
+        match next {
+            Some(response) => stored(permit.store(key, response, options).await),
+            None => false,
         }
     }
 
@@ -205,7 +237,7 @@ impl Store {
         options: EntryOptions,
     ) -> bool {
         response.set_alone(false);
-        if !stored(permit.store(key, response, options).await) {
+        if !self.offer(permit, key, response, options).await {
             return false;
         }
         let has_variants = self.cache.contains(&self.keys.index(target).finish()).await;
@@ -267,8 +299,14 @@ impl Store {
         let Some(head) = response.head(&self.config.policy) else {
             return false;
         };
-        let current = self.get(&self.key_of(target, head)).await;
-        current.is_some_and(|current| Candidate::is_same(&current, response))
+        let Some(current) = self.get(&self.key_of(target, head)).await else {
+            return false;
+        };
+        // It may have gone to the shared tier and come back.
+        Candidate::is_same(&current, response)
+            || current
+                .head(&self.config.policy)
+                .is_some_and(|current| is_same_exchange(current, head))
     }
 
     /// Where nodes tell one another that a request in flight cannot be shared.
@@ -352,6 +390,18 @@ impl Found {
     }
 }
 
+/// Whether both heads tell of the same response of the origin; times are encoded in milliseconds.
+pub(crate) fn is_same_exchange(one: &StoredHead, other: &StoredHead) -> bool {
+    let milliseconds = |time: SystemTime| {
+        time.duration_since(SystemTime::UNIX_EPOCH)
+            .ok()
+            .map(|it| it.as_millis())
+    };
+    milliseconds(one.received()) == milliseconds(other.received())
+        && one.status() == other.status()
+        && one.headers() == other.headers()
+}
+
 /// HTTP alone decides about freshness: the entry lives exactly as long as it can be of use.
 pub(crate) fn fixed(ttl: Duration) -> EntryOptions {
     EntryOptions::ttl(ttl)
@@ -378,7 +428,7 @@ pub(crate) fn joined(combined: &Combined, old: &Bytes, new: &Bytes) -> Bytes {
     body.freeze()
 }
 
-fn stored(result: Result<cache_core::Stored, cache_core::Error>) -> bool {
+fn stored(result: Result<Stored, cache_core::Error>) -> bool {
     match result {
         Ok(stored) => stored.is_stored(),
         Err(error) => {
@@ -387,6 +437,12 @@ fn stored(result: Result<cache_core::Stored, cache_core::Error>) -> bool {
         }
     }
 }
+
+/// How often a response is offered to the shared tier.
+const OFFERS: u32 = 5;
+const OFFER_PAUSE: Duration = Duration::from_millis(50);
+/// What is larger was more likely refused for its size.
+const OFFERED_AGAIN: usize = 1 << 20;
 
 /// An index outlives its variants: one that is missing only costs a miss.
 pub(crate) const INDEX_TTL: Duration = Duration::from_secs(86_400);

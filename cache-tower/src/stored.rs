@@ -61,6 +61,14 @@ impl StoredResponse {
         }
     }
 
+    /// The same, for storing it once more.
+    pub(crate) fn again(&self, policy: &HttpCachePolicy) -> Option<Self> {
+        let head = self.head(policy)?.clone();
+        let again = Self::new(head, self.body.clone(), self.tags.clone());
+        again.set_alone(self.is_alone());
+        Some(again)
+    }
+
     /// The head; `None` if what was read from a store is not a response that this policy could have stored.
     pub(crate) fn head(&self, policy: &HttpCachePolicy) -> Option<&StoredHead> {
         let read = || {

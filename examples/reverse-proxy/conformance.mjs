@@ -6,7 +6,8 @@
 //     node examples/reverse-proxy/conformance.mjs /tmp/suite target/release/reverse-proxy [test-id ..]
 //
 // The origin's and the proxy's ports are free ones. With test ids only these run, and their exchanges are shown.
-// The process fails when fewer than 160 required or 100 optimal behaviours pass of a whole run.
+// The process fails when a required or optimal behaviour is missing that is not among the deviations below. The suite's
+// tests of `Surrogate-Control` are left out: it is no HTTP field, and what took its place is `CDN-Cache-Control` (RFC 9213).
 
 import { spawn } from 'node:child_process'
 import { createServer } from 'node:net'
@@ -14,8 +15,33 @@ import path from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 
-const REQUIRED = 160
-const OPTIMAL = 100
+const INVALID_AGE = 'RFC 9111 section 5.1: an invalid Age is ignored, of a list the first member counts'
+const NO_STALE = 'the proxy answers 502, as it must; the suite takes a response without its own fields for a stored one'
+const PART = 'no validator, and Content-Range does not fit the content: such a part is not stored'
+const DEVIATIONS = {
+  'age-parse-nonnumeric': INVALID_AGE,
+  'age-parse-negative': INVALID_AGE,
+  'age-parse-float': INVALID_AGE,
+  'age-parse-prefix-twoline': INVALID_AGE,
+  'age-parse-dup-0': INVALID_AGE,
+  'age-parse-dup-0-twoline': INVALID_AGE,
+  'age-parse-dup-old': INVALID_AGE,
+  'age-parse-parameter': INVALID_AGE,
+  'age-parse-numeric-parameter': INVALID_AGE,
+  'stale-close-must-revalidate': NO_STALE,
+  'stale-close-proxy-revalidate': NO_STALE,
+  'stale-close-no-cache': NO_STALE,
+  'stale-close-s-maxage=2': NO_STALE,
+  '304-etag-update-response-Content-MD5': 'RFC 9111 section 3.2 makes no exception for it',
+  '304-etag-update-response-ETag': 'RFC 9111 section 4.3.4: a 304 with another strong tag is about another response',
+  'vary-normalise-lang-select': 'RFC 9111 section 4.1: the values do not mean the same',
+  'conditional-lm-fresh-no-lm': 'RFC 9111 section 4.3.2: Date is used, which is later than the condition',
+  'partial-store-partial-reuse-partial': PART,
+  'partial-store-partial-reuse-partial-byterange': PART,
+  'partial-store-partial-reuse-partial-absent': PART,
+  'partial-store-partial-reuse-partial-suffix': PART,
+  'partial-store-partial-complete': 'RFC 9111 section 3.4: without a strong validator the parts could not be put together'
+}
 
 const [suite, proxyBinary, ...ids] = process.argv.slice(2)
 if (!suite || !proxyBinary) {
@@ -28,9 +54,8 @@ const modules = path.resolve(suite, 'node_modules')
 
 const { runTests, getResults } = await load('client/runner.mjs')
 const { default: suites } = await load('tests/index.mjs')
-const { default: surrogate } = await load('tests/surrogate-control.mjs')
 const { default: fetch } = await import(pathToFileURL(path.join(modules, 'node-fetch', 'lib', 'index.mjs')))
-const all = [...suites, surrogate]
+const all = suites
 
 const [originPort, proxyPort] = [await freePort(), await freePort()]
 const children = [
@@ -67,6 +92,7 @@ function chosen () {
 
 function report (results) {
   const counts = {}
+  let unexpected = 0
   for (const test of all.flatMap(one => one.tests)) {
     const result = results[test.id]
     if (result === undefined) continue
@@ -74,10 +100,14 @@ function report (results) {
     counts[kind] ??= { passed: 0, of: 0 }
     counts[kind].of += 1
     if (result === true) counts[kind].passed += 1
-    else if (kind !== 'check' || ids.length > 0) console.log(`${kind}: ${test.id}: ${result.join(': ')}`)
+    else if (kind !== 'check' && test.id in DEVIATIONS) console.log(`deviates: ${test.id}: ${DEVIATIONS[test.id]}`)
+    else if (kind !== 'check' || ids.length > 0) {
+      console.log(`${kind}: ${test.id}: ${result.join(': ')}`)
+      unexpected += 1
+    }
   }
   for (const [kind, { passed, of }] of Object.entries(counts)) console.log(`${kind} ${passed} of ${of}`)
-  return ids.length > 0 || (counts.required.passed >= REQUIRED && counts.optimal.passed >= OPTIMAL)
+  return ids.length > 0 || unexpected === 0
 }
 
 function start (command, args, options = {}) {

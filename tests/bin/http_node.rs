@@ -26,8 +26,10 @@ use tower::ServiceExt;
 #[tokio::main]
 async fn main() {
     let url = std::env::args().nth(1).unwrap();
+    // A loaded machine is no reason to do without the shared tier.
+    let redis = Redis::from_url(&url).unwrap();
     let cache = Cache::builder("http")
-        .redis(Redis::from_url(&url).unwrap())
+        .redis(redis.operation_timeout(Duration::from_secs(5)).unwrap())
         .build()
         .unwrap();
     let app = Router::new()

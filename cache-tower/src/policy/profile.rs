@@ -63,11 +63,12 @@ pub struct HttpCachePolicy {
     pub max_lifetime: Option<Duration>,
     /// Request fields that select variants even when `Vary` does not name them. Default: none.
     pub vary_always: Vec<HeaderName>,
-    /// How many variants of one URI are kept. Default: 16; more is nearly always an origin that varies on `User-Agent`.
+    /// How many variants of one URI are kept; the one that was used longest ago makes room. Default: 16; more is nearly always an origin that varies on `User-Agent`.
     pub variants_limit: usize,
     /// Whether 206 responses are stored and combined (RFC 9111 §3.3, §3.4). Default: yes.
     pub store_parts: bool,
-    /// Whether QUERY is cached; its content must then be part of the key. Default: no.
+    /// Whether QUERY is cached. Its content is then part of the key, for which somebody has to read it: see
+    /// [`QueryContent`](crate::QueryContent). Default: no.
     pub cache_query_method: bool,
     /// Whether `No-Vary-Search` takes part in matching. Default: no, it is a draft.
     pub no_vary_search: bool,

@@ -16,6 +16,7 @@ async fn gone(method: &str, status: u16, fields: &[&str], path: &str) -> bool {
     !world.get(path, &[]).await.headers.contains_key("age")
 }
 
+/// H4.3
 #[tokio::test]
 async fn success_of_an_unsafe_method_invalidates_and_nothing_else_does() {
     for (method, status, fields, path, expected) in [
@@ -53,6 +54,7 @@ async fn success_of_an_unsafe_method_invalidates_and_nothing_else_does() {
     }
 }
 
+/// H1.10
 #[tokio::test]
 async fn a_post_with_its_own_content_location_answers_later_gets() {
     for (location, expected) in [
@@ -70,6 +72,7 @@ async fn a_post_with_its_own_content_location_answers_later_gets() {
     }
 }
 
+/// H4.4
 #[tokio::test]
 async fn many_groups_of_one_response_count() {
     let groups: Vec<_> = (0..32).map(|n| format!("\"{n:032}\"")).collect();
@@ -83,6 +86,7 @@ async fn many_groups_of_one_response_count() {
     assert!(!world.get("/a", &[]).await.headers.contains_key("age"));
 }
 
+/// H4.4
 #[tokio::test]
 async fn a_group_is_of_its_origin_and_apart_from_tags() {
     let world = World::rfc9111();

@@ -44,6 +44,7 @@ impl Gated {
     }
 }
 
+/// H5.1
 #[tokio::test]
 async fn two_hundred_clients_make_one_request() {
     let origin = Gated::new(CacheConfig::default(), &["cache-control: max-age=60"]);
@@ -61,6 +62,7 @@ async fn two_hundred_clients_make_one_request() {
     assert_eq!(origin.world.layer.requests_in_flight(), 0);
 }
 
+/// H5.1
 #[tokio::test]
 async fn clients_of_different_variants_share_only_their_own() {
     let origin = Gated::new(
@@ -82,6 +84,7 @@ async fn clients_of_different_variants_share_only_their_own() {
     assert_eq!(origin.calls(), 2);
 }
 
+/// H5.2, H1.7
 #[tokio::test]
 async fn what_may_not_be_shared_is_asked_for_by_each_at_once_and_remembered() {
     for fields in [
@@ -129,6 +132,7 @@ async fn what_may_not_be_shared_is_asked_for_by_each_at_once_and_remembered() {
     }
 }
 
+/// H1.5, H5.2
 #[tokio::test]
 async fn requests_with_credentials_neither_lead_nor_wait() {
     let origin = Gated::new(CacheConfig::default(), &["cache-control: max-age=60"]);
@@ -149,6 +153,7 @@ async fn requests_with_credentials_neither_lead_nor_wait() {
     }
 }
 
+/// H5.3
 #[tokio::test]
 async fn the_load_goes_on_when_its_client_leaves() {
     let origin = Gated::new(CacheConfig::default(), &["cache-control: max-age=60"]);
@@ -164,6 +169,7 @@ async fn the_load_goes_on_when_its_client_leaves() {
     assert_eq!(origin.calls(), 1);
 }
 
+/// H5.1; A48
 #[tokio::test(start_paused = true)]
 async fn waiting_is_bounded() {
     let origin = Gated::new(CacheConfig::default(), &["cache-control: max-age=60"]);
@@ -179,6 +185,7 @@ async fn waiting_is_bounded() {
     assert_eq!(second.await.unwrap().outcome.detail, Some("wait-timed-out"));
 }
 
+/// H5.1; A52
 #[tokio::test]
 async fn waiters_are_bounded() {
     let config = CacheConfig {
@@ -195,6 +202,7 @@ async fn waiters_are_bounded() {
     }
 }
 
+/// H4.6
 #[tokio::test]
 async fn a_request_after_an_invalidation_does_not_join_what_began_before() {
     let origin = Gated::new(CacheConfig::default(), &["cache-control: max-age=60"]);
@@ -215,6 +223,7 @@ async fn a_request_after_an_invalidation_does_not_join_what_began_before() {
     assert_eq!(origin.client(&[]).await.unwrap().body, "2");
 }
 
+/// H5.1; F66
 #[tokio::test]
 async fn a_panic_of_the_handler_reaches_its_own_client_and_frees_the_others() {
     let calls = Arc::new(AtomicUsize::new(0));

@@ -49,6 +49,7 @@ fn resident() -> u64 {
 }
 
 #[cfg(target_os = "linux")]
+/// H1.8, H5.4; A46
 #[tokio::test]
 async fn a_gibibyte_streams_through_in_little_memory() {
     for fields in [

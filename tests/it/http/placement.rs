@@ -52,6 +52,7 @@ async fn check(app: Router, calls: &AtomicUsize) {
     assert_eq!(calls.load(Ordering::SeqCst), 1);
 }
 
+/// H7.1
 #[tokio::test]
 async fn it_stands_on_routers_routes_methods_and_fallbacks() {
     let (calls, next) = counted();
@@ -87,6 +88,7 @@ async fn it_stands_on_routers_routes_methods_and_fallbacks() {
     check(Router::new().fallback_service(layer().layer(app)), &calls).await;
 }
 
+/// H3.1, H7.1; A13
 #[tokio::test]
 async fn nested_routers_do_not_share_a_key() {
     let layer = layer();
@@ -107,6 +109,7 @@ async fn nested_routers_do_not_share_a_key() {
     }
 }
 
+/// H7.2
 #[tokio::test]
 async fn a_handler_returns_its_policy_as_a_part_of_its_response() {
     let (calls, next) = counted();
@@ -119,6 +122,7 @@ async fn a_handler_returns_its_policy_as_a_part_of_its_response() {
     check(Router::new().route("/a", get(handler)).layer(layer()), &calls).await;
 }
 
+/// H7.1
 #[tokio::test]
 async fn it_stands_around_a_bare_service_with_bodies_of_its_own() {
     /// A body that is neither `Sync` nor made of `Bytes`.
@@ -153,6 +157,7 @@ async fn it_stands_around_a_bare_service_with_bodies_of_its_own() {
     assert_eq!(calls.load(Ordering::SeqCst), 1);
 }
 
+/// H7.1
 #[tokio::test]
 async fn readiness_reaches_the_instance_that_is_called() {
     let (calls, next) = counted();
@@ -177,6 +182,7 @@ async fn readiness_reaches_the_instance_that_is_called() {
     assert_eq!(calls.load(Ordering::SeqCst), 20);
 }
 
+/// H7.1
 #[tokio::test]
 async fn the_inner_services_errors_pass_as_they_are() {
     #[derive(Debug, PartialEq)]
@@ -186,6 +192,48 @@ async fn the_inner_services_errors_pass_as_they_are() {
     assert_eq!(layer().layer(inner).oneshot(request).await.unwrap_err(), Own(7));
 }
 
+/// H7.1, H1.8: the bodies and services of gRPC servers: boxed, not `Sync`, with trailers.
+#[tokio::test]
+async fn it_stands_around_boxed_services_whose_responses_end_in_trailers() {
+    type Boxed = http_body_util::combinators::UnsyncBoxBody<Bytes, cache_tower::BoxError>;
+    let (calls, next) = counted();
+    let inner = tower::service_fn(move |request: Request<Boxed>| {
+        next();
+        async move {
+            let content = request.into_body().collect().await?.to_bytes();
+            let mut trailers = http::HeaderMap::new();
+            trailers.insert("grpc-status", "0".parse().unwrap());
+            let body = Full::new(content)
+                .with_trailers(std::future::ready(Some(Ok(trailers))))
+                .map_err(|never: Infallible| match never {})
+                .boxed_unsync();
+            let response = Response::builder().header("cache-control", "max-age=60");
+            Ok::<_, cache_tower::BoxError>(response.body(Boxed::new(body)).unwrap())
+        }
+    });
+    let inner = tower::util::BoxCloneService::new(inner);
+    let service = tower::util::BoxCloneService::new(layer().layer(inner));
+    for (method, content) in [("POST", "hello"), ("POST", "hello"), ("GET", ""), ("GET", "")] {
+        let body = Full::new(Bytes::from_static(content.as_bytes()))
+            .map_err(|never: Infallible| match never {})
+            .boxed_unsync();
+        let request = Request::builder()
+            .method(method)
+            .uri("http://h/service/Method")
+            .body(body);
+        let response = service.clone().oneshot(request.unwrap()).await.unwrap();
+        let body = response.into_body().collect().await.unwrap();
+        assert_eq!(body.trailers().unwrap()["grpc-status"], "0");
+        assert_eq!(body.to_bytes(), content);
+    }
+    assert_eq!(
+        calls.load(Ordering::SeqCst),
+        4,
+        "a response with trailers is not stored"
+    );
+}
+
+/// H7.1
 #[test]
 fn futures_and_services_are_send() {
     fn is_send<T: Send>(_: T) {}

@@ -230,6 +230,7 @@ async fn interleaving(nodes: &[World], seed: u64, is_safe: bool, shared: &Atomic
 
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
+/// H1.5, H5.2, H7.4; A16
 #[test]
 fn on_two_nodes_and_a_redis_nobody_sees_what_is_not_for_them() {
     let redis = RedisServer::start();
@@ -240,16 +241,17 @@ fn on_two_nodes_and_a_redis_nobody_sees_what_is_not_for_them() {
         .unwrap();
     runtime.block_on(async {
         for (number, is_safe) in [(0, true), (1, false)] {
-            batch_on(&redis, number * 1_000..(number + 1) * 1_000, is_safe, &shared).await;
+            batch_on(&redis, number * 500..(number + 1) * 500, is_safe, &shared).await;
         }
     });
     let shared = shared.load(Ordering::Relaxed);
     assert!(
-        shared > 2_000,
+        shared > 1_000,
         "only {shared} responses were shared: this tried nothing"
     );
 }
 
+/// H1.5, H5.2; A16
 #[test]
 fn in_ten_thousand_interleavings_nobody_sees_what_is_not_for_them() {
     let shared = Arc::new(AtomicUsize::new(0));

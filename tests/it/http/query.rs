@@ -54,6 +54,7 @@ async fn ask(
 
 const FRESH: &[&str] = &["cache-control: max-age=60", "etag: \"a\""];
 
+/// H1.10
 #[tokio::test]
 async fn a_query_is_answered_from_the_store_for_the_same_content_only() {
     let world = world(FRESH, true);
@@ -89,6 +90,7 @@ async fn a_query_is_answered_from_the_store_for_the_same_content_only() {
     assert_eq!(ask(&world, "QUERY", json, "a").await.1, OutcomeKind::Hit);
 }
 
+/// H1.10
 #[tokio::test]
 async fn a_query_invalidates_nothing_and_is_purged_with_its_uri() {
     let world = world(FRESH, true);
@@ -106,6 +108,7 @@ async fn a_query_invalidates_nothing_and_is_purged_with_its_uri() {
     assert_eq!(ask(&world, "QUERY", &[], "a").await.1, OutcomeKind::Miss);
 }
 
+/// H1.10
 #[tokio::test]
 async fn content_that_is_long_or_breaks_passes_by_as_it_is() {
     let world = world(FRESH, true);
@@ -159,6 +162,7 @@ fn in_pieces(pieces: Vec<Result<&'static str, &'static str>>) -> Body {
     Body::new(Pieces(pieces.into_iter()))
 }
 
+/// H1.10
 #[tokio::test]
 async fn without_the_option_or_without_its_content_a_query_passes_by() {
     let off = world(FRESH, false);
@@ -176,6 +180,7 @@ async fn without_the_option_or_without_its_content_a_query_passes_by() {
     assert_eq!(on.cache.stats().entries, 0);
 }
 
+/// H1.10
 #[tokio::test]
 async fn concurrent_queries_of_one_content_make_one_request() {
     let world = world(FRESH, true);

@@ -41,6 +41,7 @@ fn digits() -> World {
     )
 }
 
+/// H3.6; A55
 #[tokio::test]
 async fn one_range_is_cut_from_what_is_stored() {
     let world = digits();
@@ -79,6 +80,7 @@ async fn one_range_is_cut_from_what_is_stored() {
     }
 }
 
+/// H3.6
 #[tokio::test]
 async fn if_range_decides_between_the_part_and_the_whole() {
     let world = digits();
@@ -91,6 +93,7 @@ async fn if_range_decides_between_the_part_and_the_whole() {
     }
 }
 
+/// H3.6
 #[tokio::test]
 async fn a_stored_part_answers_what_it_covers_and_is_never_the_whole() {
     let world = digits();
@@ -106,6 +109,7 @@ async fn a_stored_part_answers_what_it_covers_and_is_never_the_whole() {
     assert_eq!((got.status, &*got.body), (200, "0123456789"));
 }
 
+/// H3.6
 #[tokio::test]
 async fn parts_are_joined_and_do_not_displace_the_whole() {
     let world = digits();

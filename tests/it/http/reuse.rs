@@ -4,6 +4,7 @@ use super::world::World;
 
 const FRESH: &str = "cache-control: max-age=60";
 
+/// H2.2
 #[tokio::test]
 async fn age_counts_from_the_origins_and_freshness_ends_on_the_second() {
     let world = World::rfc9111();
@@ -19,6 +20,7 @@ async fn age_counts_from_the_origins_and_freshness_ends_on_the_second() {
     );
 }
 
+/// H1.9, H2.2; A42
 #[tokio::test]
 async fn a_hit_is_the_stored_response_with_age_and_nothing_else_of_ours() {
     let world = World::rfc9111();
@@ -44,6 +46,7 @@ async fn a_hit_is_the_stored_response_with_age_and_nothing_else_of_ours() {
     }
 }
 
+/// H6.1, H6.2
 #[tokio::test]
 async fn cache_status_says_what_happened() {
     let world = World::rfc9111();
@@ -78,6 +81,7 @@ async fn cache_status_says_what_happened() {
     assert_eq!((got.status, got.field("cache-status")), (504, None));
 }
 
+/// H6.1; A26
 #[tokio::test]
 async fn the_key_is_shown_only_on_request_and_the_field_can_be_off() {
     use cache_tower::CacheConfig;
@@ -102,6 +106,7 @@ async fn the_key_is_shown_only_on_request_and_the_field_can_be_off() {
     );
 }
 
+/// H4.6
 #[tokio::test]
 async fn what_is_invalidated_while_the_origin_works_is_not_stored() {
     for what in ["uri", "prefix", "tag", "clear"] {

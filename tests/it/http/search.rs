@@ -33,6 +33,7 @@ fn check(rule: &str, stored: &str, asked: &str, expected: bool) {
     });
 }
 
+/// H4.5
 #[test]
 fn queries_that_a_response_calls_the_same_are_the_same() {
     check("key-order", "a=1&b=2", "b=2&a=1", true);
@@ -51,6 +52,7 @@ fn queries_that_a_response_calls_the_same_are_the_same() {
     check("rubbish((", "a=1&x=1", "a=1&x=2", false);
 }
 
+/// H4.5
 #[tokio::test]
 async fn it_counts_for_one_path_and_variant_and_only_while_fresh() {
     let world = world(true);
@@ -89,6 +91,7 @@ async fn it_counts_for_one_path_and_variant_and_only_while_fresh() {
     assert_eq!(world.get("/p?e=2&d=1", &[]).await.outcome.kind, OutcomeKind::Hit);
 }
 
+/// H4.5
 #[tokio::test]
 async fn what_was_invalidated_answers_no_other_query() {
     let world = world(true);
@@ -98,6 +101,7 @@ async fn what_was_invalidated_answers_no_other_query() {
     assert_eq!(world.get("/p?b=1", &[]).await.outcome.kind, OutcomeKind::Miss);
 }
 
+/// H4.5
 #[tokio::test]
 async fn without_the_option_every_difference_counts() {
     let world = world(false);

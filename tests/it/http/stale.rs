@@ -7,6 +7,7 @@ use super::world::{World, settle};
 const SWR: &str = "cache-control: max-age=10, stale-while-revalidate=30";
 const SIE: &str = "cache-control: max-age=10, stale-if-error=30";
 
+/// H3.7
 #[tokio::test]
 async fn within_its_window_a_stale_response_is_served_and_validated_in_the_background() {
     let world = World::rfc9111();
@@ -26,6 +27,7 @@ async fn within_its_window_a_stale_response_is_served_and_validated_in_the_backg
     assert_eq!(world.get("/", &[]).await.body, "3");
 }
 
+/// H3.7
 #[tokio::test]
 async fn a_failing_origin_is_stood_in_for_within_the_window() {
     for status in [500, 502, 503, 504] {
@@ -51,6 +53,7 @@ async fn a_failing_origin_is_stood_in_for_within_the_window() {
     assert_eq!(world.wait(20).says(404, &[]).get("/", &[]).await.status, 404);
 }
 
+/// H3.7
 #[tokio::test]
 async fn what_forbids_stale_is_never_served_stale() {
     for directive in ["no-cache", "must-revalidate", "proxy-revalidate", "s-maxage=10"] {
@@ -66,6 +69,7 @@ async fn what_forbids_stale_is_never_served_stale() {
     }
 }
 
+/// H3.7; A37
 #[tokio::test]
 async fn nothing_invalidated_is_served_stale() {
     for how in ["uri", "unsafe"] {
@@ -87,6 +91,7 @@ async fn nothing_invalidated_is_served_stale() {
     }
 }
 
+/// H3.7
 #[tokio::test]
 async fn an_unreachable_origin_is_stood_in_for_by_a_proxy() {
     use std::sync::Arc;

@@ -4,6 +4,7 @@ use super::world::{World, settle};
 
 const MODIFIED: &str = "last-modified: Fri, 02 Jan 2015 00:00:00 GMT";
 
+/// H4.1, H4.2
 #[tokio::test]
 async fn a_stale_response_is_validated_with_both_validators_and_freshened() {
     let world = World::rfc9111();
@@ -49,6 +50,7 @@ async fn a_stale_response_is_validated_with_both_validators_and_freshened() {
     assert_eq!(world.calls(), 3);
 }
 
+/// H4.2; A34
 #[tokio::test]
 async fn a_304_brings_no_cookie_into_a_safe_store() {
     let world = World::safe();
@@ -61,6 +63,7 @@ async fn a_304_brings_no_cookie_into_a_safe_store() {
     assert_eq!(world.get("/", &[]).await.field("set-cookie"), None);
 }
 
+/// H4.1
 #[tokio::test]
 async fn a_new_response_to_a_validation_replaces_the_old_one() {
     let world = World::rfc9111();
@@ -74,6 +77,7 @@ async fn a_new_response_to_a_validation_replaces_the_old_one() {
     assert_eq!(world.calls(), 2);
 }
 
+/// H4.1
 #[tokio::test]
 async fn a_304_about_something_else_is_not_believed() {
     let world = World::rfc9111();
@@ -94,6 +98,7 @@ async fn a_304_about_something_else_is_not_believed() {
     );
 }
 
+/// H1.4
 #[tokio::test]
 async fn no_cache_is_validated_every_time() {
     let world = World::rfc9111();
@@ -108,6 +113,7 @@ async fn no_cache_is_validated_every_time() {
     }
 }
 
+/// H3.4
 #[tokio::test]
 async fn a_fresh_response_answers_the_clients_conditions() {
     let world = World::rfc9111();
@@ -149,6 +155,7 @@ async fn a_fresh_response_answers_the_clients_conditions() {
     assert_eq!(world.calls(), 1);
 }
 
+/// H3.4
 #[tokio::test]
 async fn a_condition_on_a_miss_is_evaluated_here() {
     let world = World::rfc9111();
@@ -164,6 +171,7 @@ async fn a_condition_on_a_miss_is_evaluated_here() {
     assert_eq!(world.calls(), 1);
 }
 
+/// H3.4
 #[tokio::test]
 async fn conditions_for_the_origin_go_to_the_origin() {
     for condition in [
@@ -180,6 +188,7 @@ async fn conditions_for_the_origin_go_to_the_origin() {
     }
 }
 
+/// H3.3
 #[tokio::test]
 async fn request_directives_count() {
     let world = World::rfc9111();
@@ -213,6 +222,7 @@ async fn request_directives_count() {
     assert_eq!(world.calls(), calls + 1);
 }
 
+/// H3.3; A54
 #[tokio::test]
 async fn a_safe_cache_limits_validations_that_only_clients_want() {
     let world = World::safe();
@@ -232,6 +242,7 @@ async fn a_safe_cache_limits_validations_that_only_clients_want() {
     assert_eq!(world.calls(), 2, "once in an interval");
 }
 
+/// H3.5
 #[tokio::test]
 async fn head_is_answered_from_a_get_and_tells_about_it() {
     let world = World::rfc9111();
@@ -269,6 +280,7 @@ async fn head_is_answered_from_a_get_and_tells_about_it() {
     assert_eq!(world.calls(), calls + 1);
 }
 
+/// H3.5; A15
 #[tokio::test]
 async fn a_head_response_is_never_stored_as_a_get() {
     let world = World::rfc9111();

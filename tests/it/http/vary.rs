@@ -7,6 +7,7 @@ use super::world::World;
 
 const VARIES: &[&str] = &["cache-control: max-age=60", "vary: accept"];
 
+/// H3.2
 #[tokio::test]
 async fn each_combination_of_nominated_fields_has_its_own_response() {
     let world = World::rfc9111();
@@ -28,6 +29,7 @@ async fn each_combination_of_nominated_fields_has_its_own_response() {
     }
 }
 
+/// H3.2
 #[tokio::test]
 async fn responses_that_vary_by_different_fields_live_beside_each_other() {
     let world = World::rfc9111();
@@ -43,6 +45,7 @@ async fn responses_that_vary_by_different_fields_live_beside_each_other() {
     );
 }
 
+/// H3.2
 #[tokio::test]
 async fn a_response_without_vary_gives_way_to_one_with_it() {
     for first in ["plain", "varied"] {
@@ -63,6 +66,7 @@ async fn a_response_without_vary_gives_way_to_one_with_it() {
     }
 }
 
+/// H3.2; A19
 #[tokio::test]
 async fn variants_of_one_uri_are_bounded() {
     let mut policy = HttpCachePolicy::rfc9111();
@@ -81,6 +85,7 @@ async fn variants_of_one_uri_are_bounded() {
     assert_eq!(world.calls(), calls, "the last ones are still there");
 }
 
+/// H4.6
 #[tokio::test]
 async fn purging_a_uri_purges_all_its_variants() {
     let world = World::rfc9111();
