@@ -8,6 +8,7 @@ use rand::Rng as _;
 
 use crate::cache::Cache;
 use crate::cache::far::read::{FarEntry, ReadAs};
+use crate::cache::far::wakeup::Wakeup;
 use crate::cache::far::{Far, Holding, Inquiry, Views, port_version};
 use crate::cache::lead::{FlightContext, Load, LoadKind};
 use crate::codec::envelope::{Contents, Envelope, Lifetimes};
@@ -16,7 +17,7 @@ use crate::freshness::starts_refresh;
 use crate::notice::{LogId, Op};
 use crate::shared::{
     Change, CommitAnswer, CommitRequest, Condition, Ending, Fault, FaultKind, Lease, LeaseAnswer,
-    LeaseRequest, Payload, Refuse, StoredValue, Token, Verdict, Wakeups,
+    LeaseRequest, Payload, Refuse, StoredValue, Token, Verdict,
 };
 use crate::stats::Count;
 use crate::sync::Arc;
@@ -284,7 +285,11 @@ impl<T: Send + Sync + 'static> Load<T> {
                             "other nodes load the key again and again",
                         ));
                     }
-                    let ending = self.await_holder(far, &key, &mut wait, holder, remaining).await;
+                    // A holder that lives renews after a third of the lock's life.
+                    let patience = cache.inner.settings.lock_wait.max(far.settings.lock_ttl / 2);
+                    let now = clock.now();
+                    wait.note(holder, now, now + remaining, patience);
+                    let ending = wait.wakeup.next(far, &key, remaining).await;
                     if let Some(Ending::Failed(kind)) = ending
                         && self.kind != LoadKind::Forced
                     {
@@ -354,33 +359,6 @@ impl<T: Send + Sync + 'static> Load<T> {
                 now,
                 chance,
             )
-    }
-
-    /// Waits until it is worth asking again: the load ended, the lock may have, or some time has passed. Subscribed
-    /// before it is asked the second time, so no end is missed.
-    async fn await_holder(
-        &self,
-        far: &Far,
-        key: &str,
-        wait: &mut Wait,
-        holder: Token,
-        remaining: Duration,
-    ) -> Option<Ending> {
-        let now = self.cache.inner.clock.now();
-        // A holder that lives renews after a third of the lock's life.
-        let patience = self.cache.inner.settings.lock_wait.max(far.settings.lock_ttl / 2);
-        wait.note(holder, now, now + remaining, patience);
-        if wait.wakeups.is_none() {
-            wait.wakeups = Some(far.port.subscribe(key, far.settings.budget).await.ok());
-            return None;
-        }
-        let jitter = rand::rng().random_range(0.5..1.5);
-        let pause = wait.poll.mul_f64(jitter).min(remaining + LOCK_DELTA);
-        wait.poll = (wait.poll * 2).min(LAST_POLL);
-        tokio::select! {
-            ending = next_ending(wait.wakeups.as_mut().and_then(Option::as_mut)) => ending,
-            () = tokio::time::sleep(pause) => None,
-        }
     }
 }
 
@@ -580,9 +558,7 @@ struct Wait {
     /// Whose lock it is, since when it was not renewed, and when it ends.
     holder: Option<(Token, Timestamp, Timestamp)>,
     take_over: Option<Token>,
-    poll: Duration,
-    /// `Some(None)`: the server does not publish, and polling is all there is.
-    wakeups: Option<Option<Wakeups>>,
+    wakeup: Wakeup,
 }
 
 impl Wait {
@@ -592,8 +568,7 @@ impl Wait {
             began: now,
             holder: None,
             take_over: None,
-            poll: FIRST_POLL,
-            wakeups: None,
+            wakeup: Wakeup::new(),
         }
     }
 
@@ -608,17 +583,6 @@ impl Wait {
             }
             _ => self.holder = Some((holder, now, ends)),
         }
-    }
-}
-
-async fn next_ending(wakeups: Option<&mut Wakeups>) -> Option<Ending> {
-    let Some(wakeups) = wakeups else {
-        return pending().await;
-    };
-    match wakeups.next().await {
-        Some(ending) => Some(ending),
-        // The subscription was lost; the poll goes on.
-        None => pending().await,
     }
 }
 
@@ -782,10 +746,6 @@ impl Drop for HeldLease {
     }
 }
 
-const FIRST_POLL: Duration = Duration::from_millis(25);
-const LAST_POLL: Duration = Duration::from_millis(250);
-/// A lock is asked for again a moment after its end, not at it.
-const LOCK_DELTA: Duration = Duration::from_millis(5);
 /// Less than a renewal moves a lock's end, more than two readings of it differ.
 const RENEWAL_SHOWS: Duration = Duration::from_millis(500);
 /// A key that changes each time it is looked at is loaded instead.

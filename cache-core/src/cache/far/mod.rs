@@ -19,6 +19,7 @@ mod lease;
 mod listen;
 mod read;
 mod recovery;
+mod wakeup;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,6 +43,7 @@ pub(crate) use giveback::Holding;
 pub(crate) use lease::{Departure, End, HeldLease, Leave, Right, Sight, commit_together, keep_together};
 pub(crate) use listen::{WeakCache, listen};
 pub(crate) use read::{FarEntry, ReadAs};
+pub(crate) use wakeup::Wakeup;
 
 use listen::Hearing;
 use recovery::Recovery;
