@@ -75,6 +75,8 @@ async fn contend(cache: Cache, name: String, ttl: Duration) {
     let (resource, life) = (key(&name), minutes(5));
     loop {
         let Ok(lock) = cache.lock(&name, ttl, seconds(5)).await else {
+            // Refused at once, as after a freeze: who asks again at once keeps the connection from being made anew.
+            tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         };
         let number = lock.fencing_token();

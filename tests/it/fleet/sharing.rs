@@ -377,6 +377,26 @@ async fn a_refresh_through_a_slow_network_returns_when_the_old_value_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_lock_of_another_node_is_woken_by_its_release() {
+    let redis = RedisServer::start();
+    let (a, b) = two(&redis).await;
+    for _ in 0..10 {
+        let held = a.try_lock("l", hours(1)).await.unwrap().unwrap();
+        let waiting = {
+            let b = b.clone();
+            tokio::spawn(async move { b.lock("l", hours(1), seconds(5)).await.unwrap() })
+        };
+        // By now it polls four times a second.
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        let released = support::Stopwatch::start();
+        assert!(held.release().await);
+        waiting.await.unwrap().release().await;
+        let took = released.elapsed();
+        assert!(took < Duration::from_millis(50), "{took:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_sets_are_one_notice_per_hundred() {
     let redis = RedisServer::start();
     let (a, b) = two(&redis).await;
