@@ -15,6 +15,7 @@ use rand::{Rng, SeedableRng};
 use support::{Fault, FaultProxy, Oracle, Stopwatch};
 use tokio::runtime::Handle;
 
+use super::failover::hand_over;
 use super::*;
 
 const KEYS: u64 = 40;
@@ -92,7 +93,7 @@ impl World {
             tokio::time::sleep(Duration::from_millis(pause)).await;
         }
         if let Some(load) = load
-            && n % 3 == 0
+            && n.is_multiple_of(3)
         {
             load.tag(group(n)).unwrap();
         }
@@ -415,7 +416,7 @@ async fn nothing_superseded_is_read_although_the_master_is_demoted_under_the_rea
         for (from, to) in [(&first, &second), (&second, &first)] {
             tokio::time::sleep(seconds(1)).await;
             proxy.swap_backend(to.address());
-            tokio::task::block_in_place(|| super::failover::hand_over(from, to));
+            tokio::task::block_in_place(|| hand_over(from, to));
         }
         tokio::time::sleep(seconds(4)).await;
     };

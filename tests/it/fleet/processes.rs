@@ -165,8 +165,10 @@ fn a_lock_that_many_want_is_one_at_a_time_whoever_is_frozen_or_killed() {
     assert!(longest <= 400, "a lock lived for {longest} ms");
     // However many are dead, the others go on.
     let before = nodes[0].output().len();
-    wait_until_blocking(SOON, "the survivor gets it", || nodes[0].output().len() > before + 10);
-    let lines: Vec<String> = nodes.iter().flat_map(|node| node.output()).collect();
+    wait_until_blocking(SOON, "the survivor gets it", || {
+        nodes[0].output().len() > before + 10
+    });
+    let lines: Vec<String> = nodes.iter().flat_map(Child::output).collect();
     let held: Vec<&str> = lines
         .iter()
         .filter_map(|line| line.strip_prefix("held "))
