@@ -52,6 +52,7 @@
 //! |---|---|
 //! | annotating functions | [`#[cached]`](macro@cached) |
 //! | TTLs, stale windows, timeouts, eager refresh | [`EntryOptions`] |
+//! | TTLs by name, from configuration, changed at run time | [`policies`] |
 //! | what a loader can say about its load | [`LoadContext`] |
 //! | keys: their form, and what can be in them | [`key`] |
 //! | invalidation, hard and soft | [`Invalidation`], [`KeyPattern`] |
@@ -76,7 +77,7 @@
 //! | `msgpack` | no | `codec::Codec::MessagePack` |
 //! | `lz4`, `zstd` | no | `codec::Compression::lz4`, `codec::Compression::zstd` |
 //! | `mac` | no | `codec::MacKeys`: signed entries in the shared tier |
-//! | `test-util` | no | `testing::ManualClock` |
+//! | `test-util` | no | `testing`: a manual clock, a scripted shared tier, chaos, a recording observer |
 
 // Documentation links to the macro also when it is switched off.
 #![cfg_attr(not(feature = "macros"), allow(rustdoc::broken_intra_doc_links))]
@@ -96,8 +97,10 @@ mod later;
 mod loaded;
 mod memory;
 pub mod notice;
+pub mod observe;
 pub mod options;
 pub mod outcome;
+pub mod policies;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod shared;
@@ -129,6 +132,7 @@ pub use key::CacheKey;
 pub use loaded::{Loaded, Lookup, Stored};
 pub use options::{Eager, EntryOptions};
 pub use outcome::{MissReason, Outcome, OutcomeKind, StaleReason, Tier};
+pub use policies::Policies;
 #[cfg(feature = "redis")]
 pub use redis::Redis;
 pub use stats::Stats;

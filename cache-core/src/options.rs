@@ -1,6 +1,7 @@
 //! How one entry is to be kept: [`EntryOptions`].
 //!
-//! Options are partial. What a call leaves open comes from the cache's defaults
+//! Options are partial. What a call leaves open comes from its [policy](crate::policies) if it names one, then from the
+//! cache's defaults
 //! ([`CacheBuilder::defaults`](crate::CacheBuilder::defaults)), and what those leave open from the toolkit's, named at
 //! each method. Resolving checks the result as a whole:
 //!
@@ -9,8 +10,10 @@
 //! * A call's TTLs may be computed: zero means "do not store", and more than [`MAX_TTL`] is cut to it. Combinations
 //!   that contradict themselves are an [`Invalid`](crate::ErrorKind::Invalid) error of the call.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use crate::codec::Codec;
 use crate::error::Error;
 use crate::tag::TagSet;
 use crate::time::{days, hours, minutes, seconds};
@@ -41,6 +44,9 @@ pub struct EntryOptions {
     fail_safe: Option<bool>,
     background_completion: Option<bool>,
     abort_when_abandoned: Option<bool>,
+    distributed: Option<bool>,
+    codec: Option<Codec>,
+    policy: Option<Cow<'static, str>>,
     tags: TagSet,
 }
 
@@ -81,6 +87,9 @@ impl EntryOptions {
             fail_safe: None,
             background_completion: None,
             abort_when_abandoned: None,
+            distributed: None,
+            codec: None,
+            policy: None,
             tags: TagSet::EMPTY,
         }
     }
@@ -206,6 +215,39 @@ impl EntryOptions {
         self
     }
 
+    /// Whether one node loads for all that share a tier. Without it each node that misses loads, and the first to
+    /// store wins: nobody waits for another node, which suits loads that are quicker than a lock's round trip to Redis
+    /// and its wake-up, or whose result differs little. Within a node there is one load in any case.
+    ///
+    /// Default: true.
+    pub const fn distributed(mut self, on: bool) -> Self {
+        self.distributed = Some(on);
+        self
+    }
+
+    /// How values are written to the shared tier. Reading goes by what an entry says of itself, so a change, or nodes
+    /// that do not agree, lose nothing.
+    ///
+    /// Default: [`CacheBuilder::codec`](crate::CacheBuilder::codec).
+    pub const fn codec(mut self, codec: Codec) -> Self {
+        self.codec = Some(codec);
+        self
+    }
+
+    /// What these options leave open comes from the policy of this name, looked up in the cache when it is needed; see
+    /// [`policies`](crate::policies).
+    ///
+    /// Default: none.
+    pub fn policy(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.policy = Some(name.into());
+        self
+    }
+
+    /// The name of the policy, if there is one.
+    pub(crate) fn policy_name(&self) -> Option<&str> {
+        self.policy.as_deref()
+    }
+
     /// The tags set so far.
     pub(crate) fn tag_set(&self) -> &TagSet {
         &self.tags
@@ -226,6 +268,9 @@ impl EntryOptions {
             fail_safe: self.fail_safe.or(defaults.fail_safe),
             background_completion: self.background_completion.or(defaults.background_completion),
             abort_when_abandoned: self.abort_when_abandoned.or(defaults.abort_when_abandoned),
+            distributed: self.distributed.or(defaults.distributed),
+            codec: self.codec.or(defaults.codec),
+            policy: None,
             tags: if self.tags.is_empty() {
                 defaults.tags.clone()
             } else {
@@ -292,6 +337,8 @@ impl EntryOptions {
             fail_safe: self.fail_safe.unwrap_or(true),
             background_completion: self.background_completion.unwrap_or(true),
             abort_when_abandoned: self.abort_when_abandoned.unwrap_or(false),
+            distributed: self.distributed.unwrap_or(true),
+            codec: self.codec,
         })
     }
 }
@@ -338,6 +385,10 @@ pub(crate) struct Policy {
     pub(crate) fail_safe: bool,
     pub(crate) background_completion: bool,
     pub(crate) abort_when_abandoned: bool,
+    /// Other nodes wait for a load of this one.
+    pub(crate) distributed: bool,
+    /// `None`: as the cache says.
+    pub(crate) codec: Option<Codec>,
 }
 
 impl Policy {

@@ -34,6 +34,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use serde::Serialize;
 
+use crate::error::ErrorKind;
+use crate::key::KeyRef;
+use crate::observe::{self, End, Event, Observer};
 use crate::outcome::{MissReason, Outcome, OutcomeKind, StaleReason, Tier};
 
 macro_rules! counters {
@@ -310,18 +313,29 @@ fn count_of(outcome: &Outcome) -> Count {
     }
 }
 
-/// A call that the in-process tier could not answer at once, until it ends: counted once, also if it is dropped.
+/// A call that the in-process tier could not answer at once, until it ends: counted and told once, also if it is
+/// dropped.
 #[derive(Debug)]
 pub(crate) struct Watch<'a> {
     tally: &'a Tally,
+    observed: Option<Observed<'a>>,
     reason: MissReason,
     ended: bool,
 }
 
+/// Who wants to hear of a call, and which call it is.
+#[derive(Debug)]
+pub(crate) struct Observed<'a> {
+    pub(crate) observer: &'a dyn Observer,
+    pub(crate) namespace: &'a str,
+    pub(crate) key: KeyRef<'a>,
+}
+
 impl<'a> Watch<'a> {
-    pub(crate) fn begin(tally: &'a Tally) -> Self {
+    pub(crate) fn begin(tally: &'a Tally, observed: Option<Observed<'a>>) -> Self {
         Self {
             tally,
+            observed,
             reason: MissReason::Absent,
             ended: false,
         }
@@ -333,32 +347,52 @@ impl<'a> Watch<'a> {
     }
 
     pub(crate) fn answered(&mut self, outcome: &Outcome) {
-        if !std::mem::replace(&mut self.ended, true) {
+        if self.ends(End::Answered(*outcome)) {
             self.tally.answered(outcome);
         }
     }
 
     pub(crate) fn not_found(&mut self, reason: MissReason) {
-        if !std::mem::replace(&mut self.ended, true) {
+        if self.ends(End::NotFound(reason)) {
             self.tally.not_found(reason);
         }
     }
 
-    pub(crate) fn failed(&mut self) {
-        self.end_with(Count::Failure);
-    }
-
-    fn end_with(&mut self, count: Count) {
-        if !std::mem::replace(&mut self.ended, true) {
-            self.tally.count(count);
+    /// With an error of this kind, or with the loader's.
+    pub(crate) fn failed(&mut self, kind: Option<ErrorKind>) {
+        if self.ends(End::Failed(kind, self.reason)) {
+            self.tally.count(Count::Failure);
             self.tally.miss(self.reason);
         }
+    }
+
+    /// Whether it ends now, and has not before.
+    fn ends(&mut self, end: End) -> bool {
+        let ends = !std::mem::replace(&mut self.ended, true);
+        if let (true, Some(observed)) = (ends, &self.observed) {
+            observed.tell(end);
+        }
+        ends
     }
 }
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        self.end_with(Count::Abandoned);
+        if self.ends(End::Abandoned(self.reason)) {
+            self.tally.count(Count::Abandoned);
+            self.tally.miss(self.reason);
+        }
+    }
+}
+
+impl Observed<'_> {
+    pub(crate) fn tell(&self, end: End) {
+        let event = Event {
+            namespace: self.namespace,
+            key: self.key,
+            end,
+        };
+        observe::tell(self.observer, &event);
     }
 }
 
@@ -449,7 +483,7 @@ mod tests {
         ];
         for (outcome, is_hit) in outcomes {
             let tally = Tally::new();
-            Watch::begin(&tally).answered(&outcome);
+            Watch::begin(&tally, None).answered(&outcome);
             let counters = tally.read();
             assert_eq!(
                 (counters.hits(), counters.misses(), reasons(&counters)),
@@ -462,7 +496,7 @@ mod tests {
     #[test]
     fn a_call_that_nobody_ends_was_abandoned_and_a_load_dropped() {
         let tally = Tally::new();
-        Watch::begin(&tally).missed(MissReason::Expired);
+        Watch::begin(&tally, None).missed(MissReason::Expired);
         drop(LoadWatch::begin(&tally));
         LoadWatch::begin(&tally).returned();
         let counters = tally.read();

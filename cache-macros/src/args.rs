@@ -16,6 +16,7 @@ use crate::template::Template;
 pub(crate) struct Args {
     names: Vec<Ident>,
     pub(crate) ttl: Option<Ttl>,
+    pub(crate) policy: Option<Expr>,
     pub(crate) prefix: Option<LitStr>,
     pub(crate) key: Option<Key>,
     pub(crate) skip: Vec<Ident>,
@@ -36,6 +37,8 @@ pub(crate) struct Args {
     pub(crate) store_if: Option<ExprClosure>,
     pub(crate) cache: Option<Expr>,
     pub(crate) version: Option<LitInt>,
+    pub(crate) distributed: Option<LitBool>,
+    pub(crate) codec: Option<Ident>,
     pub(crate) krate: Option<Path>,
     pub(crate) companions: Option<Companions>,
     pub(crate) result: Option<bool>,
@@ -90,6 +93,7 @@ pub(crate) enum Companions {
 /// Every option, for suggestions.
 const KNOWN: &[&str] = &[
     "ttl",
+    "policy",
     "prefix",
     "key",
     "skip",
@@ -108,6 +112,8 @@ const KNOWN: &[&str] = &[
     "store_if",
     "cache",
     "version",
+    "distributed",
+    "codec",
     "crate",
     "companions",
     "detach",
@@ -123,6 +129,7 @@ const KNOWN: &[&str] = &[
 pub(crate) const OF_BATCHES: &[&str] = &[
     "batch",
     "ttl",
+    "policy",
     "prefix",
     "key",
     "skip",
@@ -136,6 +143,8 @@ pub(crate) const OF_BATCHES: &[&str] = &[
     "throttle",
     "cache",
     "version",
+    "distributed",
+    "codec",
     "crate",
     "companions",
     "detach",
@@ -229,6 +238,7 @@ impl Args {
         self.names.push(name.clone());
         match text.as_str() {
             "ttl" => self.ttl = Some(assigned(&name, input)?),
+            "policy" => self.policy = Some(policy(assigned(&name, input)?)?),
             "prefix" => self.prefix = Some(prefix(assigned(&name, input)?)?),
             "key" => self.key = Some(assigned(&name, input)?),
             "skip" => self.skip = names(&name, input)?,
@@ -249,6 +259,8 @@ impl Args {
             "store_if" => self.store_if = Some(closure(assigned(&name, input)?)?),
             "cache" => self.cache = Some(assigned(&name, input)?),
             "version" => self.version = Some(assigned(&name, input)?),
+            "distributed" => self.distributed = Some(truth(&name, input)?),
+            "codec" => self.codec = Some(codec(&name, input)?),
             "crate" => self.krate = Some(path(&name, input)?),
             "companions" => self.companions = Some(assigned(&name, input)?),
             "background" => self.background = flag(&name, input)?,
@@ -292,9 +304,35 @@ fn flag(name: &Ident, input: ParseStream<'_>) -> syn::Result<bool> {
     if input.is_empty() || input.peek(Token![,]) {
         return Ok(true);
     }
-    let value = assigned::<LitBool>(name, input)
-        .map_err(|error| syn::Error::new(error.span(), format!("`{name}` is `true` or `false`")))?;
-    Ok(value.value)
+    Ok(truth(name, input)?.value)
+}
+
+fn truth(name: &Ident, input: ParseStream<'_>) -> syn::Result<LitBool> {
+    equals(name, input)?;
+    input
+        .parse()
+        .map_err(|error| syn::Error::new(error.span(), format!("`{name}` is `true` or `false`")))
+}
+
+fn codec(name: &Ident, input: ParseStream<'_>) -> syn::Result<Ident> {
+    equals(name, input)?;
+    let known = ["Json", "MessagePack", "Postcard"];
+    let refused = |at: Span, hint: String| {
+        syn::Error::new(
+            at,
+            format!("`codec` is `Json`, `MessagePack` or `Postcard`, as in `codec = Postcard`{hint}"),
+        )
+    };
+    let given: Ident = input
+        .parse()
+        .map_err(|error| refused(error.span(), String::new()))?;
+    let text = given.to_string();
+    if known.contains(&text.as_str()) {
+        return Ok(given);
+    }
+    let nearest = known.iter().find(|known| known.eq_ignore_ascii_case(&text));
+    let hint = nearest.map(|nearest| format!("; did you mean `{nearest}`?"));
+    Err(refused(given.span(), hint.unwrap_or_default()))
 }
 
 fn list<T>(
@@ -353,6 +391,28 @@ fn prefix(literal: LitStr) -> syn::Result<LitStr> {
         return Ok(literal);
     };
     Err(syn::Error::new(literal.span(), message))
+}
+
+/// The name of a policy is fit for configuration; one that is computed is checked when it is used.
+fn policy(name: Expr) -> syn::Result<Expr> {
+    let Expr::Lit(literal) = &name else {
+        return Ok(name);
+    };
+    let Lit::Str(text) = &literal.lit else {
+        return Err(syn::Error::new(
+            name.span(),
+            "`policy` is the name of options in the configuration: `policy = \"price\"`",
+        ));
+    };
+    let text = text.value();
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if text.is_empty() || text.len() > 64 || !text.chars().all(plain) {
+        return Err(syn::Error::new(
+            name.span(),
+            "the name of a policy has 1 to 64 ASCII letters, digits, `_`, `-` and `.`",
+        ));
+    }
+    Ok(name)
 }
 
 /// Whether a character stands in keys as itself.

@@ -72,8 +72,8 @@ impl Batch {
         let shape = format_ident!("{}", if self.fallible { "Fallible" } else { "Plain" });
         let (output, ids, id) = (&self.output, &self.ids, &self.id);
         let error = quote!(<#output as #private::BatchOutput<#private::#shape>>::Error);
-        let (site, cache, parts) = (item.site_call(), item.cache(), item.key_statements());
-        let (options, errors) = (item.options(), item.errors_of(&error));
+        let (site, cache, parts) = (item.site_call(), item.open(), item.key_statements());
+        let (ops, options, errors) = (item.ops(), item.options(), item.errors_of(&error));
         let list = if self.by_reference {
             quote!(#ids.to_vec())
         } else {
@@ -82,7 +82,7 @@ impl Batch {
         let (owned, clones, call) = self.body();
         quote! {
             #(#attrs)* #vis #sig {
-                let __cache: &#private::Cache = #cache;
+                #cache
                 let __options = #options;
                 let __errors = #errors;
                 let __ids: ::std::vec::Vec<#id> = #list;
@@ -95,7 +95,8 @@ impl Batch {
                     }
                 };
                 #private::batch::<#output, #private::#shape>(
-                    #site, __cache, __options, __errors, __ids, __parts, __load,
+                    #private::Of { site: #site, cache: __cache, ops: #ops, options: __options, errors: __errors },
+                    __ids, __parts, __load,
                 ).await
             }
         }

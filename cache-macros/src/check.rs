@@ -305,7 +305,7 @@ fn backgrounds(cached: &CachedFn, diag: &mut Diag) {
         .into_iter()
         .filter(|option| args.has(option))
     {
-        if args.stale.is_none() {
+        if args.stale.is_none() && args.policy.is_none() {
             diag.error(
                 args.span_of(option),
                 format!("`{option}` is about stale values, and none are kept: add `stale = \"1h\"`"),

@@ -221,17 +221,16 @@ impl CachedFn {
     }
 
     fn peek(&self) -> TokenStream {
-        let (private, value, cache, key) = (self.private(), self.value_type(), self.cache(), self.own_key());
+        let (private, value, cache, key) = (self.private(), self.value_type(), self.open(), self.own_key());
         let output =
             quote!(::core::result::Result<::core::option::Option<#private::Loaded<#value>>, #private::Error>);
         let ops = self.ops();
-        let body =
-            quote!(#key let __cache: &#private::Cache = #cache; #private::peek(__cache, #ops, __key).await);
+        let body = quote!(#key #cache #private::peek(__cache, #ops, __key).await);
         self.function_of("peek", Takes::Entry, true, &output, &body)
     }
 
     fn set(&self) -> TokenStream {
-        let (private, value, cache, key) = (self.private(), self.value_type(), self.cache(), self.own_key());
+        let (private, value, cache, key) = (self.private(), self.value_type(), self.open(), self.own_key());
         let (options, optional, ops) = (self.options(), self.shape.is_optional(), self.ops());
         let output = quote!(::core::result::Result<#private::Stored, #private::Error>);
         let value_type = if optional {
@@ -247,7 +246,7 @@ impl CachedFn {
         let body = quote! {
             #key
             let __options = #options;
-            let __cache: &#private::Cache = #cache;
+            #cache
             #private::set(__cache, #ops, __key, #given, __options).await
         };
         self.function_with(
@@ -261,18 +260,16 @@ impl CachedFn {
     }
 
     fn invalidate(&self) -> TokenStream {
-        let (private, cache, key) = (self.private(), self.cache(), self.own_key());
+        let (private, cache, key) = (self.private(), self.open(), self.own_key());
         let output = quote!(::core::result::Result<(), #private::Error>);
-        let body =
-            quote!(#key let __cache: &#private::Cache = #cache; #private::invalidate(__cache, __key).await);
+        let body = quote!(#key #cache #private::invalidate(__cache, __key).await);
         self.function_of("invalidate", Takes::Entry, true, &output, &body)
     }
 
     fn invalidate_all(&self) -> TokenStream {
-        let (private, cache, site) = (self.private(), self.cache(), self.site_call());
+        let (private, cache, site) = (self.private(), self.open(), self.site_call());
         let output = quote!(::core::result::Result<(), #private::Error>);
-        let body =
-            quote!(let __cache: &#private::Cache = #cache; #private::invalidate_all(__cache, #site).await);
+        let body = quote!(#cache #private::invalidate_all(__cache, #site).await);
         let inputs = self.inputs(|param| self.is_in_cache(param));
         self.signed("invalidate_all", true, &inputs, &output, &body)
     }

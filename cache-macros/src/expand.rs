@@ -50,6 +50,16 @@ impl CachedFn {
             .filter(|attr| belongs_to_body(attr) || is_condition(attr));
         let mut sig = self.function.sig.clone();
         sig.ident = name.clone();
+        let mut params = self.params.iter();
+        for input in &mut sig.inputs {
+            if let syn::FnArg::Typed(typed) = input
+                && params
+                    .next()
+                    .is_some_and(|param| self.is_in_attribute(&param.name))
+            {
+                typed.attrs.push(parse_quote!(#[allow(unused_variables)]));
+            }
+        }
         let body = &self.function.body;
         quote!(#(#attrs)* #vis #sig #body)
     }
@@ -74,7 +84,7 @@ impl CachedFn {
     pub(crate) fn call(&self, call: Call) -> TokenStream {
         let private = self.private();
         let (output, shape) = (&self.output, self.shape_path());
-        let (site, cache, key) = (self.site_call(), self.cache(), self.key_closure());
+        let (site, cache, key) = (self.site_call(), self.open(), self.key_closure());
         let (guard, ops) = (self.guard(call), self.ops());
         let found = match call {
             Call::Read => quote_spanned!(self.value_span()=> #private::look::<#output, #shape>),
@@ -102,7 +112,7 @@ impl CachedFn {
             }},
         };
         quote! {
-            let __cache: &#private::Cache = #cache;
+            #cache
             #guard
             let __miss = #miss;
             let __load = { let __forced = #forced; #load };
@@ -131,7 +141,12 @@ impl CachedFn {
     pub(crate) fn ops(&self) -> TokenStream {
         let (private, value) = (self.private(), self.value_type());
         let value = respan(value, self.value_span());
-        quote_spanned!(self.value_span()=> #private::ops::<#value>())
+        match &self.args.cache {
+            Some(_) => {
+                quote_spanned!(self.value_span()=> #private::ops_in::<#value, _>(#private::kind_of(__door)))
+            }
+            None => quote_spanned!(self.value_span()=> #private::ops::<#value>()),
+        }
     }
 
     fn error_type(&self) -> TokenStream {
@@ -139,12 +154,12 @@ impl CachedFn {
         quote!(<#output as #private::Output<#shape>>::Error)
     }
 
-    /// A reference to the cache.
-    pub(crate) fn cache(&self) -> TokenStream {
+    /// Statements that find the cache.
+    pub(crate) fn open(&self) -> TokenStream {
         let private = self.private();
         match &self.args.cache {
-            Some(cache) => quote_spanned!(cache.span()=> &#cache),
-            None => quote!(#private::Cache::global()),
+            Some(cache) => open(cache, &private),
+            None => quote!(let __cache: &#private::Cache = #private::Cache::global();),
         }
     }
 
@@ -228,6 +243,9 @@ impl CachedFn {
         if let Some(Ttl::Period(ttl)) = &args.ttl {
             set("with_ttl", ttl.span(), ttl.expression());
         }
+        if let Some(policy) = &args.policy {
+            set("policy", policy.span(), policy.to_token_stream());
+        }
         for (method, period) in [
             ("stale_for", &args.stale),
             ("negative_ttl", &args.negative_ttl),
@@ -254,6 +272,12 @@ impl CachedFn {
             Some(Eager::After(share)) => set("eager", share.span(), quote!(#private::Eager::After(#share))),
             Some(Eager::XFetch(span)) => set("eager", *span, quote!(#private::Eager::XFetch(1.0))),
             None => {}
+        }
+        if let Some(on) = &args.distributed {
+            set("distributed", on.span, on.to_token_stream());
+        }
+        if let Some(codec) = &args.codec {
+            set("codec", codec.span(), quote!(#private::Codec::#codec));
         }
         let tags = self.tags();
         quote!((|| -> ::core::result::Result<#private::EntryOptions, #private::Error> {
@@ -385,10 +409,12 @@ impl CachedFn {
         if !self.has_companions() && !self.is_free() {
             let private = self.private();
             let (output, body) = (&self.output, &self.function.body);
-            let patterns = self
-                .params
-                .iter()
-                .map(|Param { name, pat, .. }| quote!(let #pat = #name;));
+            let patterns = self.params.iter().map(|Param { name, pat, .. }| {
+                let lint = self
+                    .is_in_attribute(name)
+                    .then(|| quote!(#[allow(unused_variables)]));
+                quote!(#lint let #pat = #name;)
+            });
             let body = if self.style == Style::Async {
                 body.to_token_stream()
             } else {
@@ -457,6 +483,14 @@ impl CachedFn {
                 ::std::boxed::Box::new(move |__context: &#private::LoadContext<#value>, result: &#value| { #statements });
             ::core::option::Option::Some(__after)
         }}
+    }
+}
+
+/// Finds the cache that an expression names.
+pub(crate) fn open(cache: &Expr, private: &TokenStream) -> TokenStream {
+    quote_spanned! {cache.span()=>
+        let __door = &#cache;
+        let __cache: &#private::Cache = #private::cache_of(__door);
     }
 }
 

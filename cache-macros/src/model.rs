@@ -162,6 +162,16 @@ impl CachedFn {
             .is_some_and(|cache| mentions(cache, name))
     }
 
+    /// Whether an option speaks of an argument, which the body then need not use.
+    pub(crate) fn is_in_attribute(&self, name: &Ident) -> bool {
+        let condition = self.args.condition.as_ref();
+        let in_key = self.args.key.is_some() && self.is_in_key(name);
+        in_key
+            || self.is_in_cache(name)
+            || self.is_in_options(name)
+            || condition.is_some_and(|condition| mentions(condition, name))
+    }
+
     /// Whether an argument is needed to build the options of a store.
     pub(crate) fn is_in_options(&self, name: &Ident) -> bool {
         let args = &self.args;
@@ -191,6 +201,7 @@ impl CachedFn {
                 .jitter
                 .as_ref()
                 .is_some_and(|jitter| mentions(&jitter.0, name))
+            || args.policy.as_ref().is_some_and(|policy| mentions(policy, name))
     }
 }
 

@@ -262,8 +262,8 @@ impl Options {
             quote_spanned!(span=> #private::duty(#callee(#(#args,)* #value).await);)
         });
         let cache = match &self.cache {
-            Some(cache) => quote!(&#cache),
-            None => quote!(#private::Cache::global()),
+            Some(cache) => crate::expand::open(cache, private),
+            None => quote!(let __cache: &#private::Cache = #private::Cache::global();),
         };
         let tags = self.tag_texts().into_iter().enumerate().map(|(index, text)| {
             let name = format_ident!("__tag_{index}");
@@ -273,7 +273,7 @@ impl Options {
                 quote!(#name)
             };
             quote!({
-                let __cache: &#private::Cache = #cache;
+                #cache
                 #private::duty(__cache.invalidate_tag(&#text).await);
             })
         });

@@ -21,5 +21,6 @@ mod redis;
 mod stale;
 mod stampede;
 mod statistics;
+mod test_kit;
 mod tidy;
 mod tiers;

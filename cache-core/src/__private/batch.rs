@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use crate::__private::{BoxFuture, Errors, Fallible, Plain, Site, key};
-use crate::cache::{Cache, CacheValue};
+use crate::__private::{BoxFuture, Errors, Fallible, Ops, Plain, Site, key};
+use crate::cache::Cache;
 use crate::error::{Error, LoadError};
 use crate::key::{CacheKey, KeyBuf, KeyError};
 use crate::options::EntryOptions;
@@ -15,7 +15,7 @@ pub trait BatchOutput<S>: Sized + Send {
     /// What names a value.
     type Id: Clone + Eq + Hash + Send + Sync + 'static;
     /// What is cached.
-    type Value: CacheValue + Clone;
+    type Value: Send + Sync + 'static;
     /// What is not.
     type Error: Send + 'static;
 
@@ -27,7 +27,7 @@ pub trait BatchOutput<S>: Sized + Send {
     fn fail(error: Self::Error) -> Option<Self>;
 }
 
-impl<K: Clone + Eq + Hash + Send + Sync + 'static, V: CacheValue + Clone> BatchOutput<Plain>
+impl<K: Clone + Eq + Hash + Send + Sync + 'static, V: Send + Sync + 'static> BatchOutput<Plain>
     for HashMap<K, V>
 {
     type Id = K;
@@ -50,7 +50,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static, V: CacheValue + Clone> BatchO
 impl<K, V, E> BatchOutput<Fallible> for Result<HashMap<K, V>, E>
 where
     K: Clone + Eq + Hash + Send + Sync + 'static,
-    V: CacheValue + Clone,
+    V: Send + Sync + 'static,
     E: Send + 'static,
 {
     type Id = K;
@@ -75,16 +75,35 @@ struct Failed<E>(Mutex<Option<E>>);
 
 type Load<O, S> = Arc<dyn Fn(Vec<<O as BatchOutput<S>>::Id>) -> BoxFuture<'static, O> + Send + Sync>;
 
+/// What is the same for all ids of a call.
+#[derive(Debug)]
+pub struct Of<'a, V, E> {
+    /// Which function.
+    pub site: &'static Site,
+    /// Its cache.
+    pub cache: &'a Cache,
+    /// What is known about its values.
+    pub ops: Ops<V>,
+    /// How they are kept.
+    pub options: Result<EntryOptions, Error>,
+    /// What its errors allow.
+    pub errors: Errors<E>,
+}
+
 /// Answers for each id from the cache, and loads the missing ones together.
 pub fn batch<O: BatchOutput<S> + 'static, S: 'static>(
-    site: &'static Site,
-    cache: &Cache,
-    options: Result<EntryOptions, Error>,
-    errors: Errors<O::Error>,
+    of: Of<'_, O::Value, O::Error>,
     ids: Vec<O::Id>,
     parts: impl Fn(&O::Id, &mut KeyBuf) -> Result<(), KeyError>,
     load: impl Fn(Vec<O::Id>) -> BoxFuture<'static, O> + Send + Sync + 'static,
 ) -> BoxFuture<'static, O> {
+    let Of {
+        site,
+        cache,
+        ops,
+        options,
+        errors,
+    } = of;
     let load: Load<O, S> = Arc::new(load);
     let keys: Result<Vec<CacheKey>, Error> = ids
         .iter()
@@ -95,12 +114,13 @@ pub fn batch<O: BatchOutput<S> + 'static, S: 'static>(
     Box::pin(async move {
         match prepared {
             Ok((keys, options)) => {
+                cache.policies().look_for(&options, || site.to_string());
                 let options = match errors.convert {
                     Some(_) => options,
                     // Nobody could be told about a timeout.
                     None => options.hard_timeout(std::time::Duration::MAX),
                 };
-                read_through::<O, S>(&cache, keys, options, errors, ids, load).await
+                read_through::<O, S>(&cache, ops, keys, options, errors, ids, load).await
             }
             Err(error) => {
                 tracing::warn!(function = site.function(), %error, "a call runs without the cache");
@@ -112,6 +132,7 @@ pub fn batch<O: BatchOutput<S> + 'static, S: 'static>(
 
 async fn read_through<O: BatchOutput<S> + 'static, S: 'static>(
     cache: &Cache,
+    ops: Ops<O::Value>,
     keys: Vec<CacheKey>,
     options: EntryOptions,
     errors: Errors<O::Error>,
@@ -139,14 +160,14 @@ async fn read_through<O: BatchOutput<S> + 'static, S: 'static>(
         }
     };
     let error = match cache
-        .get_or_load_many::<O::Value, Failed<O::Error>, _, _>(&keys, options, loader)
+        .load_many::<O::Value, Failed<O::Error>, _, _>(&keys, options, ops.wire, loader)
         .await
     {
         Ok(found) => {
             let values = ids
                 .into_iter()
                 .zip(found)
-                .filter_map(|(id, value)| Some((id, (*value?).clone())));
+                .filter_map(|(id, value)| Some((id, (ops.clone)(&*value?))));
             return O::join(values.collect());
         }
         Err(LoadError::Loader(failed)) => match errors.clone {

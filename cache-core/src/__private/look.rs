@@ -2,20 +2,17 @@
 
 use std::fmt;
 
-use crate::__private::{BoxFuture, Output, Site};
+use crate::__private::{Output, Site};
 use crate::cache::{Cache, CacheValue, Wire};
 use crate::error::Error;
 use crate::key::{CacheKey, KeyBuf, KeyError};
 use crate::loaded::{Loaded, Stored};
 use crate::options::EntryOptions;
 
-type Get<T> = for<'a> fn(&'a Cache, &'a CacheKey) -> BoxFuture<'a, Option<Loaded<T>>>;
-
 /// What has to be known about a value's type. Made in one place, so that a type that does not fit is told once.
 pub struct Ops<T> {
     pub(super) clone: fn(&T) -> T,
     pub(super) wire: Wire<T>,
-    get: Get<T>,
 }
 
 impl<T> fmt::Debug for Ops<T> {
@@ -30,7 +27,6 @@ pub fn ops<T: CacheValue + Clone>() -> Ops<T> {
     Ops {
         clone: T::clone,
         wire: Wire::serde(),
-        get: |cache, key| Box::pin(cache.get(key)),
     }
 }
 
@@ -135,12 +131,16 @@ pub fn key(
 /// # Errors
 ///
 /// If the key could not be made.
-pub async fn peek<T>(
+pub async fn peek<T: Send + Sync + 'static>(
     cache: &Cache,
     ops: Ops<T>,
     key: Result<CacheKey, Error>,
 ) -> Result<Option<Loaded<T>>, Error> {
-    Ok((ops.get)(cache, &key?).await)
+    let key = key?;
+    if let Some(hit) = cache.hit(key.as_key()) {
+        return Ok(Some(hit));
+    }
+    Ok(cache.fresh_or_miss(key.as_key(), ops.wire).await)
 }
 
 /// Stores the value of a call.

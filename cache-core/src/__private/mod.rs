@@ -8,6 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 mod batch;
+mod door;
 mod errors;
 mod look;
 mod output;
@@ -17,12 +18,14 @@ mod slot;
 mod types;
 mod value;
 
+pub use crate::codec::Codec;
 pub use crate::key::dispatch::{AppendNothing, AppendPart, AppendSerialized, Arg};
 pub use crate::key::{CacheKey, KeyBuf, KeyError, KeyPart};
 pub use crate::tag::{Tag, TagSet};
 pub use crate::{Cache, Eager, EntryOptions, Error, LoadContext, Loaded, Outcome, Stored};
 
-pub use batch::{BatchOutput, batch};
+pub use batch::{BatchOutput, Of, batch};
+pub use door::{Door, Encoded, Holds, Kept, cache_of, kind_of, ops_in};
 pub use errors::{
     Errors, NoClone, NoConversion, Probe, TellsCacheErrors, ViaClone, ViaFrom, tells_cache_errors,
 };

@@ -89,7 +89,10 @@ impl<O: Output<S>, S: 'static> Miss<O, S> {
         let (cache, ops) = (self.cache, self.ops);
         Box::pin(async move {
             let (key, options) = match prepared {
-                Ok(prepared) => prepared,
+                Ok(prepared) => {
+                    cache.policies().look_for(&prepared.1, || site.to_string());
+                    prepared
+                }
                 Err(error) => return unprepared(site, error, errors, body).await,
             };
             let owner = Arc::new(());

@@ -4,6 +4,7 @@
 //! one, wherever in the program the two are.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::error::Error;
@@ -82,9 +83,9 @@ impl Site {
             return Ok(());
         }
         let error = Error::invalid(format!(
-            "`{}` at {} and `{}` at {} are cached under the same prefix `{}` with as many parts, so that they would \
-             read each other's values; give one of them another prefix",
-            first.function, first.place, self.function, self.place, self.prefix,
+            "{first} and {self} are cached under the same prefix `{}` with as many parts, so that they would read each \
+             other's values; give one of them another prefix",
+            self.prefix,
         ));
         if self.standing.swap(IN_CONFLICT, Ordering::Relaxed) == UNKNOWN {
             tracing::error!(%error, "a cached function runs without the cache");
@@ -118,6 +119,13 @@ impl Site {
             Ok(text) => text,
             Err(_) => panic!("a path is text"),
         }
+    }
+}
+
+impl fmt::Display for Site {
+    /// The function and where it stands.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` at {}", self.function, self.place)
     }
 }
 

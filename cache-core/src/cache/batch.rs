@@ -56,20 +56,37 @@ impl Cache {
         F: Fn(Vec<CacheKey>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<HashMap<CacheKey, T>, E>> + Send + 'static,
     {
-        let options = options.into().or(&self.inner.defaults);
+        self.load_many(keys, options.into(), Wire::serde(), loader).await
+    }
+
+    /// [`get_or_load_many`](Self::get_or_load_many), for values of any wire.
+    pub(crate) async fn load_many<T, E, F, Fut>(
+        &self,
+        keys: &[CacheKey],
+        options: EntryOptions,
+        wire: Wire<T>,
+        loader: F,
+    ) -> Result<Vec<Option<Loaded<T>>>, LoadError<E>>
+    where
+        T: Send + Sync + 'static,
+        E: Send + Sync + 'static,
+        F: Fn(Vec<CacheKey>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<HashMap<CacheKey, T>, E>> + Send + 'static,
+    {
+        let options = self.complete(&options, keys.first().map_or("", CacheKey::prefix));
         let policy = options.resolve()?;
         let call = |key: &CacheKey| Call {
             cache: self.clone(),
             id: self.id(key),
             options: options.clone(),
             policy,
-            plan: Plan::read(Wire::serde()).accepting_negatives(),
+            plan: Plan::read(wire).accepting_negatives(),
         };
         let calls = keys.iter().map(call).collect();
         let batch = Batch {
             calls,
             answers: keys.iter().map(|_| None).collect(),
-            watches: keys.iter().map(|_| Watch::begin(&self.inner.tally)).collect(),
+            watches: keys.iter().map(|key| self.watch(key.as_key())).collect(),
             not_before: vec![0; keys.len()],
         };
         Box::pin(batch.run(Arc::new(loader))).await
@@ -116,8 +133,9 @@ impl<T: Send + Sync + 'static> Batch<'_, T> {
     {
         let result = self.go(loader).await;
         // An error is the batch's: what was not answered by then failed with it.
-        if result.is_err() {
-            self.watches.iter_mut().for_each(Watch::failed);
+        if let Err(error) = &result {
+            let kind = error.cache().map(Error::kind);
+            self.watches.iter_mut().for_each(|watch| watch.failed(kind));
         }
         result
     }
@@ -410,7 +428,7 @@ async fn take_leases<T: Send + Sync + 'static>(
             load, leader, stale, ..
         } = wait;
         let departure = Takeoff::Load(Leave {
-            right: Right::Lease(HeldLease::new(&cache, far, key, lease)),
+            right: Right::Lease(HeldLease::new(&cache, far, key, lease).locked(load.policy.distributed)),
             views: inquiry.views.of(&leader.context().marks),
             stale,
         });

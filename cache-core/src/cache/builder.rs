@@ -3,21 +3,21 @@
 use std::time::Duration;
 
 use crate::cache::failures::Failures;
-use crate::cache::far::Far;
-#[cfg(feature = "redis")]
-use crate::cache::far::FarSettings;
+use crate::cache::far::{Far, FarSettings};
 use crate::cache::lock::{Leases, MAX_LEASES};
 use crate::cache::tasks::Tasks;
 use crate::cache::upkeep::Upkeep;
 use crate::cache::{Cache, Inner, Settings};
-#[cfg(feature = "redis")]
 use crate::codec::envelope::Framing;
 use crate::codec::{Codec, Compression};
 use crate::epochs::{Epochs, Namespace};
 use crate::error::Error;
 use crate::flight::Flights;
 use crate::memory::{Bound, Memory};
+use crate::observe::Observer;
 use crate::options::EntryOptions;
+use crate::policies::Policies;
+use crate::shared::SharedTier;
 use crate::stats::Tally;
 use crate::sync::{Arc, Mutex};
 use crate::time::{Clock, SystemClock, minutes, seconds};
@@ -40,13 +40,14 @@ pub struct CacheBuilder {
     bytes: Option<u64>,
     entries: Option<u64>,
     defaults: EntryOptions,
+    policies: Vec<(String, EntryOptions)>,
     clock: Arc<dyn Clock>,
     max_load: Duration,
     lock_wait: Duration,
     max_loads: usize,
     max_background_loads: usize,
-    #[cfg(feature = "redis")]
-    redis: Option<crate::redis::Redis>,
+    shared: Option<Arc<dyn SharedTier>>,
+    observer: Option<Arc<dyn Observer>>,
     codec: Codec,
     compression: Compression,
     schema: u32,
@@ -61,13 +62,14 @@ impl CacheBuilder {
             bytes: None,
             entries: None,
             defaults: EntryOptions::new(),
+            policies: Vec::new(),
             clock: Arc::new(SystemClock),
             max_load: minutes(1),
             lock_wait: seconds(5),
             max_loads: 64,
             max_background_loads: 16,
-            #[cfg(feature = "redis")]
-            redis: None,
+            shared: None,
+            observer: None,
             codec: Codec::Json,
             compression: Compression::none(),
             schema: 0,
@@ -98,6 +100,15 @@ impl CacheBuilder {
     /// Default: [`EntryOptions::new`], that is, the toolkit's own defaults.
     pub fn defaults(mut self, defaults: EntryOptions) -> Self {
         self.defaults = defaults;
+        self
+    }
+
+    /// Names options that calls refer to with [`EntryOptions::policy`] and functions with `#[cached(policy = ..)]`. They
+    /// can be changed while the cache runs: see [`policies`](crate::policies).
+    ///
+    /// Default: none.
+    pub fn policy(mut self, name: impl Into<String>, options: EntryOptions) -> Self {
+        self.policies.push((name.into(), options));
         self
     }
 
@@ -150,8 +161,30 @@ impl CacheBuilder {
     ///
     /// Default: none, memory only.
     #[cfg(feature = "redis")]
-    pub fn redis(mut self, redis: crate::redis::Redis) -> Self {
-        self.redis = Some(redis);
+    pub fn redis(self, redis: crate::redis::Redis) -> Self {
+        self.shared(redis)
+    }
+
+    /// Adds any tier that all nodes share: for tests, a
+    #[cfg_attr(
+        feature = "test-util",
+        doc = "[`ScriptedStore`](crate::testing::ScriptedStore) or a [`ChaosStore`](crate::testing::ChaosStore)."
+    )]
+    #[cfg_attr(not(feature = "test-util"), doc = "`ScriptedStore` (feature `test-util`).")]
+    /// The last of `shared` and `redis` counts.
+    ///
+    /// Default: none, memory only.
+    pub fn shared(mut self, tier: impl SharedTier) -> Self {
+        self.shared = Some(Arc::new(tier));
+        self
+    }
+
+    /// Tells `observer` of every call that ends, with its key and what it came to. Without one, a hit pays a single
+    /// branch.
+    ///
+    /// Default: none.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observer = Some(Arc::new(observer));
         self
     }
 
@@ -207,6 +240,11 @@ impl CacheBuilder {
         check_name("the cache's name", &self.name)?;
         self.check()?;
         self.defaults.check_configuration()?;
+        if let Some(name) = self.defaults.policy_name() {
+            return Err(Error::invalid(format!(
+                "the defaults name the policy `{name}`; calls do that, and the defaults hold where there is none"
+            )));
+        }
         let bytes = self.bytes.or(if self.entries.is_none() {
             Some(DEFAULT_BYTES)
         } else {
@@ -216,6 +254,8 @@ impl CacheBuilder {
         let root = Arc::new(Namespace::within(None, 0, &self.name));
         let far = self.shared_tier();
         let default_policy = self.defaults.resolve()?;
+        let policies = Policies::default();
+        policies.set(self.policies, &self.defaults)?;
         let inner = Inner {
             far,
             default_policy,
@@ -231,8 +271,10 @@ impl CacheBuilder {
             leases: Leases::new(MAX_LEASES),
             namespaces: Mutex::new(vec![root.clone()]),
             defaults: self.defaults,
+            policies,
             tasks: Tasks::new(self.max_loads, self.max_background_loads),
             tally: Tally::new(),
+            observer: self.observer,
             upkeep: Upkeep::default(),
             settings: Settings {
                 max_load: self.max_load,
@@ -245,27 +287,21 @@ impl CacheBuilder {
         })
     }
 
-    #[cfg(feature = "redis")]
     fn shared_tier(&self) -> Option<Arc<Far>> {
-        let redis = self.redis.as_ref()?;
-        let port = redis.open(&self.name, self.clock.clone());
+        let tier = self.shared.as_ref()?;
+        let port = tier.open(&self.name, self.clock.clone());
         let framing = Framing {
             compression: self.compression,
             ..Framing::default()
         };
         let settings = FarSettings {
-            budget: redis.budget(),
+            budget: tier.budget(),
             lock_ttl: self.lock_ttl,
             lease_window: self.max_load + LEASE_MARGIN,
             disconnected_cap: self.disconnected_cap,
             schema: self.schema,
         };
         Some(Arc::new(Far::new(port, self.codec, framing, settings)))
-    }
-
-    #[cfg(not(feature = "redis"))]
-    fn shared_tier(&self) -> Option<Arc<Far>> {
-        None
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -293,7 +329,6 @@ impl CacheBuilder {
 }
 
 /// Versions outlive the longest load by this, so that a load's last step can still compare.
-#[cfg(feature = "redis")]
 const LEASE_MARGIN: Duration = Duration::from_secs(10);
 
 /// Names stand in keys, labels and patterns as they are, so they are kept plain.
@@ -357,6 +392,14 @@ mod tests {
         check(
             cache().defaults(EntryOptions::ttl(days(400 * 365))),
             &["`ttl`", "365 days"],
+        );
+        check(
+            cache().defaults(EntryOptions::new().policy("price")),
+            &["defaults", "`price`"],
+        );
+        check(
+            cache().policy("price", EntryOptions::ttl(Duration::ZERO)),
+            &["policy `price`", "`ttl`"],
         );
         check(
             cache().defaults(EntryOptions::ttl(minutes(2)).hard_ttl(minutes(1))),

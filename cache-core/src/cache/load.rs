@@ -149,7 +149,7 @@ impl Cache {
         let id = self.id(key);
         let cache = self.clone();
         Box::pin(async move {
-            let options = options.or(&cache.inner.defaults);
+            let options = cache.complete(&options, id.key().prefix());
             let policy = options.resolve()?;
             cache.start_upkeep();
             Call {
@@ -198,11 +198,11 @@ pub(super) enum Waited<T> {
 impl<T: Send + Sync + 'static> Call<T> {
     /// Every call ends here, so every call is counted once.
     async fn run<E: Send + Sync + 'static>(self, work: Work<'_, T, E>) -> Result<Answer<T>, LoadError<E>> {
-        let mut watch = Watch::begin(&self.cache.inner.tally);
+        let mut watch = self.cache.watch(self.id.key().as_key());
         let result = self.go(work, &mut watch).await;
         match &result {
             Ok(answer) => watch.answered(&answer.outcome()),
-            Err(_) => watch.failed(),
+            Err(error) => watch.failed(error.cache().map(Error::kind)),
         }
         result
     }
@@ -465,7 +465,7 @@ impl<T: Send + Sync + 'static> Call<T> {
             cache,
             id,
             policy: self.policy,
-            wire: self.plan.wire,
+            wire: self.plan.wire.written_in(self.policy.codec),
             kind,
             optional: self.plan.optional,
             previous,

@@ -132,6 +132,16 @@ impl<T: Send + Sync + 'static> MemoryCache<T> {
     }
 }
 
+impl<T> MemoryCache<T> {
+    pub(crate) fn as_cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    pub(crate) fn wire(&self) -> Wire<T> {
+        self.wire
+    }
+}
+
 impl<T: Send + Sync + 'static> MemoryCacheBuilder<T> {
     /// How many bytes a value takes; with [`CacheBuilder::memory_bytes`].
     ///

@@ -14,7 +14,9 @@ use crate::flight::Flights;
 use crate::key::{CacheKey, KeyRef};
 use crate::loaded::{Loaded, Lookup, Stored};
 use crate::memory::Memory;
+use crate::observe::Observer;
 use crate::options::{EntryOptions, Policy};
+use crate::policies::Policies;
 use crate::stats::{Stats, Tally};
 use crate::sync::{Arc, Mutex, lock};
 use crate::tag::TagSet;
@@ -51,6 +53,8 @@ pub use memory_cache::{MemoryCache, MemoryCacheBuilder};
 pub use permit::StorePermit;
 pub use typed::Typed;
 
+pub(crate) use builder::check_name;
+
 use failures::Failures;
 use far::Far;
 use lead::{FlightContext, Settled};
@@ -70,6 +74,8 @@ pub(crate) use wire::Wire;
 )]
 pub trait CacheValue: Serialize + DeserializeOwned + Send + Sync + 'static {}
 
+// Without this the compiler lists whatever else implements serde's traits in this build.
+#[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> CacheValue for T {}
 
 /// A cache: an in-process tier with single flight, stale fallback, tags and more; see the [crate docs](crate).
@@ -94,10 +100,12 @@ pub(crate) struct Inner {
     /// The shared tier, if there is one.
     far: Option<Arc<Far>>,
     defaults: EntryOptions,
+    policies: Policies,
     /// The defaults, complete: for values that come from the shared tier without a call's options.
     default_policy: Policy,
     tasks: Tasks,
     tally: Tally,
+    observer: Option<Arc<dyn Observer>>,
     upkeep: Upkeep,
     settings: Settings,
 }
@@ -138,7 +146,7 @@ impl Cache {
     /// [`Invalid`](ErrorKind::Invalid) if the name is empty, longer than 64 bytes, or has characters other than
     /// ASCII letters, digits, `_`, `-` and `.`.
     pub fn namespace(&self, name: &str) -> Result<Self, Error> {
-        builder::check_name("namespace", name)?;
+        check_name("namespace", name)?;
         let text = format!("{}/{name}", self.namespace.text);
         let mut namespaces = lock(&self.inner.namespaces);
         if let Some(known) = namespaces.iter().find(|known| *known.text == *text) {
@@ -439,6 +447,39 @@ impl Cache {
     /// A reading of the counters and sizes.
     pub fn stats(&self) -> Stats {
         self.inner.stats()
+    }
+
+    /// Named options that calls refer to; see [`policies`](crate::policies).
+    pub fn policies(&self) -> &Policies {
+        &self.inner.policies
+    }
+
+    /// Adds a policy, or replaces the one of this name, for what is loaded and stored from now on.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_policies`](Self::set_policies).
+    pub fn set_policy(&self, name: impl Into<String>, options: EntryOptions) -> Result<(), Error> {
+        self.set_policies([(name.into(), options)])
+    }
+
+    /// Adds or replaces many policies at once: no call sees some of them changed and others not.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](ErrorKind::Invalid) if a name is empty, longer than 64 bytes or has characters other than ASCII
+    /// letters, digits, `_`, `-` and `.`, if options are not fit for configuration, contradict the cache's defaults or
+    /// name a policy themselves. Then nothing is changed.
+    pub fn set_policies(
+        &self,
+        policies: impl IntoIterator<Item = (String, EntryOptions)>,
+    ) -> Result<(), Error> {
+        self.inner.policies.set(policies, &self.inner.defaults)
+    }
+
+    /// What a call leaves open, filled in from its policy and from the defaults.
+    fn complete(&self, options: &EntryOptions, place: &str) -> EntryOptions {
+        self.inner.policies.complete(options, &self.inner.defaults, place)
     }
 
     /// How many loads are in flight.

@@ -11,8 +11,9 @@ use crate::epochs::Standing;
 use crate::freshness::{Freshness, judge};
 use crate::key::{CacheKey, KeyRef};
 use crate::loaded::{Loaded, Lookup};
+use crate::observe::{End, Observer};
 use crate::outcome::{MissReason, Outcome, OutcomeKind, StaleReason, Tier};
-use crate::stats::{Count, Watch};
+use crate::stats::{Count, Observed, Watch};
 use crate::sync::Arc;
 use crate::time::Timestamp;
 
@@ -109,7 +110,25 @@ impl Cache {
         }
         self.inner.tally.count(Count::MemoryFresh);
         let outcome = Outcome::hit(OutcomeKind::Fresh, Tier::Memory, meta.age(now));
+        if let Some(observer) = &self.inner.observer {
+            self.observed(&**observer, key).tell(End::Answered(outcome));
+        }
         Some(Loaded::new(entry, outcome))
+    }
+
+    /// A call that is to be counted, and told if anybody wants to hear of it.
+    pub(crate) fn watch<'a>(&'a self, key: KeyRef<'a>) -> Watch<'a> {
+        let observer = self.inner.observer.as_deref();
+        let observed = observer.map(|observer| self.observed(observer, key));
+        Watch::begin(&self.inner.tally, observed)
+    }
+
+    fn observed<'a>(&'a self, observer: &'a dyn Observer, key: KeyRef<'a>) -> Observed<'a> {
+        Observed {
+            observer,
+            namespace: &self.namespace.text,
+            key,
+        }
     }
 
     /// A fresh value of any tier, by the precise clock, counted as a hit or a miss: for what was not a [`hit`](Self::hit).
@@ -122,7 +141,7 @@ impl Cache {
         wire: Wire<T>,
     ) -> Pin<Box<dyn Future<Output = Option<Loaded<T>>> + Send + 'a>> {
         Box::pin(async move {
-            let mut watch = Watch::begin(&self.inner.tally);
+            let mut watch = self.watch(key);
             let found = self.find(key, wire, &mut watch).await;
             found.fresh_or_missed(&mut watch)
         })
@@ -134,7 +153,7 @@ impl Cache {
         key: KeyRef<'_>,
         wire: Wire<T>,
     ) -> Lookup<T> {
-        let mut watch = Watch::begin(&self.inner.tally);
+        let mut watch = self.watch(key);
         let found = self.find(key, wire, &mut watch).await;
         found.told(&mut watch)
     }
@@ -320,7 +339,7 @@ impl Cache {
         keys: &[CacheKey],
         wire: Wire<T>,
     ) -> Vec<Option<Loaded<T>>> {
-        let mut watches: Vec<Watch<'_>> = keys.iter().map(|_| Watch::begin(&self.inner.tally)).collect();
+        let mut watches: Vec<Watch<'_>> = keys.iter().map(|key| self.watch(key.as_key())).collect();
         let mut found: Vec<Finding<T>> = keys.iter().map(|key| self.look(key.as_key())).collect();
         for (watch, found) in watches.iter_mut().zip(&found) {
             found.reason().into_iter().for_each(|reason| watch.missed(reason));

@@ -74,7 +74,7 @@ impl StorePermit {
         value: T,
         options: impl Into<EntryOptions> + Send,
     ) -> Result<Stored, Error> {
-        let options = options.into().or(&self.cache.inner.defaults);
+        let options = self.cache.complete(&options.into(), key.prefix());
         let policy = options.resolve()?;
         let id = self.cache.id(key);
         let now = self.cache.inner.clock.now();
@@ -88,7 +88,10 @@ impl StorePermit {
         let entry = self.cache.shape(&id, Some(value), Wire::serde(), shape);
         let zero = policy.ttl.is_zero();
         let stored = match self.cache.far().cloned() {
-            Some(far) if !zero => self.store_through(&far, &id, &entry, Wire::<T>::serde()).await,
+            Some(far) if !zero => {
+                let wire = Wire::<T>::serde().written_in(policy.codec);
+                self.store_through(&far, &id, &entry, wire).await
+            }
             _ => self.store_here(&id, &entry),
         };
         Ok(if stored.is_stored() && zero {

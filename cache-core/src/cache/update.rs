@@ -45,8 +45,9 @@ impl Cache {
         T: CacheValue + Clone,
         F: FnMut(Option<T>) -> T + Send,
     {
-        let options = options.into().or(&self.inner.defaults);
+        let options = self.complete(&options.into(), key.prefix());
         let policy = options.resolve()?;
+        let wire = Wire::<T>::serde().written_in(policy.codec);
         let id = self.id(key);
         for attempt in 0..MAX_ATTEMPTS {
             let now = self.inner.clock.now();
@@ -61,9 +62,9 @@ impl Cache {
                 now,
                 delta: Duration::ZERO,
             };
-            let entry = self.shape(&id, Some(value), Wire::serde(), shape);
+            let entry = self.shape(&id, Some(value), wire, shape);
             let swapped = match self.storable(&entry, now) {
-                Ok(()) => self.swap::<T>(&id, before.version, &entry, seen).await?,
+                Ok(()) => self.swap(&id, before.version, &entry, seen, wire).await?,
                 Err(refusal) => Err(refusal),
             };
             match swapped {
@@ -158,6 +159,7 @@ impl Cache {
         version: Option<Version>,
         entry: &AnyEntry,
         seen: u64,
+        wire: Wire<T>,
     ) -> Result<Result<(), Refusal>, Error> {
         let now = self.inner.clock.now();
         let Some(far) = self.far().cloned() else {
@@ -178,9 +180,7 @@ impl Cache {
             Err(refusal) => return Ok(Err(refusal)),
         };
         let condition = Condition::Seen(version.map(port_version));
-        let answer = self
-            .set_far(&far, Op::Update, id, entry, Wire::<T>::serde(), condition)
-            .await;
+        let answer = self.set_far(&far, Op::Update, id, entry, wire, condition).await;
         let applied = matches!(answer, Ok(Some(Verdict::Applied)));
         self.end_mutation(id, begun, entry, applied);
         match answer {

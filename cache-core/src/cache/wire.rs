@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::cache::CacheValue;
-use crate::codec::Coding;
+use crate::codec::{Codec, Coding};
 
 /// What the engine needs to know about `T` beyond moving it around: chosen once per call, by the public method.
 pub(crate) struct Wire<T> {
@@ -11,6 +11,8 @@ pub(crate) struct Wire<T> {
     pub(crate) weigh: fn(&T) -> usize,
     /// How values are written to and read from a shared tier; `None` for values that stay in this process.
     pub(crate) coding: Option<Coding<T>>,
+    /// Which codec a value is written with, if not the cache's.
+    pub(crate) codec: Option<Codec>,
 }
 
 impl<T> Clone for Wire<T> {
@@ -27,6 +29,7 @@ impl<T: CacheValue> Wire<T> {
         Self {
             weigh: encoded_length,
             coding: Some(Coding::of()),
+            codec: None,
         }
     }
 }
@@ -34,7 +37,16 @@ impl<T: CacheValue> Wire<T> {
 impl<T> Wire<T> {
     /// For values that stay in this process.
     pub(crate) fn local(weigh: fn(&T) -> usize) -> Self {
-        Self { weigh, coding: None }
+        Self {
+            weigh,
+            coding: None,
+            codec: None,
+        }
+    }
+
+    /// Writes values with this codec.
+    pub(crate) fn written_in(self, codec: Option<Codec>) -> Self {
+        Self { codec, ..self }
     }
 }
 

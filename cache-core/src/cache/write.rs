@@ -41,8 +41,9 @@ impl Cache {
         options: &EntryOptions,
         wire: Wire<T>,
     ) -> Result<Vec<Stored>, Error> {
-        let options = options.or(&self.inner.defaults);
+        let options = self.complete(options, values.first().map_or("", |(key, _)| key.prefix()));
         let policy = options.resolve()?;
+        let wire = wire.written_in(policy.codec);
         let mut stored = Vec::with_capacity(values.len());
         let mut values = values.into_iter().peekable();
         while values.peek().is_some() {

@@ -8,7 +8,7 @@ use super::layout::{self, error_of, guard_of, held_of, lock_of, slot_of};
 use super::reply::{Items, number, stored};
 use super::request::{Call, ScriptCall, command};
 use super::scripts;
-use super::values::{plain_verdict, px};
+use super::values::{plain_verdict, px, px_or_zero};
 use crate::shared::{
     AcquireRequest, Acquisition, CommitAnswer, CommitRequest, Ending, Fault, FaultKind, Fence, Lease,
     LeaseAnswer, LeaseRequest, LockKind, Refuse, Token, Verdict, Version,
@@ -52,7 +52,7 @@ impl Adapter {
         self.keys_of(ScriptCall::new(&scripts::LEASE), request.key)
             .arg(refuse)
             .arg(request.token.as_bytes().as_slice())
-            .number(px(request.ttl))
+            .number(px_or_zero(request.ttl))
             .arg(if request.consult_errors { "1" } else { "0" })
             .arg(take_over)
             .arg(fresh_incarnation())

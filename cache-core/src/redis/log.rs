@@ -58,10 +58,7 @@ pub(super) fn follow(adapter: &Adapter, closed: CancellationToken) -> LogReader 
         };
         let _ = closed.run_until_cancelled(work).await;
     });
-    LogReader {
-        events,
-        _task: Box::new(AbortOnDropHandle::new(task)),
-    }
+    LogReader::new(events, AbortOnDropHandle::new(task))
 }
 
 /// The newest id, on the connection that every operation uses.

@@ -11,8 +11,9 @@
 //! * `adapter` and its parts `values`, `leases`, `marks`, `log`, `wake`, `inspect`: the port.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::shared::Shared;
+use crate::shared::{Shared, SharedTier};
 use crate::time::Clock;
 
 mod adapter;
@@ -50,5 +51,15 @@ impl Redis {
     /// [`LogEvent::Confirmed`](crate::shared::LogEvent::Confirmed) are read from.
     pub fn open(&self, root: &str, clock: Arc<dyn Clock>) -> Arc<dyn Shared> {
         Arc::new(Adapter::new(self, root, clock))
+    }
+}
+
+impl SharedTier for Redis {
+    fn open(&self, root: &str, clock: Arc<dyn Clock>) -> Arc<dyn Shared> {
+        Self::open(self, root, clock)
+    }
+
+    fn budget(&self) -> Duration {
+        Self::budget(self)
     }
 }

@@ -40,12 +40,14 @@ if ARGV[4] == '1' then
   local recorded = text(KEYS[3])
   if recorded then return {'recorded', redis.call('PTTL', KEYS[3]), recorded} end
 end
-local holder = text(KEYS[2])
-if holder and holder ~= ARGV[2] and holder ~= ARGV[5] then
-  local left = redis.call('PTTL', KEYS[2])
-  if left > 0 then return {'held', left, holder} end
+if ARGV[3] ~= '0' then
+  local holder = text(KEYS[2])
+  if holder and holder ~= ARGV[2] and holder ~= ARGV[5] then
+    local left = redis.call('PTTL', KEYS[2])
+    if left > 0 then return {'held', left, holder} end
+  end
+  redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 end
-redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 local fence = ''
 if KEYS[5] then
   if not newest(KEYS[5]) then open(KEYS[5], ARGV[6]) end

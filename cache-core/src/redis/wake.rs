@@ -93,14 +93,12 @@ impl Wake {
             .await
             .map_err(|_| fault::timeout("no subscription within the budget"))?
             .map_err(|_| lost())??;
-        Ok(Wakeups {
-            endings,
-            _subscription: Box::new(Leaving {
-                wishes,
-                channel: key.to_owned(),
-                number,
-            }),
-        })
+        let leaving = Leaving {
+            wishes,
+            channel: key.to_owned(),
+            number,
+        };
+        Ok(Wakeups::new(endings, leaving))
     }
 
     /// The task's mailbox; the task is started when it does not run.

@@ -17,7 +17,7 @@ pub struct LeaseRequest<'a> {
     pub refuse: Refuse,
     /// The holder's name if the lock is given; fresh for every acquisition.
     pub token: Token,
-    /// How long the lock lasts unless renewed.
+    /// How long the lock lasts unless renewed. Zero: load without it, and do not wait for who has it.
     pub ttl: Duration,
     /// Whether a recorded error is an answer.
     pub consult_errors: bool,
@@ -76,6 +76,16 @@ pub struct Fence(pub(crate) Vec<u8>);
 impl Fence {
     /// Compares with nothing: for a load that has no lease.
     pub const NONE: Self = Self(Vec::new());
+
+    /// What the tier compares, in whatever form it likes.
+    pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// The bytes that it was made of.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// The end of a load.
@@ -126,11 +136,19 @@ pub struct CommitAnswer {
 /// How loads of one key end, from now on. Dropping it ends the subscription.
 #[must_use = "dropping it ends the subscription"]
 pub struct Wakeups {
-    pub(crate) endings: mpsc::Receiver<Ending>,
-    pub(crate) _subscription: Box<dyn Any + Send + Sync>,
+    endings: mpsc::Receiver<Ending>,
+    _subscription: Box<dyn Any + Send + Sync>,
 }
 
 impl Wakeups {
+    /// What arrives in `endings`; `subscription` is dropped with it.
+    pub fn new(endings: mpsc::Receiver<Ending>, subscription: impl Any + Send + Sync) -> Self {
+        Self {
+            endings,
+            _subscription: Box::new(subscription),
+        }
+    }
+
     /// The next end of a load; `None` when the subscription was lost, and polling remains.
     ///
     /// # Cancellation

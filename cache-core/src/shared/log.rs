@@ -11,11 +11,19 @@ use crate::time::Timestamp;
 /// The log as it arrives. Dropping it ends the reading.
 #[must_use = "dropping it ends the reading"]
 pub struct LogReader {
-    pub(crate) events: mpsc::Receiver<LogEvent>,
-    pub(crate) _task: Box<dyn Any + Send + Sync>,
+    events: mpsc::Receiver<LogEvent>,
+    _task: Box<dyn Any + Send + Sync>,
 }
 
 impl LogReader {
+    /// What arrives in `events`; `task` is dropped with it.
+    pub fn new(events: mpsc::Receiver<LogEvent>, task: impl Any + Send + Sync) -> Self {
+        Self {
+            events,
+            _task: Box::new(task),
+        }
+    }
+
     /// The next event; `None` after [`Shared::close`](crate::shared::Shared::close).
     ///
     /// # Cancellation

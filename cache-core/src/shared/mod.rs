@@ -1,5 +1,9 @@
 //! [`Shared`]: the one port to the shared tier, with the contract that every adapter keeps.
 //!
+//! A user of the cache needs nothing of this: `CacheBuilder::redis` is all there is to Redis. The port is public so that
+//! tests can stand between a cache and its tier, as the module `testing` does, or speak to a server without a cache. It
+//! may be implemented elsewhere for the same purpose; methods are added to it in minor releases.
+//!
 //! Value, lock, recorded error and notice change together in one step on the server, so they are one port. It knows
 //! nothing of types, codecs or options: what is stored is bytes, of which only the first [`HEADER_BYTES`] mean something
 //! here. They are the same in every format:
@@ -36,6 +40,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::notice::{LogId, Op};
+use crate::sync::Arc;
+use crate::time::Clock;
 
 mod fault;
 mod header;
@@ -64,6 +70,17 @@ pub use values::{
 
 /// What every method of the port returns.
 pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'a>>;
+
+/// Where a cache gets its shared tier from: `Redis`, or a store for tests.
+pub trait SharedTier: fmt::Debug + Send + Sync + 'static {
+    /// Opens the tier for the cache named `root`, whose `clock` instants in answers are read from. Waits for nothing.
+    fn open(&self, root: &str, clock: Arc<dyn Clock>) -> Arc<dyn Shared>;
+
+    /// How long one operation may take. Default: 250 ms.
+    fn budget(&self) -> Duration {
+        Duration::from_millis(250)
+    }
+}
 
 /// The shared tier.
 ///

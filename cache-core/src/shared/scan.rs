@@ -14,8 +14,10 @@ pub struct ScanRequest<'a> {
 /// Where a scan stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScanCursor {
-    pub(crate) server: usize,
-    pub(crate) position: u64,
+    /// Which of the servers, from zero.
+    pub server: usize,
+    /// Where on it.
+    pub position: u64,
 }
 
 /// A page of keys.

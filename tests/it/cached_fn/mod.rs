@@ -3,7 +3,10 @@
 use std::sync::Arc;
 mod batch;
 mod failures;
+mod memory_cache;
+mod nodes;
 mod options;
+mod policies;
 mod shapes;
 mod writes;
 

@@ -4,16 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::notice::{Event, LogId, Notice, Op};
-use cache_core::shared::{GapReason, LogEvent, LogReader, Mark, Shared, Strength};
+use cache_core::shared::{GapReason, LogEvent, LogReader, Shared};
 use support::{Fault, FaultProxy, Stopwatch};
 use tokio::time::timeout;
 
-use super::{BUDGET, open, open_url, remove, restricted, set};
-
-const TTL: Duration = Duration::from_secs(7_200);
+use super::{open, open_url, remove, restricted};
 
 /// The next event that is not a confirmation.
-async fn next(reader: &mut LogReader) -> LogEvent {
+pub(super) async fn next(reader: &mut LogReader) -> LogEvent {
     let next = async {
         loop {
             match reader.next().await.expect("the tier is open") {
@@ -40,7 +38,7 @@ async fn confirmation(reader: &mut LogReader) -> LogId {
         .expect("a confirmation comes")
 }
 
-async fn gap(reader: &mut LogReader) -> GapReason {
+pub(super) async fn gap(reader: &mut LogReader) -> GapReason {
     loop {
         match next(reader).await {
             LogEvent::Gap { reason, .. } => return reason,
@@ -50,7 +48,7 @@ async fn gap(reader: &mut LogReader) -> GapReason {
     }
 }
 
-async fn notices(reader: &mut LogReader) -> Vec<Notice> {
+pub(super) async fn notices(reader: &mut LogReader) -> Vec<Notice> {
     match next(reader).await {
         LogEvent::Notices(notices) => notices,
         other => panic!("no notices: {other:?}"),
@@ -58,82 +56,10 @@ async fn notices(reader: &mut LogReader) -> Vec<Notice> {
 }
 
 /// A reader at the end of the log.
-async fn following(tier: &Arc<dyn Shared>) -> LogReader {
+pub(super) async fn following(tier: &Arc<dyn Shared>) -> LogReader {
     let mut reader = tier.follow_log();
     assert_eq!(gap(&mut reader).await, GapReason::Started);
     reader
-}
-
-#[tokio::test]
-async fn every_mutation_reaches_every_node() {
-    let server = restricted();
-    let (one, two) = (open(&server), open(&server));
-    let mut readers = [following(&one).await, following(&two).await];
-    let version = set(&one, "m:a", "x").await;
-    let removed = remove(&one, "m:a").await;
-    one.move_marks(
-        &[Mark::Tag("m", "t")],
-        Strength::Soft,
-        Duration::from_millis(5),
-        TTL,
-        BUDGET,
-    )
-    .await
-    .unwrap();
-    one.begin_pattern("m:b*", BUDGET).await.unwrap();
-    for reader in &mut readers {
-        let mut heard = Vec::new();
-        while heard.len() < 4 {
-            heard.extend(notices(reader).await);
-        }
-        let expected = [
-            Event::Keys(Op::Set, vec![("m:a".to_owned(), version)]),
-            Event::Keys(Op::Remove, vec![("m:a".to_owned(), removed)]),
-            Event::Marks {
-                marks: vec!["t:m:t".to_owned()],
-                strength: Strength::Soft,
-                hold: Duration::from_millis(5),
-            },
-            Event::Pattern("m:b*".to_owned()),
-        ];
-        assert!(heard.windows(2).all(|pair| pair[1].id.follows(pair[0].id)));
-        assert!(
-            heard
-                .iter()
-                .all(|notice| notice.source == heard[0].source && notice.source.is_some())
-        );
-        let events: Vec<Event> = heard.into_iter().map(|notice| notice.event).collect();
-        assert_eq!(events, expected);
-    }
-}
-
-#[tokio::test]
-async fn a_notice_arrives_within_milliseconds() {
-    let server = restricted();
-    let (one, two) = (open(&server), open(&server));
-    let mut reader = following(&two).await;
-    let mut times = Vec::new();
-    for n in 0..50 {
-        remove(&one, &format!("m:{n}")).await;
-        let stopwatch = Stopwatch::start();
-        notices(&mut reader).await;
-        times.push(stopwatch.elapsed());
-    }
-    times.sort();
-    assert!(times[47] < Duration::from_millis(200), "{times:?}");
-}
-
-#[tokio::test]
-async fn loads_are_not_announced() {
-    let server = restricted();
-    let tier = open(&server);
-    let lease = super::lease(&tier, "m:a").await;
-    super::commit(&tier, "m:a", &lease, "x").await;
-    assert_eq!(
-        server.command(&["XLEN", "{m}:log"]).integer(),
-        Some(1),
-        "only its beginning"
-    );
 }
 
 #[tokio::test]
@@ -150,20 +76,6 @@ async fn the_master_confirms_every_second() {
         "{:?}",
         stopwatch.elapsed()
     );
-}
-
-#[tokio::test]
-async fn a_flushed_log_is_a_gap() {
-    let server = restricted();
-    let tier = open(&server);
-    let mut reader = following(&tier).await;
-    server.flushall();
-    assert_eq!(gap(&mut reader).await, GapReason::NewLog);
-    server.flushall();
-    remove(&tier, "m:a").await;
-    assert_eq!(gap(&mut reader).await, GapReason::NewLog);
-    remove(&tier, "m:b").await;
-    assert!(matches!(next(&mut reader).await, LogEvent::Notices(_)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

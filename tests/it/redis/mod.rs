@@ -2,7 +2,7 @@
 
 mod cluster;
 mod connection;
-mod interleavings;
+mod contract;
 mod leases;
 mod log;
 mod marks;

@@ -27,17 +27,18 @@ impl Cache {
     ) -> Option<Payload> {
         let meta = entry.meta();
         let coding = wire.coding?;
+        let codec = wire.codec.unwrap_or(far.codec);
         let mut payload = Vec::new();
         let contents = if meta.negative {
             Contents::Negative
         } else {
             let entry = typed::<T>(entry.clone())?;
-            if let Err(error) = (coding.encode)(&entry.value, far.codec, &mut payload) {
+            if let Err(error) = (coding.encode)(&entry.value, codec, &mut payload) {
                 tracing::warn!(cache = self.name(), %error, "a value could not be encoded, and stays on this node");
                 return None;
             }
             Contents::Value {
-                codec: far.codec,
+                codec,
                 payload: &payload,
             }
         };

@@ -240,7 +240,7 @@ impl<T: Send + Sync + 'static> Load<T> {
                     }
                 }
                 LeaseAnswer::Lease(lease) => {
-                    let lease = HeldLease::new(cache, far, key, lease);
+                    let lease = HeldLease::new(cache, far, key, lease).locked(self.policy.distributed);
                     if wait.holder.is_some() {
                         // What was known of marks before the wait may have changed during it.
                         inquiry.views = Views::default();
@@ -307,7 +307,11 @@ impl<T: Send + Sync + 'static> Load<T> {
             key,
             refuse,
             token: Token::random(),
-            ttl: far.settings.lock_ttl,
+            ttl: if self.policy.distributed {
+                far.settings.lock_ttl
+            } else {
+                Duration::ZERO
+            },
             consult_errors: self.kind != LoadKind::Forced && !self.policy.error_ttl.is_zero(),
             take_over: None,
         }
@@ -592,6 +596,8 @@ pub(crate) struct HeldLease {
     far: Arc<Far>,
     key: String,
     lease: Lease,
+    /// Others are kept from loading.
+    is_locked: bool,
     /// The newest notice that this node had heard when the lease was given.
     pub(crate) position: Option<LogId>,
     given_back: bool,
@@ -606,13 +612,23 @@ impl HeldLease {
             key,
             lease,
             position,
+            is_locked: true,
             given_back: false,
         }
+    }
+
+    /// Whether the key is locked for it, or other nodes may load at the same time.
+    pub(crate) fn locked(mut self, is_locked: bool) -> Self {
+        self.is_locked = is_locked;
+        self
     }
 
     /// Renews the lock for as long as this is polled; never ends by itself. A lock that is lost is not taken again:
     /// the commit will be refused if somebody else stored meanwhile.
     pub(crate) async fn keep(&self) -> Infallible {
+        if !self.is_locked {
+            return pending().await;
+        }
         let ttl = self.far.settings.lock_ttl;
         loop {
             tokio::time::sleep(ttl / 3).await;
@@ -720,11 +736,11 @@ pub(crate) async fn commit_together(far: &Far, ends: Vec<End>) -> Result<Vec<Com
 
 /// Renews many locks for as long as this is polled; never ends by itself.
 pub(crate) async fn keep_together(leases: &[&HeldLease]) -> Infallible {
-    let Some(first) = leases.first() else {
+    let mut held: Vec<_> = leases.iter().copied().filter(|lease| lease.is_locked).collect();
+    let Some(first) = held.first() else {
         return pending().await;
     };
     let ttl = first.far.settings.lock_ttl;
-    let mut held = leases.to_vec();
     loop {
         tokio::time::sleep(ttl / 3).await;
         let mut still = Vec::with_capacity(held.len());
@@ -739,7 +755,7 @@ pub(crate) async fn keep_together(leases: &[&HeldLease]) -> Infallible {
 
 impl Drop for HeldLease {
     fn drop(&mut self) {
-        if !self.given_back {
+        if !self.given_back && self.is_locked {
             let holding = Holding::Load(std::mem::take(&mut self.key));
             self.cache.give_back(self.far.clone(), holding, self.lease.token);
         }

@@ -78,7 +78,6 @@ pub(crate) struct FarSettings {
 }
 
 impl Far {
-    #[cfg(feature = "redis")]
     pub(crate) fn new(port: Arc<dyn Shared>, codec: Codec, framing: Framing, settings: FarSettings) -> Self {
         /// Whatever else could not be given back is told once only.
         const GIVEN_BACK_AGAIN: usize = 256;

@@ -1,4 +1,4 @@
-//! For your own tests (feature `test-util`): a clock that stands until it is moved.
+//! [`ManualClock`]: a clock that stands until it is moved.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

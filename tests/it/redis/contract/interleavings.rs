@@ -3,22 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::World;
+use crate::redis::{BUDGET, PHYSICAL, ask, asking, change, commit_of, found, payload, remove, set};
 use cache_core::shared::{Change, Found, Lease, LeaseAnswer, LeaseRequest, Refuse, Shared, Verdict, Version};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use support::RedisServer;
-
-use super::{
-    BUDGET, PHYSICAL, ask, asking, change, commit_of, found, open, payload, remove, restricted, set,
-};
 
 const KEY: &str = "m:a";
 const SCHEDULES: u64 = 60;
 const STEPS: u32 = 40;
 
 /// What the test knows: every mutation begins an epoch, every load belongs to the one it began in.
-struct World<'s> {
-    server: &'s RedisServer,
+struct Scene<'w> {
+    world: &'w World,
     /// Several nodes.
     tiers: Vec<Arc<dyn Shared>>,
     random: SmallRng,
@@ -28,7 +25,7 @@ struct World<'s> {
     made: Vec<(Version, u64)>,
 }
 
-impl World<'_> {
+impl Scene<'_> {
     async fn step(&mut self) {
         match self.random.random_range(0..10) {
             0..=2 => self.begin().await,
@@ -110,7 +107,7 @@ impl World<'_> {
         if let Found::Value(value) = found(&self.any(), KEY).await
             && value.remaining < Duration::from_secs(30)
         {
-            self.server.command(&["DEL", KEY]);
+            self.world.evict(KEY);
         }
     }
 
@@ -129,14 +126,12 @@ enum Mutate {
     Expire,
 }
 
-#[tokio::test]
-async fn no_interleaving_stores_what_was_loaded_before_a_mutation() {
-    let server = restricted();
-    let tiers = vec![open(&server), open(&server), open(&server)];
+pub(super) async fn no_interleaving_stores_what_was_loaded_before_a_mutation(world: World) {
+    let tiers = vec![world.open(), world.open(), world.open()];
     for seed in 0..SCHEDULES {
-        server.flushall();
-        let mut world = World {
-            server: &server,
+        world.flush();
+        let mut scene = Scene {
+            world: &world,
             tiers: tiers.clone(),
             random: SmallRng::seed_from_u64(seed),
             epoch: 0,
@@ -144,8 +139,8 @@ async fn no_interleaving_stores_what_was_loaded_before_a_mutation() {
             made: Vec::new(),
         };
         for _ in 0..STEPS {
-            world.step().await;
-            world.check().await;
+            scene.step().await;
+            scene.check().await;
         }
     }
 }
