@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! read      bytes ─► envelope ─► marks compared ─► an entry for the in-process tier
-//! lease     on a miss: the value after all, or the right to load, or who loads; waits for that one
+//! depart    on a miss: the value after all, or the right to load (a lease), or who loads; waits for that one
+//! commit    after the load: offer what it gave, or tell how it failed; the lease is given back
 //! change    set, remove, marks: the epoch moves, the server changes and announces in one step, the epoch moves again
 //! listen    the log of what other nodes changed
 //! recovery  changes that the server did not acknowledge, until it does
@@ -14,6 +15,8 @@
 //! against it: every question notes the epoch at which it was sent.
 
 mod change;
+mod commit;
+mod depart;
 mod giveback;
 mod lease;
 mod listen;
@@ -39,8 +42,9 @@ use crate::sync::Arc;
 use crate::time::{Clock, Timestamp};
 
 pub(crate) use change::Setting;
+pub(crate) use depart::{Departure, Leave, Right, Sight};
 pub(crate) use giveback::Holding;
-pub(crate) use lease::{Departure, End, HeldLease, Leave, Right, Sight, commit_together, keep_together};
+pub(crate) use lease::{End, HeldLease, commit_together, keep_together};
 pub(crate) use listen::{WeakCache, listen};
 pub(crate) use read::{FarEntry, ReadAs};
 pub(crate) use wakeup::Wakeup;
