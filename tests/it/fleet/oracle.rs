@@ -21,14 +21,14 @@ use super::*;
 const KEYS: u64 = 40;
 const GROUPS: u64 = 5;
 
-struct World {
+pub(super) struct World {
     seed: u64,
     origin: Vec<AtomicU64>,
-    nodes: Vec<Cache>,
+    pub(super) nodes: Vec<Cache>,
     /// What was acknowledged on each node.
     own: Vec<Oracle>,
     /// What was acknowledged on any, for reads on the others.
-    fleet: Oracle,
+    pub(super) fleet: Oracle,
     clock: Stopwatch,
     stop: AtomicBool,
     /// How each key was changed last.
@@ -42,7 +42,7 @@ struct World {
 }
 
 impl World {
-    fn new(seed: u64, nodes: Vec<Cache>) -> Self {
+    pub(super) fn new(seed: u64, nodes: Vec<Cache>) -> Self {
         println!("seed {seed}");
         Self {
             origin: (0..KEYS).map(|_| AtomicU64::new(0)).collect(),
@@ -233,7 +233,7 @@ impl World {
     }
 
     /// Reads on every node and writes, for a while; then nothing is on its way any more.
-    async fn run(self: &Arc<Self>, disturb: impl Future<Output = ()>) {
+    pub(super) async fn run(self: &Arc<Self>, disturb: impl Future<Output = ()>) {
         let seed = self.seed;
         self.stop.store(false, Ordering::SeqCst);
         let mut tasks = Vec::new();
@@ -269,7 +269,7 @@ impl World {
     }
 
     #[track_caller]
-    fn assert_own_reads_are_never_old(&self) {
+    pub(super) fn assert_own_reads_are_never_old(&self) {
         for (node, oracle) in self.own.iter().enumerate() {
             println!("node {node}, own changes: {}", oracle.report());
             oracle.assert_within(Duration::ZERO);
@@ -427,7 +427,7 @@ async fn nothing_superseded_is_read_although_the_master_is_demoted_under_the_rea
 }
 
 /// The log loses everything but its last entry.
-fn trim(redis: &RedisServer) {
+pub(super) fn trim(redis: &RedisServer) {
     for key in redis.command(&["KEYS", "*"]).items() {
         let key = key.text();
         if redis.command(&["TYPE", &key]).text() == "stream" {
