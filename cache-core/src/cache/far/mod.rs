@@ -58,6 +58,8 @@ pub(crate) struct Far {
     codec: Codec,
     framing: Framing,
     settings: FarSettings,
+    /// How long a copy here is served without another look at the original.
+    near_cap: Duration,
     hearing: Hearing,
     recovery: Recovery,
     /// Bounds what is told again and again in the background.
@@ -85,7 +87,12 @@ impl Far {
     pub(crate) fn new(port: Arc<dyn Shared>, codec: Codec, framing: Framing, settings: FarSettings) -> Self {
         /// Whatever else could not be given back is told once only.
         const GIVEN_BACK_AGAIN: usize = 256;
+        let near_cap = match port.may_lose_notices() {
+            true => NEAR_CAP,
+            false => Duration::MAX,
+        };
         Self {
+            near_cap,
             port,
             codec,
             framing,
@@ -99,8 +106,10 @@ impl Far {
 
     /// Whether what was true at `confirmed` may still be served.
     pub(crate) fn trusts(&self, confirmed: Timestamp, now: Timestamp) -> bool {
-        self.hearing
-            .trusts(confirmed, now, self.settings.disconnected_cap)
+        now.since(confirmed) <= self.near_cap
+            && self
+                .hearing
+                .trusts(confirmed, now, self.settings.disconnected_cap)
     }
 
     pub(crate) fn hearing(&self) -> &Hearing {
@@ -388,5 +397,7 @@ pub(crate) fn entry_of(cache: &Cache, full_key: &str) -> Option<EntryId> {
     Some(EntryId::new(namespace, CacheKey::parse(key).ok()?))
 }
 
+/// Where a node that crashes may have changed a key and told nobody.
+const NEAR_CAP: Duration = Duration::from_secs(60);
 /// More marks than this are asked for in several questions: a question of many would hold others up on the server.
 const MARKS_PER_QUESTION: usize = 500;
