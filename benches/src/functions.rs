@@ -6,7 +6,7 @@
 use cache_core::key::{KeyPart, PartWriter};
 use serde::{Deserialize, Serialize};
 
-use crate::l1::{AREA, contender};
+use crate::l1::AREA;
 use crate::measure::{Contender, Effort, Race, single_threaded};
 use crate::peers::{Caches, MOKA};
 use crate::report::{Budget, Report, Row};
@@ -21,8 +21,8 @@ pub(crate) const OURS: [&str; 5] = [INTEGER, TEXT, THREE, STRUCT, SHARED];
 
 const CACHED_INTEGER: &str = "#[cached] fn(u64)";
 const CACHED_TEXT: &str = "#[cached] fn(&str)";
-const CONCURRENT_INTEGER: &str = "#[concurrent_cached] fn(u64)";
-const CONCURRENT_TEXT: &str = "#[concurrent_cached] fn(&str)";
+pub(crate) const CONCURRENT_INTEGER: &str = "#[concurrent_cached] fn(u64)";
+pub(crate) const CONCURRENT_TEXT: &str = "#[concurrent_cached] fn(&str)";
 
 pub(crate) fn measure(effort: Effort, report: &mut Report) {
     let caches = Caches::filled();
@@ -49,20 +49,6 @@ pub(crate) fn measure(effort: Effort, report: &mut Report) {
         for peer in peers {
             compare(ours, peer, None);
         }
-    }
-    for (name, peer, most) in [
-        (INTEGER, Some(CONCURRENT_INTEGER), 0.0),
-        (TEXT, Some(CONCURRENT_TEXT), 0.0),
-        (THREE, None, 1.0),
-        (STRUCT, None, 1.0),
-    ] {
-        let ours = contender(&mut contenders, name).allocations();
-        let mut row = Row::new(AREA, format!("{name}, allocations per hit"), ours, "allocations")
-            .budget(Budget::AtMost(most));
-        if let Some(peer) = peer {
-            row = row.against(peer, contender(&mut contenders, peer).allocations());
-        }
-        report.add(row);
     }
 }
 

@@ -6,9 +6,11 @@
 use std::process::Command;
 
 use crate::functions;
+use crate::http;
 use crate::l1::contender;
+use crate::l2;
 use crate::peers::{Caches, GET, MOKA, OR_LOAD, QUICK_EXPIRING, TYPED};
-use crate::report::{Report, Row};
+use crate::report::{Budget, Report, Row};
 
 const AREA: &str = "instructions";
 
@@ -21,12 +23,28 @@ pub(crate) fn measure(report: &mut Report) {
             report.add(Row::new(AREA, name, ours, "instructions").against(peer, theirs));
         }
     }
+    let bare = per_hit(http::BARE);
+    for (name, most) in [(http::INSIDE, 1.25), (http::OUTSIDE, 1.0)] {
+        let row = Row::new(
+            AREA,
+            format!("HTTP hit of 1 KB, {name}"),
+            per_hit(name),
+            "instructions",
+        )
+        .against(http::BARE, bare)
+        .budget(Budget::RatioAtMost(most));
+        report.add(row);
+    }
 }
 
 /// Runs one contender, and nothing else worth mentioning.
 pub(crate) fn probe(name: &str, hits: u64) {
     if functions::OURS.contains(&name) {
         contender(&mut functions::Functions::filled().contenders(), name).run(hits);
+    } else if l2::NAMES.contains(&name) {
+        l2::probe(name, hits);
+    } else if let Some(name) = http::NAMES.iter().find(|known| **known == name) {
+        http::probe(name, hits);
     } else {
         contender(&mut Caches::filled().contenders(), name).run(hits);
     }

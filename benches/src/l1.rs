@@ -12,7 +12,6 @@ pub(crate) fn measure(effort: Effort, report: &mut Report) {
     hits(&Race::run(&mut contenders, effort), report);
     throughput(&caches, effort, report);
     tails(&mut contenders, effort, report);
-    allocations(&mut contenders, report);
 }
 
 fn hits(race: &Race, report: &mut Report) {
@@ -58,17 +57,6 @@ fn tails(contenders: &mut [Contender<'_>], effort: Effort, report: &mut Report) 
     .against(MOKA, p99(MOKA))
     .budget(Budget::RatioAtMost(0.2));
     report.add(row);
-}
-
-fn allocations(contenders: &mut [Contender<'_>], report: &mut Report) {
-    for name in [GET, TYPED, OR_LOAD] {
-        let ours = contender(contenders, name).allocations();
-        let moka = contender(contenders, MOKA).allocations();
-        let row = Row::new(AREA, format!("{name}, allocations per hit"), ours, "allocations")
-            .against(MOKA, moka)
-            .budget(Budget::AtMost(0.0));
-        report.add(row);
-    }
 }
 
 pub(crate) fn contender<'c, 'a>(contenders: &'c mut [Contender<'a>], name: &str) -> &'c mut Contender<'a> {

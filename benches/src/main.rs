@@ -2,8 +2,14 @@
 //!
 //! ```text
 //! cargo run --release -p benches -- l1              hits of the in-process tier and of cached functions
-//! cargo run --release -p benches -- stampede        many callers of one missing key
-//! cargo run --release -p benches -- memory          whether bounds hold, and what an entry costs
+//! cargo run --release -p benches -- l2              reads of the shared tier: hits, misses, batches
+//! cargo run --release -p benches -- stampede        many callers of one missing key, in one process and in four
+//! cargo run --release -p benches -- coherence       how long other nodes serve what one has invalidated
+//! cargo run --release -p benches -- outage          what callers notice while Redis is away
+//! cargo run --release -p benches -- http            cached HTTP responses, in process and over loopback
+//! cargo run --release -p benches -- memory          whether bounds hold
+//! cargo run --release -p benches --features allocations -- allocations    allocations per hit, heap per entry
+//! cargo run --release -p benches -- compile         what a hundred annotated functions add to a build
 //! cargo run --release -p benches -- instructions    instructions per hit, under valgrind's callgrind
 //! ```
 //!
@@ -13,11 +19,20 @@
 //! take turns in short rounds, ratios are formed within a round, and medians over the rounds are shown with their
 //! spread. Instruction counts hardly depend on the machine's load at all.
 
+#[cfg(feature = "allocations")]
+mod allocations;
+mod coherence;
+mod compile;
+mod crowd;
 mod functions;
+mod http;
 mod instructions;
 mod l1;
+mod l2;
 mod measure;
 mod memory;
+mod node;
+mod outage;
 mod peers;
 mod report;
 mod stampede;
@@ -48,10 +63,23 @@ struct Arguments {
 enum Area {
     /// Hits of the in-process tier and of cached functions.
     L1,
-    /// Many callers of one missing key, in memory.
+    /// Reads of the shared tier on a real Redis server: hits, misses and batches.
+    L2,
+    /// Many callers of one missing key, in one process and in four.
     Stampede,
-    /// Whether bounds hold under a flood, and what an entry costs.
+    /// How long other nodes serve what one has invalidated.
+    Coherence,
+    /// What callers notice while Redis is away, and how soon it is used again.
+    Outage,
+    /// Cached HTTP responses, in process and over loopback.
+    Http,
+    /// Whether bounds hold under a flood.
     Memory,
+    /// Allocations per hit, and bytes on the heap per entry.
+    #[cfg(feature = "allocations")]
+    Allocations,
+    /// What a hundred annotated functions add to a build.
+    Compile,
     /// Instructions per hit, counted by valgrind's callgrind.
     Instructions,
     /// Runs one contender alone, for a profiler.
@@ -61,6 +89,18 @@ enum Area {
         contender: String,
         /// How many hits.
         hits: u64,
+    },
+    /// Serves one of the HTTP services.
+    #[command(hide = true)]
+    Serve {
+        /// Its name, as in the tables.
+        service: String,
+    },
+    /// One node of a fleet, told by lines of its input what to do.
+    #[command(hide = true)]
+    Node {
+        /// The URL of the Redis server.
+        url: String,
     },
     /// Floods one cache in a process of its own and prints the growth of its memory.
     #[command(hide = true)]
@@ -85,10 +125,19 @@ fn main() {
             l1::measure(effort, &mut report);
             functions::measure(effort, &mut report);
         }
+        Area::L2 => l2::measure(effort, &mut report),
+        Area::Coherence => coherence::measure(effort, &mut report),
+        Area::Outage => outage::measure(effort, &mut report),
         Area::Stampede => stampede::measure(effort, &mut report),
+        Area::Http => http::measure(effort, &mut report),
         Area::Memory => memory::measure(effort, &mut report),
+        #[cfg(feature = "allocations")]
+        Area::Allocations => allocations::measure(&mut report),
+        Area::Compile => compile::measure(effort, &mut report),
         Area::Instructions => instructions::measure(&mut report),
         Area::Probe { contender, hits } => return instructions::probe(&contender, hits),
+        Area::Serve { service } => return http::serve(&service),
+        Area::Node { url } => return node::obey(&url),
         Area::Flood { contender, payload } => return memory::flood(&contender, payload),
     }
     // Whoever reads may have read enough.

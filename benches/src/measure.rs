@@ -84,6 +84,7 @@ impl<'a> Contender<'a> {
     }
 
     /// Allocations per operation, on this thread.
+    #[cfg(feature = "allocations")]
     pub(crate) fn allocations(&mut self) -> f64 {
         let count = 10_000;
         self.run(count);
@@ -164,13 +165,14 @@ impl Race {
         race
     }
 
-    fn between(names: impl Iterator<Item = &'static str>) -> Self {
+    /// A race without results yet, for whoever measures in another way.
+    pub(crate) fn between(names: impl Iterator<Item = &'static str>) -> Self {
         Self {
             results: names.map(|name| (name, Vec::new())).collect(),
         }
     }
 
-    fn note(&mut self, at: usize, took: Duration, count: u64) {
+    pub(crate) fn note(&mut self, at: usize, took: Duration, count: u64) {
         self.results[at].1.push(took.as_nanos() as f64 / count as f64);
     }
 
@@ -225,6 +227,42 @@ fn processor_time(work: impl FnOnce()) -> Duration {
     let start = clock();
     work();
     clock().saturating_sub(start)
+}
+
+/// Measurements, for asking what share of them is below which value.
+#[derive(Debug, Default)]
+pub(crate) struct Percentiles {
+    values: Vec<f64>,
+}
+
+impl Percentiles {
+    pub(crate) fn add(&mut self, value: f64) {
+        self.values.push(value);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// The value that the given share does not exceed; zero if nothing was measured.
+    pub(crate) fn at(&self, share: f64) -> f64 {
+        let mut sorted = self.values.clone();
+        sorted.sort_by(f64::total_cmp);
+        let rank = (sorted.len() as f64 * share).ceil() as usize;
+        sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
+    }
+
+    /// The usual ones, with their names.
+    pub(crate) fn of_all(&self) -> [(&'static str, f64); 5] {
+        [
+            ("p50", 0.5),
+            ("p90", 0.9),
+            ("p99", 0.99),
+            ("p99.9", 0.999),
+            ("max", 1.0),
+        ]
+        .map(|(name, share)| (name, self.at(share)))
+    }
 }
 
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {

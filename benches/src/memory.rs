@@ -1,6 +1,5 @@
-//! Whether a bound in bytes holds under a flood of unique keys, and what an entry costs.
+//! Whether a bound in bytes holds under a flood of unique keys.
 
-use std::hint::black_box;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -32,14 +31,6 @@ pub(crate) fn measure(effort: Effort, report: &mut Report) {
             report.add(row);
         }
     }
-    let row = Row::new(
-        AREA,
-        "heap per entry, 15 B keys and 8 B values",
-        our_overhead(),
-        "B",
-    )
-    .against(MOKA, moka_overhead());
-    report.add(row);
 }
 
 /// Fills a cache with unique keys of four times its bound, and prints by how much the process grew, as a share of the
@@ -130,45 +121,6 @@ fn growth(contender: &str, payload: usize) -> f64 {
     })
 }
 
-/// Bytes on the heap per entry, key and value included.
-fn our_overhead() -> f64 {
-    heap(|| {
-        let cache = Cache::builder("memory")
-            .memory_entries(2 * ENTRIES)
-            .build()
-            .expect("the settings are valid");
-        let values: Typed<u64> = cache.typed("value").expect("the prefix is valid");
-        single_threaded().block_on(async {
-            for n in FIRST..FIRST + ENTRIES {
-                assert!(values.set(n, n).await.is_ok(), "the options are valid");
-            }
-        });
-        black_box(values)
-    })
-}
-
-fn moka_overhead() -> f64 {
-    heap(|| {
-        let cache = moka::future::Cache::builder()
-            .max_capacity(2 * ENTRIES)
-            .time_to_live(minutes(60))
-            .build();
-        single_threaded().block_on(async {
-            for n in FIRST..FIRST + ENTRIES {
-                cache.insert(format!("value:{n}"), n).await;
-            }
-            cache.run_pending_tasks().await;
-        });
-        black_box(cache)
-    })
-}
-
-fn heap<T>(fill: impl FnOnce() -> T) -> f64 {
-    let mut kept = None;
-    let info = allocation_counter::measure(|| kept = Some(fill()));
-    info.bytes_current as f64 / ENTRIES as f64
-}
-
 /// Bytes of this process in memory.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("this measurement needs Linux's /proc");
@@ -178,6 +130,3 @@ fn resident() -> u64 {
 }
 
 const BOUND: u64 = 64 << 20;
-const ENTRIES: u64 = 100_000;
-/// Nine digits, like all that follow.
-const FIRST: u64 = 100_000_000;

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use cache_core::time::minutes;
 use cache_core::{Cache, CacheKey, EntryOptions};
+use support::RedisServer;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::measure::{Effort, median, multi_threaded, now};
+use crate::node::{Node, Stampede, machine_nanos};
 use crate::report::{Budget, Report, Row};
 
 const AREA: &str = "stampede";
@@ -23,6 +25,51 @@ pub(crate) fn measure(effort: Effort, report: &mut Report) {
     crowd(effort, report);
     dropped_leader(effort, report);
     failing_loader(effort, report);
+    fleet(effort, report);
+}
+
+/// Nodes on one Redis server, each with callers that miss the same key at the same moment.
+fn fleet(effort: Effort, report: &mut Report) {
+    let server = RedisServer::start();
+    let mut fresh = 0..;
+    for (count, case) in [(1, "1 process"), (4, "4 processes")] {
+        let mut nodes: Vec<_> = (0..count).map(|_| Node::there(&server.url())).collect();
+        let outcomes: Vec<_> = fresh
+            .by_ref()
+            .take(effort.slow_rounds)
+            .map(|n| stampede_of_all(&mut nodes, n))
+            .collect();
+        let outcome = middle(&outcomes);
+        let case = format!("{case} of {PER_PROCESS} callers, on Redis");
+        for (what, unit, ours, most) in [
+            ("loads", "loads", outcome.loads, 1.0),
+            ("last answer", "ms", outcome.millis, 115.0),
+            ("without the right answer", "callers", outcome.wrong, 0.0),
+        ] {
+            let row = Row::new(AREA, format!("{case}: {what}"), ours, unit);
+            report.add(row.budget(Budget::AtMost(most)));
+        }
+    }
+}
+
+fn stampede_of_all(nodes: &mut [Node], n: u64) -> Outcome {
+    // So that every node has heard of it when it begins.
+    let at = machine_nanos() + 100_000_000;
+    for node in &mut *nodes {
+        node.stampede(n, PER_PROCESS, at);
+    }
+    let mut all = Outcome {
+        loads: 0.0,
+        millis: 0.0,
+        wrong: 0.0,
+    };
+    for node in nodes {
+        let Stampede { loads, ended, wrong } = node.stampeded();
+        all.loads += loads as f64;
+        all.wrong += wrong as f64;
+        all.millis = all.millis.max(ended.saturating_sub(at) as f64 / 1e6);
+    }
+    all
 }
 
 /// 1,000 callers, and a loader that takes 100 ms.
@@ -210,7 +257,10 @@ fn report_all(
 
 /// The median of each figure.
 fn repeat<F: Future<Output = Outcome>>(effort: Effort, run: impl Fn() -> F) -> Outcome {
-    let all: Vec<_> = (0..effort.slow_rounds).map(|_| once(run())).collect();
+    middle(&(0..effort.slow_rounds).map(|_| once(run())).collect::<Vec<_>>())
+}
+
+fn middle(all: &[Outcome]) -> Outcome {
     let middle = |figure: fn(&Outcome) -> f64| median(all.iter().map(figure).collect());
     Outcome {
         loads: middle(|outcome| outcome.loads),
@@ -320,5 +370,7 @@ fn ttl() -> EntryOptions {
 
 const CROWD: usize = 1_000;
 const FEW: usize = 50;
+/// As many as a thousand callers, spread over four processes.
+const PER_PROCESS: usize = 250;
 const KEY: u64 = 1;
 const VALUE: u64 = 42;

@@ -18,6 +18,7 @@ use cache_core::tag::TagSet;
 use cache_core::time::Timestamp;
 use tokio::sync::watch;
 
+use crate::fleet::Lease;
 use crate::policy::{OriginFailure, StoredHead};
 use crate::transfer::Transfer;
 
@@ -32,6 +33,15 @@ struct Table {
     flights: HashMap<CacheKey, Arc<Flight>>,
     /// Until when.
     unshareable: HashMap<CacheKey, Timestamp>,
+    /// What could not be validated in the background.
+    failing: HashMap<CacheKey, Pause>,
+}
+
+/// How long a validation that nobody waits for is left alone.
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    until: Timestamp,
+    length: Duration,
 }
 
 #[derive(Debug)]
@@ -125,6 +135,7 @@ impl Flights {
             flights: self.clone(),
             key: key.clone(),
             flight,
+            lease: None,
         })
     }
 
@@ -140,14 +151,33 @@ impl Flights {
 
     fn remember_unshareable(&self, key: &CacheKey, until: Timestamp, now: Timestamp) {
         let unshareable = &mut self.table().unshareable;
-        if unshareable.len() >= UNSHAREABLE_LIMIT {
-            unshareable.retain(|_, until| now < *until);
-        }
-        if unshareable.len() >= UNSHAREABLE_LIMIT {
-            // Forgetting one costs its next requests a wait, nothing else.
-            unshareable.clear();
-        }
+        // Forgetting one costs its next requests a wait, nothing else.
+        make_room(unshareable, |until| now < *until);
         unshareable.insert(key.clone(), until);
+    }
+
+    /// Whether a validation in the background failed so recently that the next one is to wait.
+    pub(crate) fn is_paused(&self, key: &CacheKey, now: Timestamp) -> bool {
+        self.table()
+            .failing
+            .get(key)
+            .is_some_and(|pause| now < pause.until)
+    }
+
+    /// A validation in the background failed: the next one waits, each time twice as long.
+    pub(crate) fn pause(&self, key: &CacheKey, now: Timestamp) {
+        let failing = &mut self.table().failing;
+        make_room(failing, |pause| now < pause.until + LONGEST_PAUSE);
+        let length = failing
+            .get(key)
+            .map_or(FIRST_PAUSE, |pause| (pause.length * 2).min(LONGEST_PAUSE));
+        let until = now + length;
+        failing.insert(key.clone(), Pause { until, length });
+    }
+
+    /// A validation succeeded.
+    pub(crate) fn resume(&self, key: &CacheKey) {
+        self.table().failing.remove(key);
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -175,9 +205,25 @@ pub(crate) struct Leader {
     flights: Arc<Flights>,
     key: CacheKey,
     flight: Arc<Flight>,
+    /// Given back after everything else is done.
+    lease: Option<Lease>,
 }
 
 impl Leader {
+    /// Leads for the other nodes too.
+    pub(crate) fn hold(&mut self, lease: Option<Lease>) {
+        self.lease = lease;
+    }
+
+    /// The lease, for who has something to do before it is given back.
+    pub(crate) fn take_lease(&mut self) -> Option<Lease> {
+        self.lease.take()
+    }
+
+    pub(crate) fn key(&self) -> &CacheKey {
+        &self.key
+    }
+
     /// The response may be shared. New requests join it until the leader is dropped.
     pub(crate) fn share(&self, arrival: Arc<Arrival>) {
         self.flights.is_shareable(&self.key);
@@ -243,8 +289,22 @@ impl Drop for Waiter {
     }
 }
 
-/// How many unshareable targets are remembered: a few hundred kilobytes.
-const UNSHAREABLE_LIMIT: usize = 4_096;
+/// Forgets what has ended when there is too much, and everything when that is not enough.
+fn make_room<T>(remembered: &mut HashMap<CacheKey, T>, holds: impl Fn(&T) -> bool) {
+    if remembered.len() >= REMEMBERED_LIMIT {
+        remembered.retain(|_, what| holds(what));
+    }
+    if remembered.len() >= REMEMBERED_LIMIT {
+        remembered.clear();
+    }
+}
+
+/// How many targets are remembered of each kind: a few hundred kilobytes.
+const REMEMBERED_LIMIT: usize = 4_096;
+
+/// Long enough for a failing origin not to notice, short enough for a stale response not to stay for long.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
@@ -348,15 +408,31 @@ mod tests {
     }
 
     #[test]
+    fn validations_that_fail_wait_twice_as_long_each_time_until_one_succeeds() {
+        let Setting { flights, key, .. } = Setting::new();
+        let start = SystemClock.now();
+        let mut now = start;
+        for seconds in [1, 2, 4, 8, 16, 30, 30] {
+            assert!(!flights.is_paused(&key, now));
+            flights.pause(&key, now);
+            assert!(flights.is_paused(&key, now + Duration::from_millis(seconds * 1_000 - 1)));
+            now = now + Duration::from_secs(seconds);
+        }
+        flights.resume(&key);
+        flights.pause(&key, now);
+        assert!(!flights.is_paused(&key, now + Duration::from_secs(1)));
+    }
+
+    #[test]
     fn the_memory_of_unshareable_targets_is_bounded() {
         let setting = Setting::new();
         let now = SystemClock.now();
-        for n in 0..3 * UNSHAREABLE_LIMIT {
+        for n in 0..3 * REMEMBERED_LIMIT {
             let key = CacheKey::build("k", n).unwrap();
             setting
                 .flights
                 .remember_unshareable(&key, now + Duration::from_secs(60), now);
         }
-        assert!(setting.flights.table().unshareable.len() <= UNSHAREABLE_LIMIT);
+        assert!(setting.flights.table().unshareable.len() <= REMEMBERED_LIMIT);
     }
 }

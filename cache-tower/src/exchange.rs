@@ -3,39 +3,35 @@
 //! 1. [`HttpCache::admit`]: bypass what is not ours; find the target.
 //! 2. [`HttpCache::hit`]: a fresh response in this process answers at once, without a future of its own.
 //! 3. [`exchange`]: the full lookup and the policy's decision.
-//! 4. [`forward`]: collapse; the leader asks the origin in a task of its own, so that it goes on without its client.
+//! 4. [`forward`](crate::forward): collapse; the leader asks the origin in a task of its own, so that it goes on without
+//!    its client.
 //! 5. [`receive`](crate::receive): what the origin's response means for the store, the waiters and the client.
 
-use std::any::Any;
-use std::future::Future;
-use std::panic::AssertUnwindSafe;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::SystemTime;
 
-use bytes::Bytes;
-use cache_core::{Loaded, StorePermit};
+use cache_core::StorePermit;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body::Body;
-use tokio::sync::oneshot;
 use tower_service::Service;
 
 use crate::BoxError;
 use crate::answer;
+use crate::ask::ask;
 use crate::body::CacheBody;
-use crate::collapse::{Alone, Arrival, Flights, Leader, News, Role};
-use crate::key::{KeyProblem, Target, hide_ignored_parameters, original_uri};
+use crate::collapse::{Flights, Leader, Role};
+use crate::fleet;
+use crate::forward::{forward, join, prepared};
+use crate::key::{KeyProblem, Target, original_uri};
 use crate::outcome::{CacheOutcome, OutcomeKind};
 use crate::policy::status::ForwardCause;
 use crate::policy::{
     Decision, ForwardReason, HttpCachePolicy, OriginFailure, RequestView, Selection, Serve, StoredHead,
-    decide, invalidation, key_uri, parts, precondition, serve_on_failure, validation,
+    decide, invalidation, key_uri, precondition, serve_on_failure,
 };
-use crate::receive;
-use crate::store::{Found, Store};
+use crate::query_content::QueryContent;
+use crate::store::{Candidate, Found, Store};
 use crate::stored::{StoredResponse, set_status};
-use crate::tags;
 use crate::telemetry::Telemetry;
 
 /// What all services of one layer share.
@@ -68,9 +64,9 @@ pub(crate) struct Inquiry {
     pub(crate) cause: ForwardCause,
     pub(crate) detail: Option<&'static str>,
     /// The stored response that is being validated.
-    pub(crate) stored: Option<Loaded<StoredResponse>>,
+    pub(crate) stored: Option<Candidate>,
     /// The stored part that is being completed.
-    pub(crate) part: Option<Loaded<StoredResponse>>,
+    pub(crate) part: Option<Candidate>,
     /// What else is stored for the target, for HEAD.
     pub(crate) found: Found,
     /// The client's conditions were not forwarded: the cache evaluates them.
@@ -96,7 +92,8 @@ impl HttpCache {
     pub(crate) fn admit<Q: Body>(&self, request: &Request<Q>) -> Admission {
         let method = request.method();
         let is_unsafe = !invalidation::is_safe(method);
-        if !is_unsafe && method != Method::GET && method != Method::HEAD {
+        let is_query = is_query(method) && self.policy().cache_query_method;
+        if !is_unsafe && method != Method::GET && method != Method::HEAD && !is_query {
             return Admission::Pass(CacheOutcome::bypassed(ForwardCause::Method, "method"));
         }
         let target = || Target::of(request, &self.store.config.key, self.policy());
@@ -112,6 +109,10 @@ impl HttpCache {
             return bypass(reason.as_str());
         }
         match target() {
+            Ok(target) if is_query => match request.extensions().get::<QueryContent>() {
+                Some(content) => Admission::Lookup(target.with_content(content.key(fields))),
+                None => bypass("query-content-unknown"),
+            },
             Ok(target) => Admission::Lookup(target),
             Err(problem @ (KeyProblem::Target(_) | KeyProblem::Part)) => bypass(problem.as_str()),
         }
@@ -183,6 +184,15 @@ impl HttpCache {
         decision
     }
 
+    /// Who waits for this leader, here and on other nodes, does so in vain, and so will the next ones for a while.
+    pub(crate) fn refuse(&self, mut leader: Leader) {
+        let duration = self.store.config.unshareable_for;
+        if let Some(lease) = leader.take_lease() {
+            fleet::tell_unshareable(&self.store, leader.key(), duration, lease);
+        }
+        leader.refuse(self.store.cache.clock().now(), duration);
+    }
+
     /// Notes the outcome in the response.
     pub(crate) fn finish<B>(
         &self,
@@ -226,6 +236,10 @@ fn is_plain(view: &RequestView<'_>) -> bool {
         && !view.headers.contains_key(header::RANGE)
 }
 
+pub(crate) fn is_query(method: &Method) -> bool {
+    method.as_str() == "QUERY"
+}
+
 fn bypass(reason: &'static str) -> Admission {
     Admission::Pass(CacheOutcome::bypassed(ForwardCause::Bypass, reason))
 }
@@ -254,15 +268,27 @@ where
     }
     // Before the lookup: what is invalidated from now on is neither served nor stored.
     let permit = cache.store.cache.store_permit();
-    let found = cache.store.find(&target, request.headers()).await;
+    let mut found = cache.store.find(&target, request.headers()).await;
     let now = cache.wall();
     let view = RequestView::new(request.method(), request.headers());
+    if found.is_empty() && cache.policy().no_vary_search {
+        // Only to be served as it is: validating it would be about another URI.
+        let equivalent = cache.store.find_equivalent(&target, request.headers()).await;
+        let (selection, _) = equivalent.select(&view, &cache.store.config);
+        if matches!(
+            cache.decide(&view, selection, now),
+            Decision::Serve(Serve { stale: None, .. })
+        ) {
+            found = equivalent;
+        }
+    }
     let (selection, chosen) = found.select(&view, &cache.store.config);
     let mut part = None;
     let (cause, detail, stored) = match cache.decide(&view, selection, now) {
         Decision::Serve(serve) => {
             // The policy serves only what was found.
             if let (Selection::Found(head), Some(response)) = (selection, chosen) {
+                response.touch(cache.store.cache.clock().now());
                 let answer = answer::from_stored(&view, response, head, now);
                 let answer = cache.finish(answer, CacheOutcome::served(&serve), Some(&target));
                 if serve.revalidates_in_background() {
@@ -275,6 +301,10 @@ where
         }
         Decision::GatewayTimeout => {
             return Ok(cache.finish(answer::gateway_timeout(), CacheOutcome::gateway_timeout(), None));
+        }
+        // A QUERY cannot be repeated, so it is not made conditional: its content has been read.
+        Decision::Revalidate(reason) if is_query(request.method()) => {
+            (reason.into(), Some(reason.as_str()), None)
         }
         Decision::Revalidate(reason) => (reason.into(), Some(reason.as_str()), chosen.cloned()),
         Decision::Forward(reason) => {
@@ -314,7 +344,7 @@ fn revalidate<S, Q, B>(
     request: Request<Q>,
     target: Target,
     permit: StorePermit,
-    stored: Loaded<StoredResponse>,
+    stored: Candidate,
     found: Found,
 ) where
     S: Service<Request<Q>, Response = Response<B>> + Clone + Send + 'static,
@@ -325,14 +355,20 @@ fn revalidate<S, Q, B>(
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
+    let is_query = is_query(request.method());
+    let method = if is_query {
+        request.method().clone()
+    } else {
+        Method::GET
+    };
     let inquiry = Inquiry {
         target,
-        method: Method::GET,
+        method: method.clone(),
         fields: request.headers().clone(),
         permit,
         cause: ForwardCause::Stale,
         detail: None,
-        stored: Some(stored),
+        stored: (!is_query).then_some(stored),
         part: None,
         found,
         owns_conditions: true,
@@ -340,333 +376,39 @@ fn revalidate<S, Q, B>(
     let key = cache
         .store
         .flight(&inquiry.target, inquiry.found.names(), &inquiry.fields);
-    let Role::Leader(leader) = join(cache, &inquiry, &key) else {
+    if cache.flights.is_paused(&key, cache.store.cache.clock().now()) {
+        return;
+    }
+    let Role::Leader(mut leader) = join(cache, &inquiry, &key) else {
         return;
     };
     let task_cache = cache.clone();
     let mut request = prepared(cache, request, &inquiry);
-    *request.method_mut() = Method::GET;
+    *request.method_mut() = method;
     let task = async move {
+        let Some(lease) = fleet::try_turn(&task_cache, &key).await else {
+            // Another node does it.
+            return;
+        };
+        leader.hold(lease);
         // The answer has no client; what matters is what was stored on the way.
-        drop(ask(task_cache, inner, request, inquiry, Some(leader)).await);
+        let answer = ask(task_cache.clone(), inner, request, inquiry, Some(leader)).await;
+        if answer.is_ok_and(|answer| !is_failure(&answer)) {
+            task_cache.flights.resume(&key);
+        } else {
+            task_cache
+                .flights
+                .pause(&key, task_cache.store.cache.clock().now());
+        }
     };
     if cache.store.cache.spawn_background(task).is_err() {
         tracing::debug!("a validation in the background was left out: too many run, or the cache is closing");
     }
 }
 
-/// Sends a request to the origin, with the others that want the same.
-async fn forward<S, Q, B>(
-    cache: Arc<HttpCache>,
-    inner: S,
-    request: Request<Q>,
-    mut inquiry: Inquiry,
-) -> Result<Response<CacheBody<B>>, S::Error>
-where
-    S: Service<Request<Q>, Response = Response<B>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
-    Q: Body + Default + Send + 'static,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
-    if !is_collapsible(&inquiry.view(), cache.policy()) {
-        inquiry.owns_conditions = inquiry.stored.is_some();
-        let request = prepared(&cache, request, &inquiry);
-        return ask(cache, inner, request, inquiry, None).await;
-    }
-    let mut names = inquiry.found.names().to_vec();
-    let mut alone = Alone::NotShared;
-    // Once for what is known beforehand, once more for the fields that the first response turned out to vary by.
-    for _ in 0..2 {
-        let key = cache.store.flight(&inquiry.target, &names, &inquiry.fields);
-        match join(&cache, &inquiry, &key) {
-            Role::Leader(leader) => {
-                inquiry.owns_conditions = true;
-                let request = prepared(&cache, request, &inquiry);
-                return lead(cache, inner, request, inquiry, leader).await;
-            }
-            Role::Alone(reason) => {
-                alone = reason;
-                break;
-            }
-            Role::Waiter(waiter) => match waiter.news(cache.store.config.wait_timeout).await {
-                Some(News::Arrived(arrival)) => {
-                    if let Some(answer) = shared(&cache, &inquiry, &arrival) {
-                        return Ok(answer);
-                    }
-                    if arrival.head.nominated().matches(&inquiry.fields) {
-                        break;
-                    }
-                    names = arrival.head.nominated().names().cloned().collect();
-                }
-                Some(News::Failed(failure)) => {
-                    if let Some(answer) = cache.stale_instead(&inquiry, failure).await {
-                        return Ok(answer);
-                    }
-                    break;
-                }
-                Some(News::Refused | News::Pending) => break,
-                None => {
-                    alone = Alone::WaitTimedOut;
-                    break;
-                }
-            },
-        }
-    }
-    inquiry.detail = inquiry.detail.or(Some(alone.as_str()));
-    inquiry.owns_conditions = inquiry.stored.is_some() || alone != Alone::Unshareable;
-    // It may have waited: only what is invalidated before the origin is asked may be forgotten.
-    inquiry.permit = cache.store.cache.store_permit();
-    let request = prepared(&cache, request, &inquiry);
-    ask(cache, inner, request, inquiry, None).await
-}
-
-fn join(cache: &HttpCache, inquiry: &Inquiry, key: &cache_core::key::CacheKey) -> Role {
-    let tags = tags::tag_set([tags::uri_tag(&inquiry.target.uri)]).unwrap_or_default();
-    let config = &cache.store.config;
-    let now = cache.store.cache.clock().now();
-    cache
-        .flights
-        .join(key, &inquiry.permit, &tags, config.max_waiters, now)
-}
-
-/// Only requests whose response could be stored for others wait for one another.
-fn is_collapsible(view: &RequestView<'_>, policy: &HttpCachePolicy) -> bool {
-    *view.method == Method::GET
-        && !view.control.no_store
-        && !policy.has_credentials(view.headers)
-        && OWN_FIELDS.iter().all(|name| !view.headers.contains_key(name))
-}
-
-/// Fields that ask for an answer of one's own.
-const OWN_FIELDS: [http::HeaderName; 4] = [
-    header::RANGE,
-    header::IF_RANGE,
-    header::IF_MATCH,
-    header::IF_UNMODIFIED_SINCE,
-];
-
-/// The request as the origin is to see it.
-fn prepared<Q>(cache: &HttpCache, mut request: Request<Q>, inquiry: &Inquiry) -> Request<Q> {
-    hide_ignored_parameters(&mut request, &cache.store.config.key);
-    if let Some(head) = inquiry
-        .stored
-        .as_ref()
-        .and_then(|stored| stored.head(cache.policy()))
-    {
-        *request.headers_mut() = validation::conditional_request(&inquiry.fields, head);
-    } else if let Some(headers) = completing(cache, inquiry) {
-        *request.headers_mut() = headers;
-    } else if inquiry.owns_conditions {
-        precondition::remove_conditions(request.headers_mut());
-    }
-    request
-}
-
-/// The fields that ask for what is missing of a stored part.
-fn completing(cache: &HttpCache, inquiry: &Inquiry) -> Option<HeaderMap> {
-    let head = inquiry.part.as_ref()?.head(cache.policy())?;
-    parts::completing_request(&inquiry.fields, head)
-}
-
-/// The response to another request, if it answers this one as it would from the store.
-fn shared<B>(cache: &HttpCache, inquiry: &Inquiry, arrival: &Arrival) -> Option<Response<CacheBody<B>>> {
-    let head = &arrival.head;
-    if !head.nominated().matches(&inquiry.fields) {
-        return None;
-    }
-    // What the client asked for before the response existed is met by a response that came after it asked.
-    let view = inquiry.view().without_forced_validation();
-    let now = cache.wall();
-    let Decision::Serve(Serve { ttl, stale: None, .. }) =
-        decide(&view, Selection::Found(head), now, cache.policy())
-    else {
-        return None;
-    };
-    let body = CacheBody::arriving(arrival.transfer.reader(), None);
-    let answer = answer::from_arrival(&view, head, body, now);
-    let outcome = CacheOutcome {
-        collapsed: true,
-        ttl: Some(ttl),
-        ..CacheOutcome::forwarded(OutcomeKind::Collapsed, inquiry.cause, None)
-    };
-    Some(cache.finish(answer, outcome, Some(&inquiry.target)))
-}
-
-/// Asks the origin in a task, so that the load goes on when its client leaves.
-async fn lead<S, Q, B>(
-    cache: Arc<HttpCache>,
-    inner: S,
-    request: Request<Q>,
-    inquiry: Inquiry,
-    leader: Leader,
-) -> Result<Response<CacheBody<B>>, S::Error>
-where
-    S: Service<Request<Q>, Response = Response<B>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
-    Q: Body + Default + Send + 'static,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
-    let (send, receive) = oneshot::channel();
-    let owner = cache.store.cache.clone();
-    let task = async move {
-        let answer = caught(ask(cache, inner, request, inquiry, Some(leader))).await;
-        // Nobody there any more: a body that is being stored is stored all the same.
-        drop(send.send(answer));
-    };
-    if let Err(task) = owner.spawn(task) {
-        task.await;
-    }
-    match receive.await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(panic)) => std::panic::resume_unwind(panic),
-        Err(_) => Ok(answer::unavailable()),
-    }
-}
-
-/// The output of a future, or its panic, for the client to whom it belongs.
-async fn caught<F: Future>(future: F) -> Result<F::Output, Box<dyn Any + Send>> {
-    let mut future = pin!(future);
-    std::future::poll_fn(move |context| {
-        // The future is not touched again after a panic, so a state broken by it is never seen.
-        match std::panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
-            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
-            Ok(Poll::Pending) => Poll::Pending,
-            Err(panic) => Poll::Ready(Err(panic)),
-        }
-    })
-    .await
-}
-
-/// Asks the origin and deals with what it says; once more without conditions, if it speaks about something else.
-async fn ask<S, Q, B>(
-    cache: Arc<HttpCache>,
-    mut inner: S,
-    request: Request<Q>,
-    mut inquiry: Inquiry,
-    leader: Option<Leader>,
-) -> Result<Response<CacheBody<B>>, S::Error>
-where
-    S: Service<Request<Q>, Response = Response<B>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
-    Q: Body + Default + Send + 'static,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
-    let is_special = inquiry.stored.is_some() || inquiry.part.is_some();
-    let again = is_special.then(|| repeatable(&request, &inquiry));
-    let requested = cache.wall();
-    let response = match inner.call(request).await {
-        Ok(response) => response,
-        Err(error) => {
-            let failure = OriginFailure::Unreachable;
-            if let Some(leader) = leader {
-                leader.fail(failure);
-            }
-            return cache.stale_instead(&inquiry, failure).await.ok_or(error);
-        }
-    };
-    let received = receive::Received {
-        requested,
-        received: cache.wall(),
-        response,
-    };
-    match receive::receive(&cache, &inquiry, received, leader).await {
-        receive::Verdict::Answer(answer) => Ok(answer),
-        receive::Verdict::AskAgain(leader) => {
-            inquiry.stored = None;
-            inquiry.part = None;
-            inquiry.owns_conditions = true;
-            let request = again.unwrap_or_default();
-            std::future::poll_fn(|context| inner.poll_ready(context)).await?;
-            let requested = cache.wall();
-            let response = inner.call(request).await?;
-            let received = receive::Received {
-                requested,
-                received: cache.wall(),
-                response,
-            };
-            match receive::receive(&cache, &inquiry, received, leader).await {
-                receive::Verdict::Answer(answer) => Ok(answer),
-                // Nothing is being validated any more, so nothing can contradict it.
-                receive::Verdict::AskAgain(_) => Ok(answer::unavailable()),
-            }
-        }
-    }
-}
-
-/// The client's request without conditions, with a body of its own: only requests without content come here.
-fn repeatable<Q: Default>(request: &Request<Q>, inquiry: &Inquiry) -> Request<Q> {
-    let mut again = Request::new(Q::default());
-    *again.method_mut() = request.method().clone();
-    *again.uri_mut() = request.uri().clone();
-    *again.version_mut() = request.version();
-    *again.headers_mut() = inquiry.fields.clone();
-    precondition::remove_conditions(again.headers_mut());
-    *again.extensions_mut() = request.extensions().clone();
-    again
-}
-
-/// Forwards an unsafe request, and invalidates what its success makes untrue (RFC 9111 §4.4).
-pub(crate) async fn change<S, Q, B>(
-    cache: Arc<HttpCache>,
-    mut inner: S,
-    mut request: Request<Q>,
-    target: Target,
-) -> Result<Response<CacheBody<B>>, S::Error>
-where
-    S: Service<Request<Q>, Response = Response<B>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
-    Q: Body + Default + Send + 'static,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
-    let mut inquiry = Inquiry {
-        target,
-        method: request.method().clone(),
-        fields: request.headers().clone(),
-        permit: cache.store.cache.store_permit(),
-        cause: ForwardCause::Method,
-        detail: None,
-        stored: None,
-        part: None,
-        found: Found::default(),
-        owns_conditions: false,
-    };
-    hide_ignored_parameters(&mut request, &cache.store.config.key);
-    let requested = cache.wall();
-    let response = inner.call(request).await?;
-    let own = tags::tag_set([tags::uri_tag(&inquiry.target.uri)]).unwrap_or_default();
-    let is_current = inquiry.permit.is_current(&own);
-    receive::invalidate(&cache, &inquiry, response.status(), response.headers()).await;
-    if is_current {
-        // Our own invalidation is no reason not to store what came with it.
-        inquiry.permit = cache.store.cache.store_permit();
-    }
-    let received = receive::Received {
-        requested,
-        received: cache.wall(),
-        response,
-    };
-    match receive::receive(&cache, &inquiry, received, None).await {
-        receive::Verdict::Answer(answer) => Ok(answer),
-        receive::Verdict::AskAgain(_) => Ok(answer::unavailable()),
-    }
-}
-
-/// The body of a stored response, for those who take over a transfer that has ended.
-pub(crate) fn arrived(head: StoredHead, body: Bytes) -> Arc<Arrival> {
-    Arc::new(Arrival {
-        head,
-        transfer: Arc::new(crate::transfer::Transfer::complete(body)),
-    })
+/// Whether a validation came to nothing: the origin failed, or the stored response stood in for it.
+fn is_failure<B>(answer: &Response<CacheBody<B>>) -> bool {
+    let outcome = answer.extensions().get::<CacheOutcome>();
+    outcome.is_some_and(|outcome| outcome.kind == OutcomeKind::Stale)
+        || OriginFailure::of_status(answer.status()).is_some()
 }

@@ -107,6 +107,8 @@ struct Kinds {
     index: String,
     variant: String,
     flight: String,
+    unshareable: String,
+    search: String,
 }
 
 /// What a request asks for.
@@ -115,6 +117,8 @@ pub(crate) struct Target {
     /// The canonical target URI.
     pub(crate) uri: String,
     part: Option<String>,
+    /// What a QUERY asks with its content.
+    content: Option<String>,
 }
 
 impl Keys {
@@ -156,11 +160,33 @@ impl Keys {
         key.finish()
     }
 
+    /// The rules by which responses under this path say that queries are the same.
+    pub(crate) fn search_rules(&self, path: &Target) -> CacheKey {
+        self.of(path, &self.kinds.search).finish()
+    }
+
+    /// The URI that was stored last for the queries that are the same by a rule.
+    pub(crate) fn search(&self, path: &Target, rule: &str, significant: &[u8]) -> CacheKey {
+        let mut key = self.of(path, &self.kinds.search);
+        key.secret(rule).secret(significant);
+        key.finish()
+    }
+
+    /// Whether the response to this request in flight cannot be shared, as another node found out.
+    pub(crate) fn unshareable(&self, flight: &CacheKey) -> CacheKey {
+        let mut key = KeyBuf::new(&self.prefix);
+        key.part(&*self.kinds.unshareable).secret(flight.text());
+        key.finish()
+    }
+
     fn of(&self, target: &Target, kind: &str) -> KeyBuf {
         let mut key = KeyBuf::new(&self.prefix);
         key.part(kind).part(&*target.uri);
         if let Some(part) = &target.part {
             key.part(&**part);
+        }
+        if let Some(content) = &target.content {
+            key.part("query").part(&**content);
         }
         key
     }
@@ -174,6 +200,8 @@ impl Kinds {
             index: kind("i"),
             variant: kind("v"),
             flight: kind("f"),
+            unshareable: kind("u"),
+            search: kind("s"),
         }
     }
 }
@@ -194,15 +222,32 @@ impl Target {
             None => None,
             Some(part) => Some(part(&head(request)).ok_or(KeyProblem::Part)?),
         };
-        Ok(Self { uri: text, part })
+        Ok(Self {
+            uri: text,
+            part,
+            content: None,
+        })
     }
 
-    /// The same kind of target at another URI of the same origin.
+    /// The same target, asked with this content.
+    pub(crate) fn with_content(self, content: String) -> Self {
+        Self {
+            content: Some(content),
+            ..self
+        }
+    }
+
+    /// The same target at another URI.
+    pub(crate) fn moved_to(&self, uri: String) -> Self {
+        Self { uri, ..self.clone() }
+    }
+
     #[cfg(test)]
     pub(crate) fn at(uri: &str) -> Self {
         Self {
             uri: uri.to_owned(),
             part: None,
+            content: None,
         }
     }
 }

@@ -79,17 +79,24 @@
 //! | `metrics` | yes | the counter `cache_http_requests_total`, labels `cache` and `outcome` |
 
 mod answer;
+mod ask;
 mod body;
 mod collapse;
+mod commit;
 mod config;
 mod exchange;
+mod fleet;
+mod forward;
+mod freshen;
 mod future;
 mod key;
 mod layer;
 mod outcome;
 pub mod policy;
+mod query_content;
 mod receive;
 mod route;
+mod search;
 mod service;
 mod store;
 mod stored;
@@ -103,6 +110,9 @@ pub use future::ResponseFuture;
 pub use key::{KeyPolicy, RequestHead};
 pub use layer::CacheLayer;
 pub use outcome::{CacheOutcome, OutcomeKind};
+pub use query_content::QueryContent;
+#[cfg(feature = "axum")]
+pub use query_content::{QueryContentLayer, QueryContentService};
 pub use route::CachePolicy;
 pub use service::CacheService;
 pub use tags::Purge;

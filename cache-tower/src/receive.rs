@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use cache_core::tag::{Tag, TagSet};
 use http::{HeaderMap, Response, StatusCode, header, response};
 use http_body::Body;
@@ -14,17 +13,14 @@ use crate::BoxError;
 use crate::answer;
 use crate::body::CacheBody;
 use crate::collapse::{Arrival, Leader};
-use crate::exchange::{HttpCache, Inquiry, arrived};
+use crate::commit::Commit;
+use crate::exchange::{HttpCache, Inquiry};
 use crate::outcome::{CacheOutcome, OutcomeKind};
-use crate::policy::parts::combine;
 use crate::policy::precondition::{ConditionalAnswer, evaluate};
 use crate::policy::status::ForwardCause;
 use crate::policy::uri_reference::origin;
-use crate::policy::validation::{Freshened, HeadUpdate, Keep, on_head_response, on_not_modified};
 use crate::policy::{NotStored, OriginFailure, StoredHead, Timed, groups, invalidation};
 use crate::route::CachePolicy;
-use crate::store::joined;
-use crate::stored::StoredResponse;
 use crate::tags;
 use crate::transfer::{End, Pump, Transfer};
 
@@ -104,13 +100,13 @@ pub(crate) async fn invalidate(cache: &HttpCache, inquiry: &Inquiry, status: Sta
 }
 
 /// A response whose head has arrived.
-struct Arriving<'a> {
-    cache: &'a Arc<HttpCache>,
-    inquiry: &'a Inquiry,
-    requested: SystemTime,
-    received: SystemTime,
-    parts: response::Parts,
-    leader: Option<Leader>,
+pub(crate) struct Arriving<'a> {
+    pub(crate) cache: &'a Arc<HttpCache>,
+    pub(crate) inquiry: &'a Inquiry,
+    pub(crate) requested: SystemTime,
+    pub(crate) received: SystemTime,
+    pub(crate) parts: response::Parts,
+    pub(crate) leader: Option<Leader>,
 }
 
 /// A response that is to be stored.
@@ -121,145 +117,12 @@ struct Storable {
 }
 
 impl Arriving<'_> {
-    fn timed(&self) -> Timed<'_> {
+    pub(crate) fn timed(&self) -> Timed<'_> {
         Timed {
             status: self.parts.status,
             headers: &self.parts.headers,
             requested: self.requested,
             received: self.received,
-        }
-    }
-
-    /// 304: the stored response is good again, with the fields of the new one.
-    async fn not_modified<B>(mut self) -> Verdict<B> {
-        let (cache, inquiry) = (self.cache, self.inquiry);
-        let policy = cache.policy();
-        let freshened = inquiry.stored.as_ref().and_then(|stored| {
-            let head = stored.head(policy)?;
-            let freshened = on_not_modified(&inquiry.view(), head, &self.timed(), policy)?;
-            Some((stored, head, freshened))
-        });
-        let Some((stored, old, Freshened { head, keep })) = freshened else {
-            return Verdict::AskAgain(self.leader.take());
-        };
-        let now = cache.wall();
-        let tags = self.tags_of(&head, Some(stored.tags())).ok();
-        let kept = self.keep(old, &head, keep, stored.body(), tags, now).await;
-        let mut outcome = CacheOutcome::forwarded(OutcomeKind::Revalidated, inquiry.cause, inquiry.detail);
-        outcome.forward_status = Some(StatusCode::NOT_MODIFIED.as_u16());
-        outcome.ttl = Some(head.freshness().ttl_seconds(now));
-        outcome.stored = kept;
-        let response = StoredResponse::new(head.clone(), stored.body().clone(), TagSet::EMPTY);
-        let answer = answer::from_stored(&inquiry.view(), &response, &head, now);
-        Verdict::Answer(cache.finish(answer, outcome, Some(&inquiry.target)))
-    }
-
-    /// 206 for what was missing of a stored part: together they are the whole (RFC 9111 §3.4).
-    async fn completed<B>(mut self, part: &StoredResponse, body: B) -> Verdict<B>
-    where
-        B: Body,
-        B::Error: Into<BoxError>,
-    {
-        let (cache, inquiry) = (self.cache, self.inquiry);
-        let policy = cache.policy();
-        let view = inquiry.view();
-        let combined = part.head(policy).and_then(|old| {
-            let new = StoredHead::store(&view, &inquiry.target.uri, &self.timed(), policy).ok()?;
-            combine(old, &new, policy).filter(|combined| combined.head.part().is_none())
-        });
-        let Some(combined) = combined else {
-            return Verdict::AskAgain(self.leader.take());
-        };
-        let transfer = Arc::new(Transfer::new(announced_length(&self.parts.headers)));
-        let mut pump = Pump::new(body, transfer.clone(), cache.store.config.body_limit);
-        drop(tokio::time::timeout(cache.store.config.load_timeout, pump.run()).await);
-        let (Some(missing), Ok(tags)) = (transfer.body(), self.tags_of(&combined.head, Some(part.tags())))
-        else {
-            return Verdict::AskAgain(self.leader.take());
-        };
-        let (now, body) = (cache.wall(), joined(&combined, part.body(), &missing));
-        if let Some(leader) = self.leader.take() {
-            leader.share(arrived(combined.head.clone(), body.clone()));
-        }
-        let mut outcome = CacheOutcome::forwarded(OutcomeKind::Miss, inquiry.cause, inquiry.detail);
-        outcome.forward_status = Some(self.parts.status.as_u16());
-        outcome.ttl = Some(combined.head.freshness().ttl_seconds(now));
-        let response = StoredResponse::new(combined.head.clone(), body, tags);
-        let answer = answer::from_stored(&view, &response, &combined.head, now);
-        outcome.stored = cache
-            .store
-            .insert(&inquiry.target, &inquiry.permit, response, now)
-            .await;
-        Verdict::Answer(cache.finish(answer, outcome, Some(&inquiry.target)))
-    }
-
-    /// Stores the freshened response, or removes the old one. Whether it is stored.
-    async fn keep(
-        &mut self,
-        old: &StoredHead,
-        head: &StoredHead,
-        keep: Keep,
-        body: &Bytes,
-        tags: Option<TagSet>,
-        now: SystemTime,
-    ) -> bool {
-        let (store, target) = (&self.cache.store, &self.inquiry.target);
-        let leader = self.leader.take();
-        match (keep, tags) {
-            (Keep::Replace, Some(tags)) => {
-                if old.nominated() != head.nominated() {
-                    store.remove(target, old).await;
-                }
-                if let Some(leader) = &leader {
-                    leader.share(arrived(head.clone(), body.clone()));
-                }
-                let response = StoredResponse::new(head.clone(), body.clone(), tags);
-                store.insert(target, &self.inquiry.permit, response, now).await
-            }
-            (Keep::Leave(_), _) => false,
-            (Keep::Evict(_), _) | (Keep::Replace, None) => {
-                store.remove(target, old).await;
-                self.leader = leader;
-                self.refuse();
-                false
-            }
-        }
-    }
-
-    /// A response to HEAD tells about the stored GETs (RFC 9111 §4.3.5).
-    async fn update_from_head(&self) {
-        let (cache, inquiry) = (self.cache, self.inquiry);
-        let view = inquiry.view();
-        for stored in inquiry.found.candidates() {
-            let Some(head) = stored.head(cache.policy()) else {
-                continue;
-            };
-            if !head.nominated().matches(&inquiry.fields) {
-                continue;
-            }
-            let length = stored.body().len() as u64;
-            let updated = match on_head_response(&view, head, length, &self.timed(), cache.policy()) {
-                HeadUpdate::Nothing => continue,
-                HeadUpdate::Contradicted => {
-                    let mut suspect = head.clone();
-                    suspect.mark_suspect();
-                    suspect
-                }
-                HeadUpdate::Freshened(freshened) => match freshened.keep {
-                    Keep::Replace => freshened.head,
-                    Keep::Leave(_) => continue,
-                    Keep::Evict(_) => {
-                        cache.store.remove(&inquiry.target, head).await;
-                        continue;
-                    }
-                },
-            };
-            let response = StoredResponse::new(updated, stored.body().clone(), stored.tags().clone());
-            let now = cache.wall();
-            cache
-                .store
-                .insert(&inquiry.target, &inquiry.permit, response, now)
-                .await;
         }
     }
 
@@ -276,7 +139,8 @@ impl Arriving<'_> {
                 if reason == Refusal::NotStored(NotStored::Private) {
                     self.remove_older().await;
                 }
-                if reason.is_of_the_target() {
+                // An error of the origin says nothing about its next response.
+                if reason.is_of_the_target() && !self.parts.status.is_server_error() {
                     self.refuse();
                 }
                 self.pass(body, reason.as_str())
@@ -323,7 +187,11 @@ impl Arriving<'_> {
     }
 
     /// The tags that a response's URI and groups give it, and `more`.
-    fn tags_of(&self, head: &StoredHead, more: Option<&TagSet>) -> Result<TagSet, cache_core::tag::TagError> {
+    pub(crate) fn tags_of(
+        &self,
+        head: &StoredHead,
+        more: Option<&TagSet>,
+    ) -> Result<TagSet, cache_core::tag::TagError> {
         let uri = &self.inquiry.target.uri;
         let mut tags = tags::implicit_tags(uri);
         let groups = groups::groups(head.headers());
@@ -346,10 +214,9 @@ impl Arriving<'_> {
         }
     }
 
-    fn refuse(&mut self) {
+    pub(crate) fn refuse(&mut self) {
         if let Some(leader) = self.leader.take() {
-            let duration = self.cache.store.config.unshareable_for;
-            leader.refuse(self.cache.store.cache.clock().now(), duration);
+            self.cache.refuse(leader);
         }
     }
 
@@ -480,63 +347,6 @@ fn is_shareable(head: &StoredHead, now: SystemTime) -> bool {
     head.freshness().is_fresh(now) && !head.control().no_cache && head.part().is_none()
 }
 
-fn announced_length(headers: &HeaderMap) -> Option<u64> {
+pub(crate) fn announced_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// What is to be done when a body has arrived.
-struct Commit {
-    cache: Arc<HttpCache>,
-    target: crate::key::Target,
-    permit: cache_core::StorePermit,
-    tags: TagSet,
-    arrival: Arc<Arrival>,
-    leader: Option<Leader>,
-}
-
-impl Commit {
-    fn share(&self) {
-        if let Some(leader) = &self.leader {
-            leader.share(self.arrival.clone());
-        }
-    }
-
-    async fn complete(self) {
-        let Some(body) = self.arrival.transfer.body() else {
-            return self.refuse();
-        };
-        let response = StoredResponse::new(self.arrival.head.clone(), body, self.tags.clone());
-        let now = self.cache.wall();
-        let store = &self.cache.store;
-        store.insert(&self.target, &self.permit, response, now).await;
-        // After it is stored: who comes from now on finds either the flight or the stored response.
-        self.share();
-    }
-
-    fn refuse(self) {
-        if let Some(leader) = self.leader {
-            let duration = self.cache.store.config.unshareable_for;
-            leader.refuse(self.cache.store.cache.clock().now(), duration);
-        }
-    }
-
-    async fn run<B>(self, mut pump: Pump<B>, rest: oneshot::Sender<std::pin::Pin<Box<B>>>)
-    where
-        B: Body,
-        B::Error: Into<BoxError>,
-    {
-        match tokio::time::timeout(self.cache.store.config.load_timeout, pump.run()).await {
-            Ok(End::Complete) => self.complete().await,
-            Ok(End::Failed(reason)) => tracing::debug!(%reason, "a response was not stored: its body failed"),
-            Ok(End::HandedOver) => {
-                self.refuse();
-                drop(rest.send(pump.into_rest()));
-            }
-            Err(_) => {
-                tracing::debug!("a response was not stored: its body took too long");
-                pump.hand_over();
-                drop(rest.send(pump.into_rest()));
-            }
-        }
-    }
 }

@@ -8,8 +8,9 @@ use http_body::Body;
 use tower_service::Service;
 
 use crate::BoxError;
+use crate::ask::change;
 use crate::body::CacheBody;
-use crate::exchange::{Admission, HttpCache, change, exchange};
+use crate::exchange::{Admission, HttpCache, exchange};
 use crate::future::ResponseFuture;
 
 /// An HTTP cache around `S`, made by a [`CacheLayer`](crate::CacheLayer). Clones share the cache.

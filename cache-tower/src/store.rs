@@ -7,6 +7,8 @@
 //! Responses are stored with the permit that was taken before the origin was asked, so that what was invalidated
 //! meanwhile is not stored. The index needs no such care: it only says where to look.
 
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -17,7 +19,7 @@ use http::{HeaderMap, HeaderName};
 use crate::config::CacheConfig;
 use crate::key::{Keys, Target};
 use crate::policy::parts::Combined;
-use crate::policy::{RequestView, Selection, StoredHead, parts, select, vary};
+use crate::policy::{HttpCachePolicy, RequestView, Selection, StoredHead, parts, select, vary};
 use crate::stored::{StoredResponse, VariantIndex};
 
 /// The responses of one layer in a [`Cache`].
@@ -25,7 +27,7 @@ use crate::stored::{StoredResponse, VariantIndex};
 pub(crate) struct Store {
     pub(crate) cache: Cache,
     pub(crate) config: CacheConfig,
-    keys: Keys,
+    pub(crate) keys: Keys,
 }
 
 /// What is stored for a request.
@@ -41,8 +43,36 @@ pub(crate) struct Found {
 /// Mostly one: then there is nothing to allocate.
 #[derive(Debug, Default)]
 struct Candidates {
-    first: Option<Loaded<StoredResponse>>,
-    more: Vec<Loaded<StoredResponse>>,
+    first: Option<Candidate>,
+    more: Vec<Candidate>,
+}
+
+/// A stored response that may answer a request.
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
+    response: Loaded<StoredResponse>,
+    /// The head of one that was made stale without being removed.
+    made_stale: Option<Arc<StoredHead>>,
+}
+
+impl Candidate {
+    /// The head, as stale as it is.
+    pub(crate) fn head(&self, policy: &HttpCachePolicy) -> Option<&StoredHead> {
+        self.made_stale.as_deref().or_else(|| self.response.head(policy))
+    }
+
+    /// Whether both are the same response in memory.
+    pub(crate) fn is_same(this: &Self, other: &Self) -> bool {
+        Loaded::ptr_eq(&this.response, &other.response)
+    }
+}
+
+impl Deref for Candidate {
+    type Target = StoredResponse;
+
+    fn deref(&self) -> &StoredResponse {
+        &self.response
+    }
 }
 
 impl Store {
@@ -87,9 +117,15 @@ impl Store {
         found
     }
 
-    async fn get(&self, key: &CacheKey) -> Option<Loaded<StoredResponse>> {
-        let response = self.cache.get::<StoredResponse>(key).await?;
-        response.head(&self.config.policy).is_some().then_some(response)
+    async fn get(&self, key: &CacheKey) -> Option<Candidate> {
+        let response = self.cache.lookup::<StoredResponse>(key).await.value()?;
+        let head = response.head(&self.config.policy)?;
+        // Freshness is HTTP's: what the cache calls stale was made so by somebody.
+        let made_stale = response
+            .outcome()
+            .is_stale()
+            .then(|| Arc::new(head.made_stale(self.cache.clock().wall())));
+        Some(Candidate { response, made_stale })
     }
 
     /// The key under which requests for the target are collapsed that agree in the fields `names`.
@@ -114,6 +150,9 @@ impl Store {
         };
         let names: Vec<HeaderName> = head.nominated().names().cloned().collect();
         let ttl = head.retention(now, self.config.keep_stale);
+        if self.config.policy.no_vary_search {
+            self.note_search(target, permit, head, ttl).await;
+        }
         let key = self.key_of(target, head);
         let options = fixed(ttl).tags(response.tags().clone());
         if names.is_empty() {
@@ -183,6 +222,11 @@ impl Store {
     async fn note_variant(&self, target: &Target, names: &[HeaderName], key: &CacheKey, ttl: Duration) {
         let limit = self.config.policy.variants_limit;
         let mut excess = Vec::new();
+        // As this node knows: what it does not hold, it does not use.
+        let used = |key: &str| {
+            let key = CacheKey::parse(key).ok()?;
+            Some(self.cache.get_in_process::<StoredResponse>(key.as_key())?.used())
+        };
         let noted = self
             .cache
             .update::<VariantIndex, _>(
@@ -190,7 +234,7 @@ impl Store {
                 fixed(ttl.max(INDEX_TTL)),
                 |index| {
                     let mut index = index.unwrap_or_default();
-                    excess = index.note(names, key.text(), limit);
+                    excess = index.note(names, key.text(), limit, used);
                     index
                 },
             )
@@ -219,12 +263,17 @@ impl Store {
     }
 
     /// Whether this very response is still stored: not replaced, removed or invalidated.
-    pub(crate) async fn still_holds(&self, target: &Target, response: &Loaded<StoredResponse>) -> bool {
+    pub(crate) async fn still_holds(&self, target: &Target, response: &Candidate) -> bool {
         let Some(head) = response.head(&self.config.policy) else {
             return false;
         };
-        let current = self.cache.get::<StoredResponse>(&self.key_of(target, head)).await;
-        current.is_some_and(|current| Loaded::ptr_eq(&current, response))
+        let current = self.get(&self.key_of(target, head)).await;
+        current.is_some_and(|current| Candidate::is_same(&current, response))
+    }
+
+    /// Where nodes tell one another that a request in flight cannot be shared.
+    pub(crate) fn unshareable(&self, flight: &CacheKey) -> CacheKey {
+        self.keys.unshareable(flight)
     }
 
     fn key_of(&self, target: &Target, head: &StoredHead) -> CacheKey {
@@ -242,7 +291,7 @@ impl Store {
 }
 
 impl Found {
-    fn take(&mut self, response: Option<Loaded<StoredResponse>>) {
+    fn take(&mut self, response: Option<Candidate>) {
         let Some(response) = response else { return };
         self.knows_target = true;
         match self.candidates.first {
@@ -251,8 +300,26 @@ impl Found {
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.candidates.first.is_none()
+    }
+
+    /// The same without the candidates that do not fit.
+    pub(crate) fn only(mut self, fits: impl Fn(&Candidate) -> bool) -> Self {
+        let all = self
+            .candidates
+            .first
+            .take()
+            .into_iter()
+            .chain(std::mem::take(&mut self.candidates.more));
+        let mut fitting = all.filter(fits);
+        self.candidates.first = fitting.next();
+        self.candidates.more = fitting.collect();
+        self
+    }
+
     /// The stored responses that may fit.
-    pub(crate) fn candidates(&self) -> impl Iterator<Item = &Loaded<StoredResponse>> {
+    pub(crate) fn candidates(&self) -> impl Iterator<Item = &Candidate> {
         self.candidates.first.iter().chain(&self.candidates.more)
     }
 
@@ -261,13 +328,13 @@ impl Found {
         &'a self,
         request: &RequestView<'_>,
         config: &CacheConfig,
-    ) -> (Selection<'a>, Option<&'a Loaded<StoredResponse>>) {
+    ) -> (Selection<'a>, Option<&'a Candidate>) {
         let heads = self
             .candidates()
             .filter_map(|response| response.head(&config.policy));
         match select(heads, request) {
             Selection::Found(head) => {
-                let is_it = |response: &&Loaded<StoredResponse>| {
+                let is_it = |response: &&Candidate| {
                     response
                         .head(&config.policy)
                         .is_some_and(|own| std::ptr::eq(own, head))
@@ -286,9 +353,10 @@ impl Found {
 }
 
 /// HTTP alone decides about freshness: the entry lives exactly as long as it can be of use.
-fn fixed(ttl: Duration) -> EntryOptions {
+pub(crate) fn fixed(ttl: Duration) -> EntryOptions {
     EntryOptions::ttl(ttl)
-        .stale_for(Duration::ZERO)
+        // Room for being made stale without being removed.
+        .stale_for(Duration::from_millis(1))
         .jitter(0.0)
         .eager(cache_core::Eager::Off)
 }
@@ -321,4 +389,4 @@ fn stored(result: Result<cache_core::Stored, cache_core::Error>) -> bool {
 }
 
 /// An index outlives its variants: one that is missing only costs a miss.
-const INDEX_TTL: Duration = Duration::from_secs(86_400);
+pub(crate) const INDEX_TTL: Duration = Duration::from_secs(86_400);

@@ -5,12 +5,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use cache_core::tag::TagSet;
+use cache_core::time::Timestamp;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde::ser::Serializer;
@@ -32,6 +33,8 @@ pub(crate) struct StoredResponse {
     moment: Mutex<Option<Moment>>,
     /// No variants are known for its URI: then a lookup need not ask for them.
     alone: AtomicBool,
+    /// When it last answered a request of this process.
+    used: AtomicU64,
 }
 
 /// The fields that change from second to second.
@@ -52,6 +55,7 @@ impl StoredResponse {
             template: OnceLock::new(),
             moment: Mutex::new(None),
             alone: AtomicBool::new(true),
+            used: AtomicU64::new(0),
         }
     }
 
@@ -76,6 +80,16 @@ impl StoredResponse {
 
     pub(crate) fn tags(&self) -> &TagSet {
         &self.tags
+    }
+
+    /// It answers a request now.
+    pub(crate) fn touch(&self, now: Timestamp) {
+        self.used.store(now.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// When it last did, for comparison.
+    pub(crate) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_alone(&self) -> bool {
@@ -191,8 +205,12 @@ struct Encoded<'a> {
     tags: Vec<Cow<'a, str>>,
 }
 
-/// Bytes that are encoded as bytes, not as a sequence of numbers.
+/// Bytes that are encoded as bytes. In a format for people, text is text, and anything else a text of hexadecimal
+/// digits: a sequence of numbers would take four times the room.
 struct Content(Bytes);
+
+const TEXT: char = 't';
+const OCTETS: char = 'x';
 
 impl Serialize for StoredResponse {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -222,19 +240,31 @@ impl<'de> Deserialize<'de> for StoredResponse {
             template: OnceLock::new(),
             moment: Mutex::new(None),
             alone: AtomicBool::new(false),
+            used: AtomicU64::new(0),
         })
     }
 }
 
 impl Serialize for Content {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0)
+        if !serializer.is_human_readable() {
+            return serializer.serialize_bytes(&self.0);
+        }
+        let text = match std::str::from_utf8(&self.0) {
+            Ok(text) => format!("{TEXT}{text}"),
+            Err(_) => hexadecimal(&self.0),
+        };
+        serializer.serialize_str(&text)
     }
 }
 
 impl<'de> Deserialize<'de> for Content {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_byte_buf(ContentVisitor)
+        if deserializer.is_human_readable() {
+            deserializer.deserialize_string(ContentVisitor)
+        } else {
+            deserializer.deserialize_byte_buf(ContentVisitor)
+        }
     }
 }
 
@@ -245,6 +275,16 @@ impl<'de> Visitor<'de> for ContentVisitor {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the bytes of a body")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Content, E> {
+        let octets = match text.strip_prefix(TEXT) {
+            Some(text) => Some(Bytes::copy_from_slice(text.as_bytes())),
+            None => text.strip_prefix(OCTETS).and_then(octets),
+        };
+        octets
+            .map(Content)
+            .ok_or_else(|| E::invalid_value(de::Unexpected::Str("a body"), &self))
     }
 
     fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Content, E> {
@@ -264,6 +304,27 @@ impl<'de> Visitor<'de> for ContentVisitor {
     }
 }
 
+fn hexadecimal(octets: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |value: u8| char::from(DIGITS[usize::from(value & 15)]);
+    let mut text = String::with_capacity(1 + 2 * octets.len());
+    text.push(OCTETS);
+    for octet in octets {
+        text.push(digit(octet >> 4));
+        text.push(digit(*octet));
+    }
+    text
+}
+
+fn octets(digits: &str) -> Option<Bytes> {
+    let value = |digit: u8| char::from(digit).to_digit(16);
+    let pairs = digits.as_bytes().chunks(2).map(|pair| match *pair {
+        [high, low] => u8::try_from(value(high)? * 16 + value(low)?).ok(),
+        _ => None,
+    });
+    pairs.collect()
+}
+
 /// Which variants are stored for a URI, the one stored last at the end.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<(Vec<String>, String)>", into = "Vec<(Vec<String>, String)>")]
@@ -280,15 +341,28 @@ struct Variant {
 }
 
 impl VariantIndex {
-    /// Notes a variant as the one stored last, and gives back the keys of those that are one too many.
-    pub(crate) fn note(&mut self, names: &[HeaderName], key: &str, limit: usize) -> Vec<String> {
+    /// Notes a variant as the one stored last, and gives back the keys of those that are one too many: the ones used
+    /// longest ago, as `used` tells, and of those that are not used the ones stored first.
+    pub(crate) fn note(
+        &mut self,
+        names: &[HeaderName],
+        key: &str,
+        limit: usize,
+        used: impl Fn(&str) -> Option<u64>,
+    ) -> Vec<String> {
         self.variants.retain(|variant| variant.key != key);
+        let mut excess = Vec::new();
+        while !self.variants.is_empty() && self.variants.len() >= limit.max(1) {
+            let least = (0..self.variants.len())
+                .min_by_key(|&at| used(&self.variants[at].key))
+                .unwrap_or_default();
+            excess.push(self.variants.remove(least).key);
+        }
         self.variants.push(Variant {
             names: names.to_vec(),
             key: key.to_owned(),
         });
-        let excess = self.variants.len().saturating_sub(limit.max(1));
-        self.variants.drain(..excess).map(|variant| variant.key).collect()
+        excess
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -388,6 +462,25 @@ mod tests {
     }
 
     #[test]
+    fn bodies_of_any_octets_survive_a_readable_encoding() {
+        for body in [
+            &b""[..],
+            b"text \"quoted\" \xc3\xa9",
+            b"\x00\xff\x80",
+            b"t",
+            b"x0",
+        ] {
+            let content = Content(Bytes::copy_from_slice(body));
+            let json = serde_json::to_string(&content).unwrap();
+            let read: Content = serde_json::from_str(&json).unwrap();
+            assert_eq!(read.0, body, "{json}");
+        }
+        for wrong in ["\"\"", "\"y\"", "\"x0\"", "\"x0g\"", "\"x\u{e9}\"", "7"] {
+            assert!(serde_json::from_str::<Content>(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn what_this_policy_would_not_have_stored_is_not_used() {
         let read = round_trip(&stored(&[("cache-control", "max-age=60"), ("set-cookie", "a=b")]));
         assert!(read.head(&HttpCachePolicy::safe()).is_none());
@@ -426,12 +519,15 @@ mod tests {
     fn the_index_keeps_the_newest_variants_and_each_set_of_names_once() {
         let mut index = VariantIndex::default();
         let (accept, range) = ([header::ACCEPT], [header::RANGE]);
-        assert!(index.note(&accept, "1", 2).is_empty());
-        assert!(index.note(&range, "2", 2).is_empty());
-        assert!(index.note(&accept, "1", 2).is_empty());
+        let unused = |_: &str| None;
+        assert!(index.note(&accept, "1", 2, unused).is_empty());
+        assert!(index.note(&range, "2", 2, unused).is_empty());
+        assert!(index.note(&accept, "1", 2, unused).is_empty());
         assert_eq!(index.name_sets().collect::<Vec<_>>(), [&accept[..], &range[..]]);
-        assert_eq!(index.note(&accept, "3", 2), ["2"]);
+        assert_eq!(index.note(&accept, "3", 2, unused), ["2"]);
         assert_eq!(index.name_sets().count(), 1);
+        let first_is_used = |key: &str| (key == "1").then_some(7);
+        assert_eq!(index.note(&accept, "4", 2, first_is_used), ["3"]);
         let read: VariantIndex = serde_json::from_str(&serde_json::to_string(&index).unwrap()).unwrap();
         assert_eq!(read, index);
     }

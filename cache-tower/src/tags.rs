@@ -32,12 +32,25 @@ use crate::policy::uri_reference::origin;
 #[derive(Clone, Debug)]
 pub struct Purge {
     cache: Cache,
+    is_soft: bool,
 }
 
 impl Purge {
     /// Purges what layers store in `cache`.
     pub fn new(cache: Cache) -> Self {
-        Self { cache }
+        Self {
+            cache,
+            is_soft: false,
+        }
+    }
+
+    /// Makes responses stale instead of removing them: they are validated before they are used again, and may meanwhile
+    /// be served where a stale response may be (`stale-while-revalidate`, `stale-if-error`, an unreachable origin).
+    /// [`Cache::invalidate_tag_soft`] does the same for tags.
+    #[must_use]
+    pub fn soft(mut self) -> Self {
+        self.is_soft = true;
+        self
     }
 
     /// Invalidates every response stored for this URI: all variants, all methods.
@@ -73,6 +86,9 @@ impl Purge {
     }
 
     async fn tag(&self, tag: Tag) -> Result<(), Error> {
+        if self.is_soft {
+            return self.cache.invalidate_tag_soft(tag).await;
+        }
         self.cache.invalidate_tag(tag).into_future().await
     }
 }

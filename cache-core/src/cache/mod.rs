@@ -448,6 +448,11 @@ impl Cache {
         &*self.inner.clock
     }
 
+    /// Whether there is a shared tier, so that what one node stores another may find.
+    pub fn is_shared(&self) -> bool {
+        self.far().is_some()
+    }
+
     /// A reading of the counters and sizes.
     pub fn stats(&self) -> Stats {
         self.inner.stats()

@@ -4,34 +4,41 @@
 //! cargo run --release --bin reverse-proxy -- --listen 127.0.0.1:8081 --origin http://127.0.0.1:8000
 //! ```
 //!
-//! The order, from the client inwards: connection (interim responses are written here) → hop-by-hop fields and `Via` →
+//! The order, from the client inwards: connection (interim responses are written here) → what a proxy owes a request →
 //! cache → origin. `Cache-Status` on every response says what the cache did; so does the access log.
+//!
+//! * Requests that miss together make one request to the origin; with `--redis` one for all proxies, which then share
+//!   what they store.
+//! * A failing origin is answered for from the store where its responses allow that, else by 502 or 504.
+//! * `Upgrade` is not taken up (RFC 9110 §7.8 leaves that to the server) and CONNECT is refused: this is no tunnel.
+//! * It takes itself for the first proxy that clients meet: what they say about forwarding is not believed.
+//! * SIGTERM ends it after the responses under way, at most ten seconds later.
+//!
+//! `conformance.mjs`, next to the sources, runs the public suite of <https://cache-tests.fyi> against it.
 
 mod interim;
 mod origin;
+mod respond;
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use cache_core::Cache;
+use cache_core::codec::Codec;
+use cache_core::{Cache, Redis};
 use cache_tower::policy::HttpCachePolicy;
-use cache_tower::policy::hop_by_hop::remove_hop_by_hop;
-use cache_tower::{CacheConfig, CacheLayer, CacheOutcome, CacheService};
+use cache_tower::{CacheConfig, CacheLayer, CacheService};
 use clap::Parser;
-use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
-use hyper::body::Incoming;
+use http::Uri;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tower::ServiceExt;
 use tower_layer::Layer;
 
 use crate::interim::{Interim, WithInterim};
-use crate::origin::{Origin, OriginError};
+use crate::origin::Origin;
+use crate::respond::{MAX_HEAD, respond};
 
 /// A caching reverse proxy in front of one origin.
 #[derive(Debug, Parser)]
@@ -42,12 +49,18 @@ struct Arguments {
     /// The origin, scheme and authority only.
     #[arg(long, default_value = "http://127.0.0.1:8000")]
     origin: Uri,
+    /// A Redis to share with other proxies, such as redis://127.0.0.1/0.
+    #[arg(long)]
+    redis: Option<String>,
     /// How much to hold in memory: bytes, or with KiB, MiB or GiB.
     #[arg(long, default_value = "256MiB", value_parser = parse_size)]
     memory: u64,
     /// The largest body to store.
     #[arg(long, default_value = "8MiB", value_parser = parse_size)]
     body_limit: u64,
+    /// How many seconds the origin has for the head of a response.
+    #[arg(long, default_value_t = 60)]
+    origin_timeout: u64,
     /// No access log.
     #[arg(long)]
     quiet: bool,
@@ -62,16 +75,22 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| level.into());
     tracing_subscriber::fmt().with_env_filter(filter).init();
 
-    let cache = Cache::builder("reverse-proxy")
-        .memory_bytes(arguments.memory)
-        .build()?;
+    let mut builder = Cache::builder("reverse-proxy").memory_bytes(arguments.memory);
+    if let Some(url) = &arguments.redis {
+        // Postcard: bodies as they are, neither escaped nor in digits.
+        builder = builder.redis(Redis::from_url(url)?).codec(Codec::Postcard);
+    }
+    let cache = builder.build()?;
     let config = CacheConfig {
         body_limit: arguments.body_limit,
         status_name: Some(String::from("reverse-proxy")),
         keep_stale: Duration::from_secs(24 * 60 * 60),
         ..CacheConfig::new(HttpCachePolicy::rfc9111())
     };
-    let proxy = CacheLayer::with_config(cache.clone(), config)?.layer(Origin::new(&arguments.origin)?);
+    let proxy = CacheLayer::with_config(cache.clone(), config)?.layer(Origin::new(
+        &arguments.origin,
+        Duration::from_secs(arguments.origin_timeout),
+    )?);
     let listener = TcpListener::bind(arguments.listen)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", arguments.listen))?;
@@ -140,6 +159,8 @@ fn connect(stream: TcpStream, client: SocketAddr, proxy: Proxy, graceful: &Grace
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_secs(75))
+        // Beyond it a connection is not even read from; up to it, what is too long is refused with a reason.
+        .max_buf_size(2 * MAX_HEAD)
         .serve_connection(WithInterim::new(TokioIo::new(stream), interim), service);
     let connection = graceful.watch(connection);
     tokio::spawn(async move {
@@ -147,65 +168,6 @@ fn connect(stream: TcpStream, client: SocketAddr, proxy: Proxy, graceful: &Grace
             tracing::debug!(%error, %client, "a connection ended early");
         }
     });
-}
-
-/// One request, from the connection to the cache and back.
-async fn respond(
-    proxy: Proxy,
-    mut request: Request<Incoming>,
-    client: SocketAddr,
-    interim: Arc<Interim>,
-) -> Result<Response<Body>, Infallible> {
-    let started = tokio_started();
-    let line = format!("{} {}", request.method(), request.uri());
-    let is_http_1_1 = request.version() == http::Version::HTTP_11;
-    remove_hop_by_hop(request.headers_mut());
-    add_via(request.headers_mut());
-    request.extensions_mut().insert(client);
-    let exchange = interim.begin(is_http_1_1);
-    request.extensions_mut().insert(exchange.sender());
-    let answer = exchange.run(proxy.oneshot(request.map(Body::new))).await;
-    drop(exchange);
-    let mut response = match answer {
-        Ok(response) => response.map(Body::new),
-        Err(error) => failed(&error),
-    };
-    remove_hop_by_hop(response.headers_mut());
-    add_via(response.headers_mut());
-    let outcome = response.extensions().get::<CacheOutcome>();
-    tracing::info!(
-        status = response.status().as_u16(),
-        outcome = outcome.map_or("failed", |outcome| outcome.kind.as_str()),
-        reason = outcome.and_then(|outcome| outcome.detail),
-        milliseconds = started.elapsed().as_millis() as u64,
-        "{line}"
-    );
-    Ok(response)
-}
-
-/// For the access log only; nothing is decided by it.
-#[expect(clippy::disallowed_methods, reason = "a program reads the clock for its log")]
-fn tokio_started() -> std::time::Instant {
-    std::time::Instant::now()
-}
-
-/// 502, or 504 for an origin that took too long.
-fn failed(error: &OriginError) -> Response<Body> {
-    tracing::warn!(%error, "the origin failed");
-    let mut response = Response::new(Body::from(format!("{error}\n")));
-    *response.status_mut() = match error {
-        OriginError::TimedOut => StatusCode::GATEWAY_TIMEOUT,
-        OriginError::Unreachable(_) => StatusCode::BAD_GATEWAY,
-    };
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
-/// RFC 9110 §7.6.3.
-fn add_via(headers: &mut http::HeaderMap) {
-    headers.append(header::VIA, HeaderValue::from_static("1.1 reverse-proxy"));
 }
 
 fn parse_size(text: &str) -> Result<u64, String> {

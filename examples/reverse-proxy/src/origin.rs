@@ -24,13 +24,15 @@ pub(crate) struct Origin {
     client: Client<HttpConnector, Body>,
     scheme: Scheme,
     authority: Authority,
+    /// For the head of a response.
+    timeout: Duration,
 }
 
 /// Why there is no response.
 #[derive(Debug)]
 pub(crate) enum OriginError {
     /// It took too long.
-    TimedOut,
+    TimedOut(Duration),
     /// It could not be reached, or broke the connection.
     Unreachable(String),
 }
@@ -38,7 +40,7 @@ pub(crate) enum OriginError {
 impl fmt::Display for OriginError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TimedOut => write!(f, "the origin did not answer within {RESPONSE_TIMEOUT:?}"),
+            Self::TimedOut(timeout) => write!(f, "the origin did not answer within {timeout:?}"),
             Self::Unreachable(reason) => write!(f, "the origin could not be reached: {reason}"),
         }
     }
@@ -50,7 +52,7 @@ impl Origin {
     /// # Errors
     ///
     /// A URI that is not `http://authority`.
-    pub(crate) fn new(uri: &Uri) -> Result<Self, String> {
+    pub(crate) fn new(uri: &Uri, timeout: Duration) -> Result<Self, String> {
         let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
             return Err(format!("`{uri}` is not an origin such as http://127.0.0.1:8000"));
         };
@@ -68,6 +70,7 @@ impl Origin {
             client,
             scheme: scheme.clone(),
             authority: authority.clone(),
+            timeout,
         })
     }
 
@@ -92,17 +95,17 @@ impl Service<Request<Body>> for Origin {
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let (client, target) = (self.client.clone(), self.target(request.uri()));
+        let (client, target, timeout) = (self.client.clone(), self.target(request.uri()), self.timeout);
         Box::pin(async move {
             *request.uri_mut() = target?;
             *request.version_mut() = Version::HTTP_11;
             let address = request.extensions().get::<SocketAddr>().copied();
             add_forwarded(request.headers_mut(), address);
             interim::forward(&mut request);
-            match tokio::time::timeout(RESPONSE_TIMEOUT, client.request(request)).await {
+            match tokio::time::timeout(timeout, client.request(request)).await {
                 Ok(Ok(response)) => Ok(response),
                 Ok(Err(error)) => Err(OriginError::Unreachable(with_causes(&error))),
-                Err(_) => Err(OriginError::TimedOut),
+                Err(_) => Err(OriginError::TimedOut(timeout)),
             }
         })
     }
@@ -137,6 +140,5 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Shorter than the keep-alive of common servers, so that a connection is rarely reused while they close it.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);

@@ -120,7 +120,11 @@ async fn what_may_not_be_shared_is_asked_for_by_each_at_once_and_remembered() {
         );
         origin.gate.add_permits(5);
         for client in later {
-            client.await.unwrap();
+            let detail = client.await.unwrap().outcome.detail.unwrap();
+            assert_ne!(
+                detail, "unshareable",
+                "{fields:?}: the reason of the response itself"
+            );
         }
     }
 }
@@ -233,4 +237,38 @@ async fn a_panic_of_the_handler_reaches_its_own_client_and_frees_the_others() {
     assert!(first.await.unwrap_err().is_panic());
     assert_eq!(second.await.unwrap().body, "well");
     assert_eq!(world.layer.requests_in_flight(), 0);
+}
+
+/// H5.2
+#[tokio::test]
+async fn an_error_of_the_origin_is_not_remembered_as_unshareable() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = calls.clone();
+    let world = World::of(CacheConfig::default(), move |_| {
+        let number = counted.fetch_add(1, Ordering::SeqCst);
+        async move {
+            tokio::task::yield_now().await;
+            let mut response = Response::new(Body::from("x"));
+            *response.headers_mut() = header_map(["cache-control: max-age=60"]);
+            if number == 0 {
+                *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+            }
+            response
+        }
+    });
+    assert_eq!(world.get("/", &[]).await.status, 503);
+    let clients: Vec<_> = (0..10)
+        .map(|_| {
+            let world = world.clone();
+            tokio::spawn(async move { world.get("/", &[]).await })
+        })
+        .collect();
+    for client in clients {
+        assert_eq!(client.await.unwrap().status, 200);
+    }
+    assert_eq!(
+        calls.load(Ordering::SeqCst),
+        2,
+        "the next ones wait for one another again"
+    );
 }

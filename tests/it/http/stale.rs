@@ -131,3 +131,58 @@ async fn an_unreachable_origin_is_stood_in_for_by_a_proxy() {
         assert_eq!(get().await.is_ok(), stands_in);
     }
 }
+
+/// H3.7
+#[tokio::test]
+async fn a_validation_that_failed_in_the_background_waits_before_the_next() {
+    let world = World::rfc9111();
+    world.says(200, &[SWR, "etag: \"a\""]).get("/", &[]).await;
+    world.wait(11).says(503, &[]);
+    let mut calls = Vec::new();
+    for _ in 0..10 {
+        for _ in 0..3 {
+            assert_eq!(world.get("/", &[]).await.outcome.kind, OutcomeKind::Stale);
+            settle().await;
+        }
+        calls.push(world.calls() - 1);
+        world.wait(1);
+    }
+    // After 1, 2, 4 and 8 seconds, however many ask.
+    assert_eq!(calls, [1, 2, 2, 3, 3, 3, 3, 4, 4, 4]);
+    world.wait(8).says(200, &[SWR, "etag: \"b\""]).get("/", &[]).await;
+    settle().await;
+    assert_eq!(world.get("/", &[]).await.outcome.kind, OutcomeKind::Hit);
+}
+
+/// H3.7, H4.6
+#[tokio::test]
+async fn what_was_purged_softly_is_validated_and_may_stand_in() {
+    let purge = |world: &World| cache_tower::Purge::new(world.cache.clone()).soft();
+    for how in ["uri", "prefix", "tag"] {
+        let world = World::rfc9111();
+        let fresh = [
+            "cache-control: max-age=60, stale-if-error=60",
+            "cache-groups: \"g\"",
+            "etag: \"a\"",
+        ];
+        world.says(200, &fresh).get("/a/b", &[]).await;
+        world.wait(1);
+        match how {
+            "uri" => purge(&world).uri("http://h/a/b").await.unwrap(),
+            "prefix" => purge(&world).prefix("http://h/a").await.unwrap(),
+            _ => purge(&world).group("http://h", "g").await.unwrap(),
+        }
+        let stood_in = world.says(503, &[]).get("/a/b", &[]).await;
+        assert_eq!((stood_in.status, &*stood_in.body), (200, "1"), "{how}");
+        assert_eq!(world.last_seen()["if-none-match"], "\"a\"", "{how}");
+        let validated = world.says(304, &["etag: \"a\""]).get("/a/b", &[]).await;
+        assert_eq!(validated.outcome.kind, OutcomeKind::Revalidated, "{how}");
+        let calls = world.calls();
+        assert_eq!(
+            world.get("/a/b", &[]).await.outcome.kind,
+            OutcomeKind::Hit,
+            "{how}"
+        );
+        assert_eq!(world.calls(), calls, "{how}");
+    }
+}

@@ -278,3 +278,28 @@ async fn a_head_response_is_never_stored_as_a_get() {
         .await;
     assert_eq!(world.get("/", &[]).await.body, "2");
 }
+
+/// H4.2 (RFC 9111 §4.3.4)
+#[tokio::test]
+async fn a_304_freshens_every_stored_response_that_has_its_strong_validator() {
+    for (tag, both) in [("etag: \"x\"", true), ("etag: W/\"x\"", false)] {
+        let world = World::rfc9111();
+        let ask = ["accept: a", "accept-language: de"];
+        world.says(200, &["cache-control: max-age=5", tag, "vary: accept"]);
+        world.get("/", &ask).await;
+        world
+            .wait(10)
+            .says(200, &["cache-control: max-age=5", tag, "vary: accept-language"]);
+        world.get("/", &ask).await;
+        world.wait(10).says(304, &["cache-control: max-age=100", tag]);
+        let got = world.get("/", &ask).await;
+        assert_eq!(
+            (&*got.body, world.calls()),
+            ("2", 3),
+            "the later one is validated"
+        );
+        // Only the earlier one matches this request.
+        let other = world.get("/", &["accept: a", "accept-language: fr"]).await;
+        assert_eq!(world.calls(), if both { 3 } else { 4 }, "{tag}: {other:?}");
+    }
+}

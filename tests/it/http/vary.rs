@@ -96,3 +96,18 @@ async fn purging_a_uri_purges_all_its_variants() {
         assert_eq!(world.get("/", &[accept]).await.body, body);
     }
 }
+
+/// H3.2
+#[tokio::test]
+async fn variants_in_use_outlive_those_that_are_not() {
+    let mut policy = HttpCachePolicy::rfc9111();
+    policy.variants_limit = 4;
+    let world = World::with(CacheConfig::new(policy));
+    world.says(200, &["cache-control: max-age=600", "vary: user-agent"]);
+    world.get("/", &["user-agent: popular"]).await;
+    for n in 0..20 {
+        world.wait(1).get("/", &[&format!("user-agent: {n}")]).await;
+        let popular = world.wait(1).get("/", &["user-agent: popular"]).await;
+        assert_eq!(popular.body, "1", "after {n} others");
+    }
+}

@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Body;
-use cache_core::Cache;
 use cache_core::testing::ManualClock;
+use cache_core::{Cache, Redis};
 use cache_tower::policy::HttpCachePolicy;
 use cache_tower::{CacheBody, CacheConfig, CacheLayer, CacheOutcome, CacheService};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
+use support::RedisServer;
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 use tower_layer::Layer;
@@ -86,6 +87,45 @@ impl World {
     {
         let clock = ManualClock::new();
         let cache = Cache::builder("http").clock(clock.clone()).build().unwrap();
+        Self::in_cache(cache, clock, config, origin, handler)
+    }
+
+    /// One node of several: its own in-process tier, the Redis of all.
+    pub(crate) fn node<F, R>(redis: &RedisServer, config: CacheConfig, handler: F) -> Self
+    where
+        F: Fn(Request<Body>) -> R + Clone + Send + Sync + 'static,
+        R: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let unused = Origin {
+            status: 200,
+            fields: Vec::new(),
+            seen: Vec::new(),
+        };
+        let cache = Cache::builder("http")
+            .memory_bytes(1 << 30)
+            .redis(Redis::from_url(&redis.url()).unwrap())
+            .build()
+            .unwrap();
+        Self::in_cache(
+            cache,
+            ManualClock::new(),
+            config,
+            Arc::new(Mutex::new(unused)),
+            handler,
+        )
+    }
+
+    fn in_cache<F, R>(
+        cache: Cache,
+        clock: ManualClock,
+        config: CacheConfig,
+        origin: Arc<Mutex<Origin>>,
+        handler: F,
+    ) -> Self
+    where
+        F: Fn(Request<Body>) -> R + Clone + Send + Sync + 'static,
+        R: Future<Output = Response<Body>> + Send + 'static,
+    {
         let layer = CacheLayer::with_config(cache.clone(), config).unwrap();
         let inner = tower::service_fn(move |request| {
             let answer = handler(request);

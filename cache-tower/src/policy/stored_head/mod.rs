@@ -60,10 +60,6 @@ impl StoredHead {
         for name in &judged.governing.control.unstored_fields {
             headers.remove(name);
         }
-        if response.status != StatusCode::PARTIAL_CONTENT {
-            // The field has a meaning in 206 and 416 only (RFC 9110 §14.4).
-            headers.remove(header::CONTENT_RANGE);
-        }
         append_missing_date(&mut headers, response.received);
         Ok(Self {
             method: request.method.clone(),
@@ -161,6 +157,14 @@ impl StoredHead {
     /// "The cache SHOULD consider the stored response to be stale" (RFC 9111 §4.3.5), and not to be served so.
     pub fn mark_suspect(&mut self) {
         self.suspect = true;
+    }
+
+    /// The same response, stale from `now` on: it was made stale, not removed, by somebody who invalidated it softly.
+    #[must_use]
+    pub fn made_stale(&self, now: SystemTime) -> Self {
+        let mut head = self.clone();
+        head.freshness.lifetime = head.freshness.lifetime.min(head.freshness.age(now));
+        head
     }
 
     /// The fields for a client: the stored ones, with the current `Age` (RFC 9111 §4, §5.1).
@@ -310,7 +314,9 @@ mod tests {
         check_stored("9111 3.1", &[FRESH, DATE, "proxy-authenticate: x"], &[FRESH, DATE]);
         check_stored("9110 7.6.1", &[FRESH, DATE, "connection: x", "x: 1", "keep-alive: 1"], &[FRESH, DATE]);
         check_stored("9110 7.6.1", &[FRESH, DATE, "transfer-encoding: chunked"], &[FRESH, DATE]);
-        check_stored("9110 14.4", &[FRESH, DATE, "content-range: bytes 0-1/2"], &[FRESH, DATE]);
+        // It has a meaning in 206 and 416 only (RFC 9110 §14.4), and is stored like any other field.
+        let meaningless = [FRESH, DATE, "content-range: bytes 0-1/2"];
+        check_stored("9111 3.1", &meaningless, &meaningless);
         check_stored("9110 6.6.1 missing Date", &[FRESH], &[FRESH, DATE]);
         check_stored("9110 6.6.1 bad Date stays", &[FRESH, "date: x"], &[FRESH, "date: x"]);
         let qualified = "cache-control: max-age=60, private=\"x\", no-cache=\"y, z\"";
