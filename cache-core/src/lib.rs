@@ -58,13 +58,19 @@
 //! | invalidation, hard and soft | [`Invalidation`], [`KeyPattern`] |
 //! | Redis: servers, Sentinel, Cluster, TLS | `Redis` (feature `redis`), [`CacheBuilder`], `docs/redis.md` |
 //! | values without serde | [`MemoryCache`] |
+//! | loading ahead of traffic | [`Cache::warm`], [`Cache::refresh_ahead`] |
 //! | deduplication and locks | [`Cache::claim`], [`Cache::try_lock`] |
 //! | your own tests | `testing` (feature `test-util`) |
 //!
 //! # Runtime
 //!
 //! Loads run on the tokio runtime of the caller that starts them. Fresh hits, `get`, `set` and invalidations need no
-//! runtime at all. Without one, a loader runs inside its caller and timeouts do not apply.
+//! runtime at all. Without one, a loader runs inside its caller and timeouts do not apply. A runtime must have its timers
+//! switched on (`enable_time` or `enable_all`, as `#[tokio::main]` does): timeouts, waits and upkeep use them, and tokio
+//! panics in a call that asks a runtime without them. With Redis it needs `enable_io` too.
+//!
+//! A load in a task of its own carries the caller's tracing span, and no task-locals by itself: the loader is your future,
+//! so wrap it, `move |_| TENANT.scope(tenant, load(id))`. `#[cached]` does that for those that `propagate(..)` names.
 //!
 //! # Features
 //!
@@ -124,8 +130,8 @@ pub use cache_macros::cache_put;
 pub use cache_macros::cached;
 
 pub use cache::{
-    Cache, CacheBuilder, CacheValue, Claim, Invalidation, KeyPattern, LoadContext, LockGuard, MemoryCache,
-    MemoryCacheBuilder, StorePermit, Typed,
+    Ahead, Cache, CacheBuilder, CacheValue, Claim, Invalidation, KeyPattern, LoadContext, LockGuard,
+    MemoryCache, MemoryCacheBuilder, StorePermit, Typed, WarmReport, WarmStop, Warming,
 };
 pub use error::{Error, ErrorKind, LoadError};
 pub use key::CacheKey;

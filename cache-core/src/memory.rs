@@ -122,6 +122,11 @@ impl Memory {
         self.store.weight()
     }
 
+    /// Whether another entry fits without pushing one out; with some room to spare, since it is divided into shards.
+    pub(crate) fn has_room(&self) -> bool {
+        self.store.weight() < self.store.capacity() / 10 * 9
+    }
+
     pub(crate) fn evictions(&self) -> u64 {
         self.evicted.load(Ordering::Relaxed)
     }

@@ -5,7 +5,7 @@
 //! ([`CacheBuilder::defaults`](crate::CacheBuilder::defaults)), and what those leave open from the toolkit's, named at
 //! each method. Resolving checks the result as a whole:
 //!
-//! * A builder's defaults are configuration: a zero TTL, one above [`MAX_TTL`] or a soft TTL above the hard one
+//! * A builder's defaults are configuration: a zero TTL, one above [`MAX_TTL`], a soft TTL or timeout above the hard one
 //!   fails [`build`](crate::CacheBuilder::build).
 //! * A call's TTLs may be computed: zero means "do not store", and more than [`MAX_TTL`] is cut to it. Combinations
 //!   that contradict themselves are an [`Invalid`](crate::ErrorKind::Invalid) error of the call.
@@ -306,7 +306,14 @@ impl EntryOptions {
                 "the stale window is {stale:?}, above the maximum of 365 days"
             )));
         }
-        self.resolve().map(|_| ())
+        let policy = self.resolve()?;
+        // A call may shorten its hard timeout below a configured soft one: then the smaller of them ends the wait.
+        match (policy.soft_timeout, policy.hard_timeout) {
+            (Some(soft), hard) if soft > hard => Err(Error::invalid(format!(
+                "`soft_timeout` ({soft:?}) is above `hard_timeout` ({hard:?}); lower the one or raise the other"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// The complete policy, with the toolkit's defaults for what is open.
@@ -439,6 +446,16 @@ mod tests {
         check(
             &EntryOptions::ttl(minutes(5)).hard_ttl(minutes(4)),
             &["`ttl`", "`hard_ttl`", "raise"],
+        );
+        check(
+            &EntryOptions::new()
+                .soft_timeout(seconds(3))
+                .hard_timeout(seconds(2)),
+            &["`soft_timeout` (3s)", "`hard_timeout` (2s)", "lower"],
+        );
+        check(
+            &EntryOptions::new().soft_timeout(seconds(11)),
+            &["`soft_timeout`", "`hard_timeout` (10s)"],
         );
         check(&EntryOptions::ttl(Duration::ZERO), &["`ttl`", "zero", "1 ms"]);
         check(&EntryOptions::ttl(days(400 * 365)), &["`ttl`", "365 days"]);

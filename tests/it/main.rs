@@ -24,3 +24,4 @@ mod statistics;
 mod test_kit;
 mod tidy;
 mod tiers;
+mod warming;

@@ -8,7 +8,9 @@ use cache_core::time::{minutes, seconds};
 use cache_core::{Cache, EntryOptions, ErrorKind, LoadError, Loaded, OutcomeKind};
 use tokio::task::JoinSet;
 
-use crate::engine::{Answer, Broken, Origin, cache, cache_with, key, ms, others_run, settle, timed_cache};
+use crate::engine::{
+    Answer, Broken, Origin, cache, cache_with, key, ms, others_run, poll_once, settle, timed_cache,
+};
 
 type Got = Result<Loaded<u32>, LoadError<Broken>>;
 
@@ -467,4 +469,32 @@ async fn a_hard_timeout_of_nothing_waits_for_nothing_and_the_load_goes_on() {
     origin.release();
     settle(&cache).await;
     assert_eq!(cache.get::<u32>(&key(1)).await.unwrap(), 1);
+}
+
+/// B1.9
+#[tokio::test]
+async fn refreshes_share_a_load_that_has_yet_to_begin_and_none_that_has() {
+    let one = key(1);
+    let (cache, _) = cache();
+    let origin = Origin::closed();
+    let refresh = || Box::pin(cache.refresh(&one, minutes(1), origin.gives(Ok(7_u32))));
+    let mut early: Vec<_> = (0..5).map(|_| refresh()).collect();
+    for call in &mut early {
+        assert!(poll_once(call).is_pending());
+    }
+    origin.begun(1).await;
+    let mut late: Vec<_> = (0..5).map(|_| refresh()).collect();
+    for call in &mut late {
+        assert!(poll_once(call).is_pending());
+    }
+    origin.begun(1).await;
+    origin.release();
+    for call in early.into_iter().chain(late) {
+        assert_eq!(call.await.unwrap(), 7);
+    }
+    assert_eq!(
+        origin.loads(),
+        2,
+        "one for those before the first began, one for those after"
+    );
 }

@@ -251,6 +251,12 @@ async fn a_hit_in_redis_is_a_hit_and_no_miss() {
     assert_eq!(counters.memory_hits_fresh - before.memory_hits_fresh, 9);
     assert_eq!(counters.misses() - before.misses(), 1);
     assert_eq!(counters.loads_started, 0);
+    assert_eq!(counters.log_gaps, 0, "beginning to hear is no gap");
+    redis.flushall();
+    wait_until(seconds(5), "the gap is noticed", async || {
+        reader.stats().counters.log_gaps == 1
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

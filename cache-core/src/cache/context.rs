@@ -152,6 +152,11 @@ impl Running {
         *lock(&self.0) = Some(load.shared.clone());
     }
 
+    /// Whether the loader was called.
+    pub(crate) fn has_begun(&self) -> bool {
+        lock(&self.0).is_some()
+    }
+
     /// What the load wants to be answered so far, if it fails; one entry for all who ask.
     pub(crate) fn fallback<T: Send + Sync + 'static>(
         &self,

@@ -47,6 +47,8 @@ pub(crate) struct FlightContext {
     pub(crate) seen: u64,
     /// The marks that were known by then.
     pub(crate) marks: Marks,
+    /// It loads whatever is stored.
+    pub(crate) forced: bool,
     /// Its leader runs in a task of its own and is polled whatever its caller does.
     pub(crate) detached: AtomicBool,
     pub(crate) running: Running,

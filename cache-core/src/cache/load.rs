@@ -319,8 +319,12 @@ impl<T: Send + Sync + 'static> Call<T> {
 
     /// Step 2: the flight of the key that this caller may be part of, if it began at `not_before` or later.
     pub(super) fn join<E: 'static>(&self, owned: bool, not_before: u64) -> Role {
-        let admit =
-            |flight: &FlightContext| !self.plan.forced && flight.seen >= not_before && flight.is_current();
+        // Who asks for a new load shares one that was asked for likewise and has yet to call its loader: that it will is
+        // certain, and that it calls it after this.
+        let is_new = |flight: &FlightContext| flight.forced && !flight.running.has_begun();
+        let admit = |flight: &FlightContext| {
+            (!self.plan.forced || is_new(flight)) && flight.seen >= not_before && flight.is_current()
+        };
         let flight = FlightId::new::<T, E>(self.id.clone(), self.plan.optional);
         self.cache
             .inner
@@ -332,6 +336,7 @@ impl<T: Send + Sync + 'static> Call<T> {
         FlightContext {
             seen: self.cache.inner.epochs.seen(),
             marks: self.cache.marks_of(self.id.key(), self.options.tag_set()),
+            forced: self.plan.forced,
             detached: detached.into(),
             running: Running::default(),
             urgent: Urgency::default(),

@@ -22,6 +22,7 @@ use crate::sync::{Arc, Mutex, lock};
 use crate::tag::TagSet;
 use crate::time::Clock;
 
+mod ahead;
 mod batch;
 mod builder;
 mod claim;
@@ -45,9 +46,11 @@ mod tasks;
 mod typed;
 mod update;
 mod upkeep;
+mod warm;
 mod wire;
 mod write;
 
+pub use ahead::Ahead;
 pub use builder::CacheBuilder;
 pub use claim::Claim;
 pub use context::LoadContext;
@@ -56,6 +59,7 @@ pub use lock::LockGuard;
 pub use memory_cache::{MemoryCache, MemoryCacheBuilder};
 pub use permit::StorePermit;
 pub use typed::Typed;
+pub use warm::{WarmReport, WarmStop, Warming};
 
 pub(crate) use builder::check_name;
 
@@ -275,7 +279,8 @@ impl Cache {
 
     /// Loads anew although a fresh value may be there, and announces the new one like [`set`](Self::set).
     ///
-    /// It shares no load that began before the call. If it fails, the old entry stays.
+    /// It shares no load whose loader was called before it: of many concurrent refreshes of a key, those that come while
+    /// one waits for its turn share that one. If it fails, the old entry stays.
     ///
     /// # Errors
     ///

@@ -2,7 +2,8 @@
 //!
 //! `(&&&Arg(&value)).append(&mut key)` takes the first of these that the type of `value` offers, by the order in
 //! which method calls are resolved: `KeyPart`, then `serde::Serialize` through the canonical form, then nothing:
-//! a compile error that says `KeyPart` is missing. A bare float is refused although it can be serialised.
+//! a compile error that says `KeyPart` is missing. A bare float is refused although it can be serialised, alone and in
+//! what merely holds it.
 //!
 //! Inside a generic function only the bounds count, so a type parameter needs `KeyPart` among its bounds.
 
@@ -80,10 +81,22 @@ impl<T: ?Sized> AppendNothing for Arg<'_, T> {
     type Part = T;
 }
 
-impl AppendNothing for &&Arg<'_, f64> {
-    type Part = f64;
-}
+/// A float, alone or in what merely holds it: to be wrapped in [`Float`](crate::key::Float), which says what equality
+/// means. Where a float is a field of a type of one's own, that type has decided.
+pub trait BareFloat {}
 
-impl AppendNothing for &&Arg<'_, f32> {
-    type Part = f32;
+impl BareFloat for f32 {}
+impl BareFloat for f64 {}
+impl<T: BareFloat + ?Sized> BareFloat for &T {}
+impl<T: BareFloat + ?Sized> BareFloat for Box<T> {}
+impl<T: BareFloat + ?Sized> BareFloat for std::sync::Arc<T> {}
+impl<T: BareFloat> BareFloat for Option<T> {}
+impl<T: BareFloat> BareFloat for Vec<T> {}
+impl<T: BareFloat> BareFloat for [T] {}
+impl<T: BareFloat, const N: usize> BareFloat for [T; N] {}
+impl<A: BareFloat, B: BareFloat> BareFloat for (A, B) {}
+impl<A: BareFloat, B: BareFloat, C: BareFloat> BareFloat for (A, B, C) {}
+
+impl<T: BareFloat + ?Sized> AppendNothing for &&Arg<'_, T> {
+    type Part = T;
 }

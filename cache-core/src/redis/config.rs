@@ -279,15 +279,16 @@ struct Parsed {
 
 impl Parsed {
     fn read(text: &str) -> Result<Self, Error> {
-        // The parser's own message might quote the text, and with it the password.
-        let url = Url::parse(text).map_err(|error| Error::invalid(format!("`url`: {error}")))?;
+        // The parser says what is wrong in words of its own; nothing of the text is repeated, since a part in the wrong
+        // place may be the password.
+        let url = Url::parse(text).map_err(|error| wrong_url(&error.to_string()))?;
         match url.scheme() {
             "redis" => Self::tcp(&url, false),
             "rediss" => Self::tcp(&url, true),
             "unix" | "redis+unix" => Self::unix(&url),
-            scheme => Err(Error::invalid(format!(
-                "`url`: the scheme is `{scheme}`; it must be `redis`, `rediss` or `unix`"
-            ))),
+            _ => Err(wrong_url(
+                "the scheme is another than `redis`, `rediss` or `unix`",
+            )),
         }
     }
 
@@ -296,7 +297,7 @@ impl Parsed {
             return Err(Error::invalid("`url`: `rediss` needs the feature `redis-tls`"));
         }
         let host = url.host_str().filter(|host| !host.is_empty());
-        let host = host.ok_or_else(|| Error::invalid("`url`: the host is missing"))?;
+        let host = host.ok_or_else(|| wrong_url("the host is missing"))?;
         let password = url.password().map(unescape).transpose()?;
         let username = (!url.username().is_empty()).then(|| unescape(url.username()));
         let path = url.path().trim_matches('/');
@@ -318,7 +319,7 @@ impl Parsed {
     fn unix(url: &Url) -> Result<Self, Error> {
         let path = unescape(url.path())?;
         if path.is_empty() || path == "/" {
-            return Err(Error::invalid("`url`: the path of the socket is missing"));
+            return Err(wrong_url("the path of the socket is missing"));
         }
         let query = |name: &str| {
             url.query_pairs()
@@ -350,9 +351,14 @@ impl Parsed {
     }
 }
 
+/// What is wrong, and the form that is expected.
+fn wrong_url(what: &str) -> Error {
+    Error::invalid(format!("`url`: {what}; expected `{URL_FORM}`"))
+}
+
 fn database(text: &str) -> Result<u32, Error> {
     text.parse()
-        .map_err(|_| Error::invalid("`url`: the database is not a number"))
+        .map_err(|_| wrong_url("the database is not a number"))
 }
 
 fn protocol(url: &Url) -> Result<bool, Error> {
@@ -360,13 +366,13 @@ fn protocol(url: &Url) -> Result<bool, Error> {
     match asked.as_ref().map(|(_, value)| value.as_ref()) {
         None | Some("resp2" | "2") => Ok(false),
         Some("resp3" | "3") => Ok(true),
-        Some(_) => Err(Error::invalid("`url`: the protocol must be `resp2` or `resp3`")),
+        Some(_) => Err(wrong_url("the protocol must be `resp2` or `resp3`")),
     }
 }
 
 /// Undoes percent-encoding.
 fn unescape(text: &str) -> Result<String, Error> {
-    let wrong = || Error::invalid("`url`: user, password or path has a wrong percent-encoding");
+    let wrong = || wrong_url("user, password or path has a wrong percent-encoding");
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {
@@ -383,6 +389,7 @@ fn unescape(text: &str) -> Result<String, Error> {
     String::from_utf8(bytes).map_err(|_| wrong())
 }
 
+const URL_FORM: &str = "redis://[user[:password]@]host[:port][/db]";
 const DEFAULT_PORT: u16 = 6_379;
 
 #[cfg(test)]
@@ -424,6 +431,8 @@ mod tests {
     fn mistakes_are_named_and_secrets_are_not() {
         for (url, word) in [
             ("http://canary@h", "scheme"),
+            ("canary:canary@h:6379", "scheme"),
+            ("canary@h", "expected"),
             ("redis://", "host"),
             ("redis://u:canary@h/x", "database"),
             ("redis://u:canary%zz@h", "percent"),
@@ -434,6 +443,8 @@ mod tests {
             let error = Redis::from_url(url).unwrap_err();
             assert!(error.is_invalid());
             assert!(error.to_string().contains(word), "{url}: {error}");
+            let form = "redis://[user[:password]@]host[:port][/db]";
+            assert!(error.to_string().contains(form), "{url}: {error}");
             assert!(!format!("{error:?}").contains("canary"), "{error:?}");
         }
         assert!(Redis::cluster(Vec::<String>::new()).is_err());

@@ -18,6 +18,7 @@ use rand::rngs::SmallRng;
 use tokio::net::TcpListener;
 
 use crate::exchange::Exchange;
+use crate::say;
 
 type HttpClient = Client<HttpConnector, Body>;
 type Failed = Box<dyn std::error::Error + Send + Sync>;
@@ -30,14 +31,14 @@ pub(crate) async fn run(
     seconds: u64,
 ) -> Result<(), Failed> {
     let paths: Arc<[String]> = popular_paths(exchange).into();
-    println!(
+    say(format_args!(
         "{} visitors ask for {} resources, popular ones more often (Zipf), {seconds} s each:\n",
         VISITORS,
         paths.len()
-    );
+    ))?;
     let without = drive("without cache", uncached, exchange, &paths, seconds).await?;
     let with = drive("with cache", cached, exchange, &paths, seconds).await?;
-    println!("{}", table(&[&without, &with]));
+    say(table(&[&without, &with]))?;
     Ok(())
 }
 

@@ -11,7 +11,8 @@ mod exchange;
 mod market;
 mod routes;
 
-use std::io::{self, ErrorKind};
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -27,7 +28,7 @@ use crate::exchange::Exchange;
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Port on 127.0.0.1 to serve on.
-    #[arg(long, default_value_t = 8080)]
+    #[arg(long, default_value_t = 8080, conflicts_with = "demo")]
     port: u16,
 
     /// Drives a load against itself, with and without caches, prints a table and ends.
@@ -89,20 +90,30 @@ async fn serve(service: axum::Router, port: u16) -> Result<(), Box<dyn std::erro
             _ => format!("cannot listen on {address}: {error}"),
         })?;
     let address = listener.local_addr()?;
-    println!("serving market data on http://{address}; Ctrl-C ends it. Ask twice, and see the difference:\n");
+    say(format_args!(
+        "serving market data on http://{address}; Ctrl-C ends it. Ask twice, and see the difference:\n"
+    ))?;
     for path in [
         "/price/GOOG",
         "/candles/EURUSD?period=2017-06-01",
         "/signal/EURUSD?short=50&long=200",
         "/stats",
     ] {
-        println!("  curl -i 'http://{address}{path}'");
+        say(format_args!("  curl -i 'http://{address}{path}'"))?;
     }
-    println!("  curl -X POST 'http://{address}/invalidate/GOOG'");
+    say(format_args!("  curl -X POST 'http://{address}/invalidate/GOOG'"))?;
     axum::serve(listener, service)
         .with_graceful_shutdown(interrupted())
         .await?;
     Ok(())
+}
+
+/// Prints a line. Whoever reads it may have closed the pipe; that ends nothing.
+pub(crate) fn say(line: impl Display) -> io::Result<()> {
+    match writeln!(io::stdout().lock(), "{line}") {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
 }
 
 async fn interrupted() {

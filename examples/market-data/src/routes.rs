@@ -44,9 +44,32 @@ pub(crate) fn uncached(exchange: Exchange) -> Router {
 }
 
 #[derive(Debug, Deserialize)]
-struct Period {
+struct Candles {
     #[serde(default)]
-    period: String,
+    period: Period,
+}
+
+/// The beginning of a timestamp: `2017`, `2017-06`, `2017-06-01`, .. Anything else is a mistake of the client, and never
+/// reaches a cache.
+#[derive(Debug, Default, Deserialize)]
+#[serde(try_from = "String")]
+struct Period(String);
+
+impl TryFrom<String> for Period {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let form = "0000-00-00 00:00:00".bytes();
+        let fits = |(given, expected): (u8, u8)| match expected {
+            b'0' => given.is_ascii_digit(),
+            separator => given == separator,
+        };
+        if text.len() <= form.len() && text.bytes().zip(form).all(fits) {
+            Ok(Self(text))
+        } else {
+            Err("`period` is the beginning of a time: 2017, 2017-06, 2017-06-01")
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -65,7 +88,9 @@ impl Default for Windows {
 async fn candles(
     State(exchange): State<Exchange>,
     Path(symbol): Path<String>,
-    Query(Period { period }): Query<Period>,
+    Query(Candles {
+        period: Period(period),
+    }): Query<Candles>,
 ) -> Result<Response, Failure> {
     Ok(fresh_for(
         600,
@@ -77,7 +102,9 @@ async fn candles(
 async fn uncached_candles(
     State(exchange): State<Exchange>,
     Path(symbol): Path<String>,
-    Query(Period { period }): Query<Period>,
+    Query(Candles {
+        period: Period(period),
+    }): Query<Candles>,
 ) -> Result<Response, Failure> {
     Ok(fresh_for(
         600,
@@ -249,9 +276,18 @@ mod tests {
             ask(&app, "GET", "/signal/GOOG?short=5&long=20").await.0,
             StatusCode::OK
         );
-        assert_eq!(
-            ask(&app, "GET", "/signal/GOOG?short=x").await.0,
-            StatusCode::BAD_REQUEST
-        );
+        for wrong in [
+            "/signal/GOOG?short=x",
+            "/candles/GOOG?period=xx",
+            "/candles/GOOG?period=2017/06",
+        ] {
+            for _ in 0..2 {
+                let (status, cache_status) = ask(&app, "GET", wrong).await;
+                assert_eq!(status, StatusCode::BAD_REQUEST, "{wrong}");
+                assert!(!cache_status.contains("hit"), "{wrong}: {cache_status}");
+            }
+        }
+        let candles = ask(&app, "GET", "/candles/GOOG?period=2017-06").await;
+        assert_eq!(candles.0, StatusCode::OK);
     }
 }

@@ -3,6 +3,7 @@
 mod cluster;
 mod connection;
 mod contract;
+mod faults;
 mod leases;
 mod log;
 mod marks;

@@ -10,7 +10,7 @@ use crate::cache::far::{Far, entry_of, entry_version};
 use crate::cache::{Cache, Inner};
 use crate::epochs::{Kind, Mark, Strength, held_until};
 use crate::notice::{Event, LogId, Notice};
-use crate::shared::{self, LogEvent, LogReader};
+use crate::shared::{self, GapReason, LogEvent, LogReader};
 use crate::stats::Count;
 use crate::sync::{Arc, Mutex, lock};
 use crate::time::Timestamp;
@@ -142,6 +142,10 @@ impl Cache {
                 );
                 // The position was fixed before this: what is announced from here on is heard.
                 far.hearing.moved_to(position);
+                // A reader that has just begun has missed nothing.
+                if reason != GapReason::Started {
+                    self.inner.tally.count(Count::LogGap);
+                }
                 self.forget_everything(far);
             }
             LogEvent::Unheard => {
@@ -221,7 +225,6 @@ impl Cache {
 
     /// Something may have been missed: nothing that this node knows counts any more, nor what is on its way.
     fn forget_everything(&self, far: &Far) {
-        self.inner.tally.count(Count::LogGap);
         let floor = self.forget_entries();
         far.forget_marks(floor);
     }
