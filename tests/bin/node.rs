@@ -7,6 +7,7 @@
 //! | `ready` | `ready` once this node hears the log |
 //! | `load KEY CALLERS MILLIS VALUE` | `loading KEY` from each run of the loader, then `loaded KEY VALUES took MILLIS` |
 //! | `get KEY` | `got KEY VALUE`, or `got KEY none` |
+//! | `contend LOCK TASKS TTL_MS` | `held NUMBER` for each time that one of its tasks had the lock, without end; `stolen NUMBER` if it lost the lock while it held it, `late NUMBER` if its write came after a later holder's |
 //! | `remove KEY` | `removed KEY ok`, or what is wrong |
 
 #![allow(clippy::unwrap_used, reason = "the tests read what it panics with")]
@@ -59,7 +60,42 @@ async fn obey(cache: &Cache, words: &[&str]) {
             Ok(()) => println!("removed {name} ok"),
             Err(error) => println!("removed {name} {error}"),
         },
+        ["contend", name, tasks, ttl] => {
+            let ttl = Duration::from_millis(ttl.parse().unwrap());
+            for _ in 0..tasks.parse().unwrap() {
+                tokio::spawn(contend(cache.clone(), name.to_string(), ttl));
+            }
+        }
         _ => panic!("not an order: {words:?}"),
+    }
+}
+
+/// Takes a lock again and again, and writes its number each time to what the lock protects.
+async fn contend(cache: Cache, name: String, ttl: Duration) {
+    let (resource, life) = (key(&name), minutes(5));
+    loop {
+        let Ok(lock) = cache.lock(&name, ttl, seconds(5)).await else {
+            // Refused at once, as after a freeze: who asks again at once keeps the connection from being made anew.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            continue;
+        };
+        let number = lock.fencing_token();
+        println!("held {number}");
+        // Twice: in between nobody else may have written, unless the lock was lost.
+        for _ in 0..2 {
+            let mut newest = 0;
+            let write = |old: Option<u64>| {
+                newest = old.unwrap_or(0);
+                newest.max(number)
+            };
+            let written = cache.update(&resource, life, write).await;
+            match (written.is_ok() && newest > number, lock.is_held()) {
+                (true, true) => println!("stolen {number}"),
+                (true, false) => println!("late {number}"),
+                (false, _) => {}
+            }
+        }
+        lock.release().await;
     }
 }
 

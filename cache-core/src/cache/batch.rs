@@ -11,10 +11,11 @@ use crate::cache::far::{
     Departure as Takeoff, End, Far, HeldLease, Holding, IfCancelled, Inquiry, Leave, Right, Sight,
     commit_together, keep_together,
 };
-use crate::cache::lead::{
-    Cause, Follower, Kept, Leader, Load, LoadKind, Ran, Role, STORE_PATIENCE, Settled, deadline, run,
-};
+use crate::cache::flights::{Cause, Follower, Leader, Role, Settled};
+use crate::cache::keep::Kept;
+use crate::cache::lead::{Load, LoadKind, STORE_PATIENCE};
 use crate::cache::load::{Answer, Call, Patience, Plan, Start, Waited};
+use crate::cache::run::{Ran, deadline, run};
 use crate::cache::{Cache, CacheValue, Wire};
 use crate::entry::{AnyEntry, Entry};
 use crate::error::{Error, ErrorKind, LoadError};

@@ -4,7 +4,7 @@ use std::any::{Any, TypeId};
 
 use quick_cache::sync::Cache as Store;
 
-use crate::cache::lead::Failure;
+use crate::cache::flights::Failure;
 use crate::entry::{EntryId, EntryRef, Prehashed};
 use crate::epochs::{Marks, Standing};
 use crate::later::drop_later;

@@ -15,9 +15,10 @@ use tokio::runtime::Handle;
 use tokio::time::Sleep;
 
 use crate::cache::context::Running;
-use crate::cache::lead::{
-    Arrival, Cause, Failure, FlightContext, FlightId, Follower, Leader, Load, LoadKind, Role, Settled,
+use crate::cache::flights::{
+    Arrival, Cause, Failure, FlightContext, FlightId, Follower, Leader, Role, Settled,
 };
+use crate::cache::lead::{Load, LoadKind};
 use crate::cache::near::Near;
 use crate::cache::tasks::Urgency;
 use crate::cache::{Cache, LoadContext, Wire};

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::cache::Cache;
-use crate::cache::far::{Far, Holding};
+use crate::cache::far::{Far, Holding, Wakeup};
 use crate::error::{Error, ErrorKind};
 use crate::shared::{AcquireRequest, Acquisition, LockKind, Token};
 use crate::sync::{Arc, Mutex, lock};
@@ -359,6 +359,7 @@ impl Cache {
             return self.try_lock(name, ttl).await?.ok_or_else(contended);
         }
         let acquire = async {
+            let mut wakeup = Wakeup::new();
             loop {
                 let released = self.inner.leases.released.notified();
                 tokio::pin!(released);
@@ -366,6 +367,11 @@ impl Cache {
                 released.as_mut().enable();
                 if let Some(guard) = self.try_lock(name, ttl).await? {
                     return Ok(guard);
+                }
+                if let Some(far) = self.far() {
+                    let text = self.lease_text(&self.lease(LeaseKind::Lock, name));
+                    wakeup.next(far, &text, ttl).await;
+                    continue;
                 }
                 tokio::select! {
                     () = released => {}

@@ -29,8 +29,10 @@ mod claim;
 mod context;
 mod failures;
 mod far;
+mod flights;
 mod install;
 mod invalidate;
+mod keep;
 mod lead;
 mod load;
 mod lock;
@@ -38,6 +40,8 @@ mod memory_cache;
 mod near;
 mod permit;
 mod refresh;
+mod run;
+mod shape;
 mod tasks;
 mod typed;
 mod update;
@@ -61,7 +65,7 @@ pub(crate) use builder::check_name;
 
 use failures::Failures;
 use far::Far;
-use lead::{FlightContext, Settled};
+use flights::{FlightContext, FlightId, Settled};
 use lock::Leases;
 use tasks::Tasks;
 use upkeep::Upkeep;
@@ -115,7 +119,7 @@ pub(crate) struct Inner {
 }
 
 /// The loads in flight: by entry and by the types of value and error, so that every caller understands the result.
-pub(crate) type LoadFlights = Flights<lead::FlightId, FlightContext, Settled, Prehashed>;
+pub(crate) type LoadFlights = Flights<FlightId, FlightContext, Settled, Prehashed>;
 
 /// Engine-wide settings; their meaning is told at the builder's setters.
 #[derive(Clone, Copy, Debug)]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::cache::far::{Budget, Far, HeldLease, Holding, Inquiry};
-use crate::cache::lead::Shape;
+use crate::cache::shape::Shape;
 use crate::cache::{Cache, CacheValue, Wire};
 use crate::entry::{AnyEntry, EntryId};
 use crate::epochs::{Kind, Refusal};

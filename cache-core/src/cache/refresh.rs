@@ -5,7 +5,8 @@ use std::time::Duration;
 use rand::Rng as _;
 
 use crate::cache::Loader;
-use crate::cache::lead::{FlightContext, FlightId, Load, Settled};
+use crate::cache::flights::{FlightContext, FlightId, Settled};
+use crate::cache::lead::Load;
 use crate::entry::Entry;
 use crate::freshness::{backoff, starts_refresh};
 use crate::stats::Count;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::cache::far::{FarEntry, ReadAs, port_version};
-use crate::cache::lead::Shape;
 use crate::cache::near::Near;
+use crate::cache::shape::Shape;
 use crate::cache::{Cache, CacheValue, Wire};
 use crate::entry::{AnyEntry, Entry, EntryId, Version, typed};
 use crate::epochs::Refusal;

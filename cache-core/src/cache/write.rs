@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::cache::far::{Far, IfCancelled, Setting};
-use crate::cache::lead::Shape;
+use crate::cache::shape::Shape;
 use crate::cache::{Cache, Wire};
 use crate::entry::{AnyEntry, EntryId};
 use crate::epochs::{Refusal, held_until};

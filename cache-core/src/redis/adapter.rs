@@ -204,6 +204,10 @@ impl Shared for Adapter {
         Box::pin(self.give_named_back(kind, name, token, within))
     }
 
+    fn may_lose_notices(&self) -> bool {
+        self.route.is_cluster()
+    }
+
     fn follow_log(&self) -> LogReader {
         log::follow(self, self.closed.clone())
     }

@@ -197,7 +197,10 @@ impl Follower {
         };
         if !beat.is_master {
             // It would go on to pass on what its master writes, and nobody would ever confirm it.
-            return Err(Fault::new(FaultKind::ReadOnly, "the server is not a master any more"));
+            return Err(Fault::new(
+                FaultKind::ReadOnly,
+                "the server is not a master any more",
+            ));
         }
         let Some(newest) = beat.newest else {
             self.settle(connection, GapReason::NewLog).await?;

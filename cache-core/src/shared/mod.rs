@@ -208,6 +208,12 @@ pub trait Shared: Send + Sync + fmt::Debug + 'static {
 
     // ── the log ──────────────────────────────────────────────────────────────────────────────────
 
+    /// Whether a node that crashes can have changed a key without its notice: where the two are not one step. Then
+    /// copies are to be compared with the original now and then.
+    fn may_lose_notices(&self) -> bool {
+        false
+    }
+
     /// Starts reading the log, in a task that ends with the returned value. Never waits for the server.
     fn follow_log(&self) -> LogReader;
 

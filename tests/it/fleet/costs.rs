@@ -107,7 +107,10 @@ async fn invalidating_many_entries_scans_and_deletes_nothing() {
     a.clear_soft().await.unwrap();
     a.clear().await.unwrap();
     let commands = monitor.take();
-    let names: Vec<String> = commands.iter().map(|command| command.name()).collect();
+    let names: Vec<String> = commands
+        .iter()
+        .map(support::redis::MonitoredCommand::name)
+        .collect();
     for forbidden in ["SCAN", "KEYS", "FLUSHDB", "FLUSHALL", "UNLINK"] {
         assert!(
             !names.iter().any(|name| name == forbidden),

@@ -1,5 +1,6 @@
 //! Masters die and are replaced, slots move: calls go on.
 
+use cache_core::testing::ManualClock;
 use support::{FaultProxy, RedisCluster, SentinelTrio, Stopwatch};
 
 use super::traffic::{Readers, shares};
@@ -25,6 +26,31 @@ fn away_from_the_log(cluster: &RedisCluster) -> u64 {
     (0..)
         .find(|n| cluster.master_of(&format!("fleet:item:{n}")).port() != log)
         .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_cluster_a_copy_is_compared_with_the_original_once_a_minute() {
+    let cluster = RedisCluster::start();
+    let clock = ManualClock::new();
+    let redis = Redis::cluster(cluster.urls()).unwrap();
+    let builder = Cache::builder("fleet").redis(redis).clock(clock.clone());
+    let (a, b) = (builder.build().unwrap(), on_cluster(&cluster).await);
+    hears(&a).await;
+    let tier = async || a.get::<u64>(&key(1)).await.unwrap().outcome().tier;
+    let _ = b.set(&key(1), 1_u64, hours(1)).await.unwrap();
+    wait_until(seconds(2), "it is promoted", async || {
+        tier().await == Some(Tier::Memory)
+    })
+    .await;
+    clock.advance(seconds(59));
+    // The log is confirmed anew by the other clock; from then on the copy is good again.
+    wait_until(seconds(4), "a copy of less than a minute", async || {
+        tier().await == Some(Tier::Memory)
+    })
+    .await;
+    clock.advance(seconds(61));
+    assert_eq!(tier().await, Some(Tier::Shared));
+    assert_eq!(tier().await, Some(Tier::Memory));
 }
 
 #[tokio::test(flavor = "multi_thread")]

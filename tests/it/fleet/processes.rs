@@ -1,6 +1,8 @@
 //! Nodes in processes of their own: they share a load, die with it, and are frozen over it.
 
-use support::{Child, Children};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use support::{Child, Children, Stopwatch};
 
 use super::*;
 
@@ -111,6 +113,72 @@ fn a_holder_frozen_over_an_invalidation_stores_nothing_when_it_wakes() {
     assert_eq!(loaded(&nodes[0]).0, "{1}");
     wait_for(&nodes[0], "none");
     assert_eq!(got(&nodes[1]), "none");
+}
+
+#[test]
+fn a_holder_frozen_beyond_its_lock_gives_nobody_elses_lock_back() {
+    let redis = RedisServer::start();
+    let nodes = start(&redis, 3, Duration::from_millis(600));
+    nodes[0].send("load hot 1 300 1");
+    nodes[0].next_line_with("loading hot", SOON);
+    nodes[0].freeze();
+    nodes[1].send("load hot 1 1500 2");
+    nodes[1].next_line_with("loading hot", SOON);
+    let holder = redis.command(&["GET", "{fleet:item:hot}:l"]).text();
+    nodes[0].thaw();
+    assert_eq!(loaded(&nodes[0]).0, "{1}");
+    // The late one has had its say, and the lock is still the other's.
+    assert_eq!(redis.command(&["GET", "{fleet:item:hot}:l"]).text(), holder);
+    nodes[2].send("load hot 10 10 3");
+    assert_eq!(
+        (loaded(&nodes[1]).0, loaded(&nodes[2]).0),
+        ("{2}".into(), "{2}".into())
+    );
+    assert_eq!(loads(&nodes), [1, 1, 0]);
+}
+
+#[test]
+fn a_lock_that_many_want_is_one_at_a_time_whoever_is_frozen_or_killed() {
+    let redis = RedisServer::start();
+    let nodes = start(&redis, 4, seconds(10));
+    nodes.send("contend prize 16 400");
+    let mut rng = SmallRng::seed_from_u64(10);
+    let began = Stopwatch::start();
+    let mut longest = 0;
+    while began.elapsed() < seconds(12) {
+        let node = &nodes[rng.random_range(0..4)];
+        if !node.is_running() {
+            continue;
+        }
+        node.freeze();
+        for _ in 0..rng.random_range(1..8) {
+            std::thread::sleep(Duration::from_millis(100));
+            let left = redis.command(&["PTTL", "{fleet:prize}:x"]).integer().unwrap();
+            longest = longest.max(left);
+            assert_ne!(left, -1, "a lock without an end");
+        }
+        match began.elapsed() > seconds(6) && node.pid() != nodes[0].pid() && rng.random_range(0..4) == 0 {
+            true => node.kill(),
+            false => node.thaw(),
+        }
+    }
+    assert!(longest <= 400, "a lock lived for {longest} ms");
+    // However many are dead, the others go on.
+    let before = nodes[0].output().len();
+    wait_until_blocking(SOON, "the survivor gets it", || {
+        nodes[0].output().len() > before + 10
+    });
+    let lines: Vec<String> = nodes.iter().flat_map(Child::output).collect();
+    let held: Vec<&str> = lines
+        .iter()
+        .filter_map(|line| line.strip_prefix("held "))
+        .collect();
+    let distinct: std::collections::BTreeSet<_> = held.iter().collect();
+    let late = lines.iter().filter(|line| line.starts_with("late ")).count();
+    println!("held {} times, {late} late", held.len());
+    assert!(held.len() > 200, "{}", held.len());
+    assert_eq!(distinct.len(), held.len(), "each time by another number");
+    assert!(!lines.iter().any(|line| line.starts_with("stolen ")), "{lines:?}");
 }
 
 /// What a process that was just thawed reads may be from before it heard what it had missed.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cache_core::{Eager, KeyPattern, LoadError, Lookup, Stored};
+use cache_core::{Eager, KeyPattern, LoadContext, LoadError, Lookup};
 use tokio::sync::Notify;
 
 use super::*;
@@ -374,6 +374,125 @@ async fn a_refresh_through_a_slow_network_returns_when_the_old_value_is_gone() {
     let load = |_| async { Ok::<_, std::io::Error>(2_u64) };
     assert_eq!(*a.refresh(&key(1), hours(1), load).await.unwrap(), 2);
     assert_eq!(a.get::<u64>(&key(1)).await.as_deref(), Some(&2));
+}
+
+/// What a load that takes so long is limited by.
+fn short() -> EntryOptions {
+    EntryOptions::ttl(minutes(5))
+        .hard_timeout(Duration::from_millis(30))
+        .background_completion(false)
+}
+
+/// A value that cannot be written.
+#[derive(Debug, Clone, serde::Deserialize)]
+struct Unwritable;
+
+impl serde::Serialize for Unwritable {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        Err(serde::ser::Error::custom("cannot be written"))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_a_load_ends_its_lock_is_given_back() {
+    let redis = RedisServer::start();
+    let a = hearing_node(&redis.url(), |node| node).await;
+    let (node, item) = (&a, &key(1));
+    let is_free = async || redis.command(&["EXISTS", "{fleet:item:1}:l"]).integer() == Some(0);
+    for way in [
+        "loads",
+        "fails",
+        "panics",
+        "hangs",
+        "keeps it",
+        "leaves",
+        "invalidated",
+    ] {
+        let load = |load: LoadContext<u64>| async move {
+            match way {
+                "fails" => Err(std::io::Error::other("down")),
+                "panics" => panic!("as it should"),
+                "hangs" => std::future::pending().await,
+                "leaves" => {
+                    tokio::time::sleep(seconds(5)).await;
+                    Ok(1)
+                }
+                "keeps it" => {
+                    load.do_not_store();
+                    Ok(1)
+                }
+                "invalidated" => node.remove(item).await.map(|()| 1).map_err(std::io::Error::other),
+                _ => Ok(1),
+            }
+        };
+        let call = a.get_or_load_borrowed(item, short(), load);
+        let _ = match way {
+            "leaves" => tokio::time::timeout(Duration::from_millis(20), call).await.ok(),
+            _ => Some(call.await),
+        };
+        wait_until(Duration::from_millis(500), way, is_free).await;
+        a.remove(item).await.unwrap();
+    }
+    let load = |_| async { Ok::<_, std::io::Error>(Unwritable) };
+    assert!(a.get_or_load(item, short(), load).await.is_ok());
+    wait_until(Duration::from_millis(500), "cannot be written", is_free).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_nodes_agree_after_an_outage() {
+    let redis = RedisServer::start();
+    let mut nodes = Vec::new();
+    for _ in 0..10 {
+        nodes.push(hearing_node(&redis.url(), |node| node).await);
+    }
+    for node in &nodes {
+        for n in 0..20 {
+            read(node, &Origin::default(), n, tagged("t")).await;
+        }
+    }
+    redis.kill();
+    // Every node changes something of its own; the origin is newer than what anybody has.
+    let origin = Origin::default();
+    origin.value.store(2, Ordering::SeqCst);
+    for (node, n) in nodes.iter().zip(0..) {
+        assert!(node.remove(&key(n)).await.is_err());
+        let _ = node.set(&key(10 + n), 2_u64, tagged("t")).await.unwrap();
+    }
+    redis.restart();
+    for node in &nodes {
+        wait_until(seconds(10), "its changes are delivered", async || {
+            node.flush_pending(seconds(1)).await == 0
+        })
+        .await;
+    }
+    for node in &nodes {
+        for n in 0..20 {
+            wait_until(seconds(5), "it reads what is new", async || {
+                read(node, &origin, n, tagged("t")).await == 2
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_lock_of_another_node_is_woken_by_its_release() {
+    let redis = RedisServer::start();
+    let (a, b) = two(&redis).await;
+    for _ in 0..10 {
+        let held = a.try_lock("l", hours(1)).await.unwrap().unwrap();
+        let waiting = {
+            let b = b.clone();
+            tokio::spawn(async move { b.lock("l", hours(1), seconds(5)).await.unwrap() })
+        };
+        // By now it polls four times a second.
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        let released = support::Stopwatch::start();
+        assert!(held.release().await);
+        waiting.await.unwrap().release().await;
+        let took = released.elapsed();
+        assert!(took < Duration::from_millis(50), "{took:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

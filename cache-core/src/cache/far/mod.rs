@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! read      bytes ─► envelope ─► marks compared ─► an entry for the in-process tier
-//! lease     on a miss: the value after all, or the right to load, or who loads; waits for that one
+//! depart    on a miss: the value after all, or the right to load (a lease), or who loads; waits for that one
+//! commit    after the load: offer what it gave, or tell how it failed; the lease is given back
 //! change    set, remove, marks: the epoch moves, the server changes and announces in one step, the epoch moves again
 //! listen    the log of what other nodes changed
 //! recovery  changes that the server did not acknowledge, until it does
@@ -14,11 +15,14 @@
 //! against it: every question notes the epoch at which it was sent.
 
 mod change;
+mod commit;
+mod depart;
 mod giveback;
 mod lease;
 mod listen;
 mod read;
 mod recovery;
+mod wakeup;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,10 +42,12 @@ use crate::sync::Arc;
 use crate::time::{Clock, Timestamp};
 
 pub(crate) use change::Setting;
+pub(crate) use depart::{Departure, Leave, Right, Sight};
 pub(crate) use giveback::Holding;
-pub(crate) use lease::{Departure, End, HeldLease, Leave, Right, Sight, commit_together, keep_together};
+pub(crate) use lease::{End, HeldLease, commit_together, keep_together};
 pub(crate) use listen::{WeakCache, listen};
 pub(crate) use read::{FarEntry, ReadAs};
+pub(crate) use wakeup::Wakeup;
 
 use listen::Hearing;
 use recovery::Recovery;
@@ -52,6 +58,8 @@ pub(crate) struct Far {
     codec: Codec,
     framing: Framing,
     settings: FarSettings,
+    /// How long a copy here is served without another look at the original.
+    near_cap: Duration,
     hearing: Hearing,
     recovery: Recovery,
     /// Bounds what is told again and again in the background.
@@ -79,7 +87,12 @@ impl Far {
     pub(crate) fn new(port: Arc<dyn Shared>, codec: Codec, framing: Framing, settings: FarSettings) -> Self {
         /// Whatever else could not be given back is told once only.
         const GIVEN_BACK_AGAIN: usize = 256;
+        let near_cap = match port.may_lose_notices() {
+            true => NEAR_CAP,
+            false => Duration::MAX,
+        };
         Self {
+            near_cap,
             port,
             codec,
             framing,
@@ -93,8 +106,10 @@ impl Far {
 
     /// Whether what was true at `confirmed` may still be served.
     pub(crate) fn trusts(&self, confirmed: Timestamp, now: Timestamp) -> bool {
-        self.hearing
-            .trusts(confirmed, now, self.settings.disconnected_cap)
+        now.since(confirmed) <= self.near_cap
+            && self
+                .hearing
+                .trusts(confirmed, now, self.settings.disconnected_cap)
     }
 
     pub(crate) fn hearing(&self) -> &Hearing {
@@ -388,5 +403,7 @@ pub(crate) fn entry_of(cache: &Cache, full_key: &str) -> Option<EntryId> {
     Some(EntryId::new(namespace, CacheKey::parse(key).ok()?))
 }
 
+/// Where a node that crashes may have changed a key and told nobody.
+const NEAR_CAP: Duration = Duration::from_secs(60);
 /// More marks than this are asked for in several questions: a question of many would hold others up on the server.
 const MARKS_PER_QUESTION: usize = 500;
