@@ -7,7 +7,7 @@ use std::hint::black_box;
 use cache_core::time::minutes;
 use cache_core::{Cache, Typed};
 
-use crate::functions::{self, CONCURRENT_INTEGER, CONCURRENT_TEXT, Functions, INTEGER, STRUCT, TEXT, THREE};
+use crate::functions::{CONCURRENT_INTEGER, CONCURRENT_TEXT, Functions, INTEGER, STRUCT, TEXT, THREE};
 use crate::http;
 use crate::l1::contender;
 use crate::measure::single_threaded;

@@ -27,7 +27,7 @@ use crate::outcome::{CacheOutcome, OutcomeKind};
 use crate::policy::status::ForwardCause;
 use crate::policy::{
     Decision, ForwardReason, HttpCachePolicy, OriginFailure, RequestView, Selection, Serve, StoredHead,
-    decide, invalidation, key_uri, precondition, serve_on_failure,
+    decide, invalidation, key_uri, serve_on_failure,
 };
 use crate::query_content::QueryContent;
 use crate::store::{Candidate, Found, Store};
