@@ -1,7 +1,8 @@
 //! Masters die and are replaced, slots move: calls go on.
 
 use cache_core::testing::ManualClock;
-use support::{FaultProxy, RedisCluster, SentinelTrio, Stopwatch};
+use support::resp::RespClient;
+use support::{Accepting, FaultProxy, RedisCluster, SentinelTrio, Stopwatch};
 
 use super::traffic::{Readers, shares};
 use super::*;
@@ -202,4 +203,117 @@ async fn a_master_that_was_demoted_is_left_by_the_reader_of_its_log() {
 
 fn redis_via(proxy: &FaultProxy) -> String {
     format!("redis://{}/", proxy.address())
+}
+
+/// Redis confirms a write before its replicas have it. If the master dies then, what was written is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_failover_has_lost_is_lost_for_all_nodes_alike() {
+    let trio = SentinelTrio::start();
+    let (a, b) = (on_sentinel(&trio).await, on_sentinel(&trio).await);
+    let _ = a.set(&key(1), 1_u64, hours(1)).await.unwrap();
+    let reads = async |node: &Cache| node.get::<u64>(&key(1)).await.map(|value| *value);
+    wait_until(seconds(2), "b reads it", async || reads(&b).await == Some(1)).await;
+    trio.master().command(&["WAIT", "2", "2000"]);
+    for replica in trio.replicas() {
+        replica.command(&["REPLICAOF", "127.0.0.1", "1"]);
+    }
+    assert_eq!(a.set(&key(1), 2_u64, hours(1)).await.unwrap(), Stored::Yes);
+    let lock = a.try_lock("l", minutes(1)).await.unwrap().unwrap();
+    wait_until(seconds(2), "b reads the newer one", async || {
+        reads(&b).await == Some(2)
+    })
+    .await;
+    tokio::task::block_in_place(|| {
+        let dead = trio.kill_master();
+        trio.wait_for_failover(dead);
+    });
+    wait_until(seconds(10), "the nodes share again", async || {
+        shares(&a, &b).await
+    })
+    .await;
+    // Their copies are newer than what is stored; nobody keeps them.
+    for node in [&a, &b] {
+        wait_until(seconds(5), "it reads what is stored", async || {
+            reads(node).await == Some(1)
+        })
+        .await;
+    }
+    assert!(lock.is_held(), "it has not asked yet");
+    assert!(!lock.renew(minutes(1)).await, "the lock was lost");
+    assert!(!lock.is_held());
+    assert!(b.try_lock("l", seconds(5)).await.unwrap().is_some());
+    let _ = b.set(&key(1), 3_u64, hours(1)).await.unwrap();
+    wait_until(seconds(2), "a hears b", async || reads(&a).await == Some(3)).await;
+}
+
+/// Nobody but the caches' user reaches the server any more: no sentinel, no replica.
+fn isolate(server: &RedisServer, isolated: bool) {
+    let mut client = RespClient::connect(server.address(), seconds(5)).unwrap();
+    client.command(&["AUTH", "cache", "pw"]).unwrap();
+    let state = if isolated { "off" } else { "on" };
+    client.command(&["ACL", "SETUSER", "harness", state]).unwrap();
+    if isolated {
+        client
+            .command(&["CLIENT", "KILL", "USER", "harness", "SKIPME", "yes"])
+            .unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_cut_off_with_a_deposed_master_distrusts_its_memory_and_forgets_it_afterwards() {
+    let trio = SentinelTrio::start_with(|server| server.user("cache", "pw", "~* &* +@all"));
+    let proxies: Vec<FaultProxy> = trio
+        .sentinels()
+        .iter()
+        .map(|sentinel| FaultProxy::start(sentinel.address()))
+        .collect();
+    let open = |urls: Vec<String>| {
+        let redis = Redis::sentinel(SentinelTrio::SERVICE, urls).unwrap();
+        let redis = redis.username("cache").password("pw");
+        let builder = Cache::builder("fleet").redis(redis);
+        builder.disconnected_cap(seconds(1)).build().unwrap()
+    };
+    let cut = open(proxies.iter().map(redis_via).collect());
+    hears(&cut).await;
+    let _ = cut.set(&key(1), 1_u64, hours(1)).await.unwrap();
+    let reads = async |n: u64| cut.get::<u64>(&key(n)).await.map(|value| *value);
+
+    let old = trio.master();
+    for proxy in &proxies {
+        proxy.accept(Accepting::Refuse);
+        proxy.reset_all();
+    }
+    tokio::task::block_in_place(|| {
+        isolate(old, true);
+        trio.wait_for_failover(old.port());
+    });
+    let other = open(trio.urls());
+    hears(&other).await;
+    assert_eq!(other.set(&key(1), 2_u64, hours(1)).await.unwrap(), Stored::Yes);
+    // It goes on with the old one, alone, and believes nothing for longer than its cap.
+    let _ = cut.set(&key(2), 1_u64, hours(1)).await.unwrap();
+    wait_until(seconds(8), "its memory is not trusted", async || {
+        let _ = cut.get::<u64>(&key(2)).await;
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        cut.get::<u64>(&key(2)).await.unwrap().outcome().tier == Some(Tier::Shared)
+    })
+    .await;
+
+    isolate(old, false);
+    proxies.iter().for_each(FaultProxy::heal);
+    wait_until(seconds(30), "it reads what the others wrote", async || {
+        reads(1).await == Some(2)
+    })
+    .await;
+    wait_until(
+        seconds(5),
+        "what it wrote to the old master is gone",
+        async || reads(2).await.is_none(),
+    )
+    .await;
+    let _ = other.set(&key(1), 3_u64, hours(1)).await.unwrap();
+    wait_until(seconds(5), "it hears the others", async || {
+        reads(1).await == Some(3)
+    })
+    .await;
 }
