@@ -1,9 +1,9 @@
 //! How much longer a build takes with a hundred annotated functions than with the same written by hand.
 //!
-//! Two crates are generated under the workspace's target folder, with the workspace's lock file and without the network.
-//! Each round touches one and builds it, then the other: only the crate itself is compiled, in the `dev` profile and
+//! Four crates are generated under the workspace's target folder, with the workspace's lock file and without the network.
+//! Each round touches and builds one after the other: only the crate itself is compiled, in the `dev` profile and
 //! without incremental files, as in a first build. The annotated functions have their companions (`key`, `get`,
-//! `invalidate`, ...), for which there is nothing by hand.
+//! `invalidate`, ...), for which there is nothing by hand; therefore they take part without them as well.
 
 use std::fmt::Write;
 use std::fs;
@@ -15,18 +15,19 @@ use crate::report::{Budget, Report, Row};
 
 const AREA: &str = "compile";
 const ANNOTATED: &str = "annotated";
+const ALONE: &str = "annotated-without-companions";
 const BY_HAND: &str = "by-hand";
 const PLAIN: &str = "uncached";
 
 pub(crate) fn measure(effort: Effort, report: &mut Report) {
     let project = Project::generate();
     // The dependencies, which are the same.
-    for name in [ANNOTATED, BY_HAND, PLAIN] {
+    for name in [ANNOTATED, ALONE, BY_HAND, PLAIN] {
         project.build(name);
     }
-    let mut race = Race::between([ANNOTATED, BY_HAND, PLAIN].into_iter());
+    let mut race = Race::between([ANNOTATED, ALONE, BY_HAND, PLAIN].into_iter());
     for _ in 0..effort.slow_rounds {
-        for (at, name) in [ANNOTATED, BY_HAND, PLAIN].into_iter().enumerate() {
+        for (at, name) in [ANNOTATED, ALONE, BY_HAND, PLAIN].into_iter().enumerate() {
             project.touch(name);
             let start = now();
             project.build(name);
@@ -34,11 +35,13 @@ pub(crate) fn measure(effort: Effort, report: &mut Report) {
         }
     }
     let seconds = |name| race.median(name) / 1e9;
-    let case = format!("build with {FUNCTIONS} functions, {ANNOTATED}");
-    let row = Row::new(AREA, case, seconds(ANNOTATED), "s")
-        .against(BY_HAND, seconds(BY_HAND))
-        .ratio(race.ratio(ANNOTATED, BY_HAND), race.spread(ANNOTATED, BY_HAND));
-    report.add(row.budget(Budget::RatioAtMost(1.3)));
+    for name in [ANNOTATED, ALONE] {
+        let case = format!("build with {FUNCTIONS} functions, {name}");
+        let row = Row::new(AREA, case, seconds(name), "s")
+            .against(BY_HAND, seconds(BY_HAND))
+            .ratio(race.ratio(name, BY_HAND), race.spread(name, BY_HAND));
+        report.add(row.budget(Budget::RatioAtMost(1.3)));
+    }
     let added = seconds(ANNOTATED) - seconds(PLAIN);
     let row = Row::new(AREA, "added to the same functions without a cache", added, "s");
     report.add(row.budget(Budget::AtMost(5.0)));
@@ -56,7 +59,7 @@ impl Project {
             .expect("this package lies in the workspace");
         let root = workspace.join("target/compile-bench");
         let project = Self { root };
-        let members = [ANNOTATED, BY_HAND, PLAIN];
+        let members = [ANNOTATED, ALONE, BY_HAND, PLAIN];
         project.write(
             "Cargo.toml",
             &format!("[workspace]\nresolver = \"3\"\nmembers = {members:?}\n"),
@@ -65,6 +68,7 @@ impl Project {
             .expect("the lock file can be copied");
         for (name, function) in [
             (ANNOTATED, annotated as fn(usize) -> String),
+            (ALONE, annotated_alone),
             (BY_HAND, by_hand),
             (PLAIN, plain),
         ] {
@@ -121,6 +125,11 @@ fn annotated(n: usize) -> String {
     let mut text = format!("\n#[cache_core::cached(prefix = \"f{n}\", ttl = \"5m\", stale = \"1h\")]\n");
     text += &signature(n, "");
     text
+}
+
+/// What there is by hand, and nothing more.
+fn annotated_alone(n: usize) -> String {
+    annotated(n).replace("stale = ", "companions = false, stale = ")
 }
 
 fn plain(n: usize) -> String {
