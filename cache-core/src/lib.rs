@@ -56,8 +56,10 @@
 //! | what a loader can say about its load | [`LoadContext`] |
 //! | keys: their form, and what can be in them | [`key`] |
 //! | invalidation, hard and soft | [`Invalidation`], [`KeyPattern`] |
+//! | configuration from TOML, JSON and the environment | `config` (feature `config`), `docs/configuration.md` |
 //! | Redis: servers, Sentinel, Cluster, TLS | `Redis` (feature `redis`), [`CacheBuilder`], `docs/redis.md` |
 //! | values without serde | [`MemoryCache`] |
+//! | metrics, health, diagnosis | [`stats`], [`health`], [`doctor`] |
 //! | loading ahead of traffic | [`Cache::warm`], [`Cache::refresh_ahead`] |
 //! | deduplication and locks | [`Cache::claim`], [`Cache::try_lock`] |
 //! | your own tests | `testing` (feature `test-util`) |
@@ -83,6 +85,7 @@
 //! | `msgpack` | no | `codec::Codec::MessagePack` |
 //! | `lz4`, `zstd` | no | `codec::Compression::lz4`, `codec::Compression::zstd` |
 //! | `mac` | no | `codec::MacKeys`: signed entries in the shared tier |
+//! | `config` | no | `config::Config`: caches, Redis, policies and warmers from files and the environment |
 //! | `test-util` | no | `testing`: a manual clock, a scripted shared tier, chaos, a recording observer |
 
 // Documentation links to the macro also when it is switched off.
@@ -93,14 +96,20 @@ pub mod __private;
 mod breaker;
 mod cache;
 pub mod codec;
+#[cfg(feature = "config")]
+pub mod config;
+pub mod doctor;
 mod entry;
 mod epochs;
 mod error;
 mod flight;
 mod freshness;
+pub mod health;
 pub mod key;
 mod later;
 mod loaded;
+mod measure;
+mod measured;
 mod memory;
 pub mod notice;
 pub mod observe;
@@ -109,6 +118,8 @@ pub mod outcome;
 pub mod policies;
 #[cfg(feature = "redis")]
 pub mod redis;
+mod samples;
+mod secret;
 pub mod shared;
 pub mod stats;
 mod sync;
@@ -117,6 +128,7 @@ mod telemetry;
 #[cfg(feature = "test-util")]
 pub mod testing;
 pub mod time;
+mod traffic;
 mod waits;
 
 #[cfg(feature = "macros")]
@@ -130,8 +142,9 @@ pub use cache_macros::cache_put;
 pub use cache_macros::cached;
 
 pub use cache::{
-    Ahead, Cache, CacheBuilder, CacheValue, Claim, Invalidation, KeyPattern, LoadContext, LockGuard,
-    MemoryCache, MemoryCacheBuilder, StorePermit, Typed, WarmReport, WarmStop, Warming,
+    Ahead, Cache, CacheBuilder, CacheValue, Claim, Inspected, Inspection, Invalidation, KeyPattern,
+    LoadContext, LockGuard, MemoryCache, MemoryCacheBuilder, StorePermit, Typed, WarmReport, WarmStop,
+    Warming,
 };
 pub use error::{Error, ErrorKind, LoadError};
 pub use key::CacheKey;
@@ -141,5 +154,6 @@ pub use outcome::{MissReason, Outcome, OutcomeKind, StaleReason, Tier};
 pub use policies::Policies;
 #[cfg(feature = "redis")]
 pub use redis::Redis;
+pub use secret::Secret;
 pub use stats::Stats;
 pub use tag::{Tag, TagSet};

@@ -91,14 +91,18 @@ impl Memory {
         }
     }
 
-    /// Removes `entry` unless another one took its place.
-    pub(crate) fn remove_same(&self, id: EntryRef<'_>, entry: &AnyEntry) {
+    /// Removes `entry` unless another one took its place; whether it did.
+    pub(crate) fn remove_same(&self, id: EntryRef<'_>, entry: &AnyEntry) -> bool {
         let version = entry.meta().version;
         let removed = self
             .store
             .remove_if(&id, |current| current.meta().version == version);
-        if let Some((_, entry)) = removed {
-            drop_later(entry);
+        match removed {
+            Some((_, entry)) => {
+                drop_later(entry);
+                true
+            }
+            None => false,
         }
     }
 
@@ -120,6 +124,11 @@ impl Memory {
 
     pub(crate) fn total_weight(&self) -> u64 {
         self.store.weight()
+    }
+
+    /// The bound of the weight.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.store.capacity()
     }
 
     /// Whether another entry fits without pushing one out; with some room to spare, since it is divided into shards.

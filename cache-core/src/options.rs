@@ -350,6 +350,36 @@ impl EntryOptions {
     }
 }
 
+#[cfg(feature = "config")]
+impl From<&EntryOptions> for crate::config::PolicyConfig {
+    /// As configuration would say it.
+    fn from(options: &EntryOptions) -> Self {
+        let (stale_for, hard_ttl) = match options.stale {
+            Some(StaleWindow::Beyond(beyond)) => (Some(beyond), None),
+            Some(StaleWindow::Until(hard)) => (None, Some(hard)),
+            None => (None, None),
+        };
+        Self {
+            ttl: options.ttl,
+            stale_for,
+            hard_ttl,
+            jitter: options.jitter,
+            negative_ttl: options.negative_ttl,
+            error_ttl: options.error_ttl,
+            soft_timeout: options.soft_timeout,
+            hard_timeout: options.hard_timeout,
+            throttle: options.throttle,
+            eager: options.eager,
+            fail_safe: options.fail_safe,
+            background_completion: options.background_completion,
+            abort_when_abandoned: options.abort_when_abandoned,
+            distributed: options.distributed,
+            codec: options.codec.map(|codec| codec.as_str().to_owned()),
+            tags: options.tags.iter().map(|tag| tag.as_str().to_owned()).collect(),
+        }
+    }
+}
+
 impl From<Duration> for EntryOptions {
     fn from(ttl: Duration) -> Self {
         Self::ttl(ttl)

@@ -31,8 +31,13 @@
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+
+pub use crate::measure::{CounterFamily, Distribution, FamilyReading};
+pub use crate::samples::{METRICS, Metric, MetricKind, Sample, SampleValue};
+pub use crate::traffic::{Busy, Traffic};
 
 use crate::error::ErrorKind;
 use crate::key::KeyRef;
@@ -148,6 +153,14 @@ counters! {
     degraded = Degraded,
     /// Stored values that could not be read: foreign, damaged, of another version.
     decode_errors = DecodeError,
+    /// Entries dropped from the in-process tier because they were past their life.
+    dropped_expired = DroppedExpired,
+    /// Entries dropped from the in-process tier because a tag, prefix or namespace of theirs was invalidated.
+    dropped_invalidated = DroppedInvalidated,
+    /// Leases taken: rights to load for all nodes.
+    leases_taken = LeaseTaken,
+    /// Loads that ran without a lease, because the shared tier did not answer.
+    loads_without_lease = WithoutLease,
     /// Waits for another node's load.
     lease_waits = LeaseWait,
     /// Leases that ended before their loads did.
@@ -219,12 +232,65 @@ pub struct Stats {
     pub entries: u64,
     /// Their weight: bytes if the tier is bounded by bytes, otherwise their number.
     pub weight: u64,
+    /// The bound of that weight.
+    pub capacity: u64,
+    /// What it is counted in: `bytes` or `entries`.
+    pub weighed_in: &'static str,
     /// Entries evicted for space.
     pub evictions: u64,
     /// Loads that run now.
     pub loads_running: u64,
     /// Callers that wait for loads now.
     pub waiters: u64,
+    /// How long loads took.
+    pub load_times: Distribution,
+    /// What is known of the shared tier, if there is one.
+    pub shared: Option<SharedStats>,
+    /// What other parts of the application [count](crate::Cache::counter_family) under this cache's name, such as HTTP
+    /// requests.
+    pub families: Vec<FamilyReading>,
+}
+
+/// A reading of what concerns the shared tier.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct SharedStats {
+    /// How long operations took that were sent.
+    pub operation_times: Distribution,
+    #[serde(serialize_with = "as_map")]
+    /// Operations that gave no answer, by [kind](crate::shared::FaultKind::as_str).
+    pub errors: Vec<(&'static str, u64)>,
+    /// The breakers of the servers, the worst of them: `closed`, `half_open`, `open` or `forced_open`.
+    pub breaker: &'static str,
+    /// How often a breaker opened.
+    pub breaker_openings: u64,
+    /// Servers that are known.
+    pub servers: u64,
+    /// Of these, those to which a connection stands.
+    pub servers_connected: u64,
+    /// Operations under way.
+    pub in_flight: u64,
+    /// Connections made beyond the first of each server.
+    pub reconnects: u64,
+    /// Whether invalidations by other nodes are heard.
+    pub log_heard: bool,
+    /// How long ago it was confirmed that all of them had been heard; `None` if never.
+    #[serde(rename = "log_lag_seconds", serialize_with = "as_seconds")]
+    pub log_lag: Option<Duration>,
+    #[serde(serialize_with = "as_map")]
+    /// Times that some may have been missed, by [reason](crate::shared::GapReason::as_str).
+    pub log_gaps: Vec<(&'static str, u64)>,
+    /// Invalidations that the shared tier has yet to acknowledge.
+    pub pending_invalidations: u64,
+}
+
+/// Pairs of a name and a number, written as an object.
+pub(crate) fn as_map<S: Serializer>(pairs: &[(&'static str, u64)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().copied())
+}
+
+fn as_seconds<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(|time| time.as_secs_f64()).serialize(serializer)
 }
 
 /// The striped counters behind [`Counters`].
@@ -438,8 +504,6 @@ const STRIPES: usize = 16;
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

@@ -26,7 +26,6 @@ use crate::outcome::{MissReason, OutcomeKind, StaleReason, Tier};
 use crate::shared::{Ending, LeaseAnswer, LeaseRequest, Refuse};
 use crate::stats::{Count, LoadWatch, Watch};
 use crate::sync::Arc;
-use crate::telemetry;
 use crate::time::Timestamp;
 use crate::waits::{self, Edge};
 
@@ -529,7 +528,7 @@ where
     };
     let now = cache.inner.clock.now();
     let took = now.since(started);
-    telemetry::load_took(cache.name(), took);
+    cache.inner.load_took(took);
     match ran {
         Ran::Value(mut values) => {
             cache.inner.tally.count(Count::LoadOk);

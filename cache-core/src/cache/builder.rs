@@ -13,6 +13,8 @@ use crate::codec::{Codec, Compression};
 use crate::epochs::{Epochs, Namespace};
 use crate::error::Error;
 use crate::flight::Flights;
+use crate::measure::{Histogram, SharedTally};
+use crate::measured::Measured;
 use crate::memory::{Bound, Memory};
 use crate::observe::Observer;
 use crate::options::EntryOptions;
@@ -21,6 +23,7 @@ use crate::shared::SharedTier;
 use crate::stats::Tally;
 use crate::sync::{Arc, Mutex};
 use crate::time::{Clock, SystemClock, minutes, seconds};
+use crate::traffic::TrafficCounter;
 
 /// Settings of a [`Cache`]. Every setter tells its default.
 ///
@@ -274,6 +277,9 @@ impl CacheBuilder {
             policies,
             tasks: Tasks::new(self.max_loads, self.max_background_loads),
             tally: Tally::new(),
+            traffic: TrafficCounter::default(),
+            load_times: Histogram::default(),
+            families: Mutex::default(),
             observer: self.observer,
             upkeep: Upkeep::default(),
             settings: Settings {
@@ -301,7 +307,9 @@ impl CacheBuilder {
             disconnected_cap: self.disconnected_cap,
             schema: self.schema,
         };
-        Some(Arc::new(Far::new(port, self.codec, framing, settings)))
+        let tally = Arc::new(SharedTally::new(&self.name));
+        let port = Arc::new(Measured::new(port, self.clock.clone(), tally.clone()));
+        Some(Arc::new(Far::new(port, self.codec, framing, settings, tally)))
     }
 
     fn check(&self) -> Result<(), Error> {

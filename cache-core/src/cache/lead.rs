@@ -21,7 +21,6 @@ use crate::options::Policy;
 use crate::outcome::Tier;
 use crate::stats::{Count, LoadWatch};
 use crate::sync::Arc;
-use crate::telemetry;
 
 /// Everything that a load needs besides its loader.
 pub(crate) struct Load<T> {
@@ -114,7 +113,7 @@ impl<T: Send + Sync + 'static> Load<T> {
         watch.returned();
         let now = self.cache.inner.clock.now();
         let took = now.since(started);
-        telemetry::load_took(self.cache.name(), took);
+        self.cache.inner.load_took(took);
         let said = said.take();
         match ran {
             Ran::Value(value) => {

@@ -7,12 +7,14 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::doctor::Regimen;
 use crate::entry::{AnyEntry, EntryId, EntryRef, Prehashed};
 use crate::epochs::{Epochs, Namespace};
 use crate::error::{Error, ErrorKind, LoadError};
 use crate::flight::Flights;
 use crate::key::{CacheKey, KeyRef};
 use crate::loaded::{Loaded, Lookup, Stored};
+use crate::measure::{CounterFamily, Histogram};
 use crate::memory::Memory;
 use crate::observe::Observer;
 use crate::options::{EntryOptions, Policy};
@@ -21,6 +23,7 @@ use crate::stats::{Stats, Tally};
 use crate::sync::{Arc, Mutex, lock};
 use crate::tag::TagSet;
 use crate::time::Clock;
+use crate::traffic::TrafficCounter;
 
 mod ahead;
 mod batch;
@@ -28,8 +31,9 @@ mod builder;
 mod claim;
 mod context;
 mod failures;
-mod far;
+pub(crate) mod far;
 mod flights;
+mod inspect;
 mod install;
 mod invalidate;
 mod keep;
@@ -54,6 +58,7 @@ pub use ahead::Ahead;
 pub use builder::CacheBuilder;
 pub use claim::Claim;
 pub use context::LoadContext;
+pub use inspect::{Inspected, Inspection};
 pub use invalidate::{Invalidation, KeyPattern};
 pub use lock::LockGuard;
 pub use memory_cache::{MemoryCache, MemoryCacheBuilder};
@@ -107,12 +112,15 @@ pub(crate) struct Inner {
     namespaces: Mutex<Vec<Arc<Namespace>>>,
     /// The shared tier, if there is one.
     far: Option<Arc<Far>>,
-    defaults: EntryOptions,
+    pub(crate) defaults: EntryOptions,
     policies: Policies,
     /// The defaults, complete: for values that come from the shared tier without a call's options.
     default_policy: Policy,
     tasks: Tasks,
     tally: Tally,
+    traffic: TrafficCounter,
+    pub(crate) load_times: Histogram,
+    families: Mutex<Vec<Arc<CounterFamily>>>,
     observer: Option<Arc<dyn Observer>>,
     upkeep: Upkeep,
     settings: Settings,
@@ -165,6 +173,14 @@ impl Cache {
         let namespace = Arc::new(Namespace::within(Some(&self.namespace), id, &text));
         namespaces.push(namespace.clone());
         Ok(self.at(namespace))
+    }
+
+    /// Whether [`namespace`](Self::namespace) was called with this name before.
+    pub fn has_namespace(&self, name: &str) -> bool {
+        let text = format!("{}/{name}", self.namespace.text);
+        lock(&self.inner.namespaces)
+            .iter()
+            .any(|known| *known.text == *text)
     }
 
     pub(crate) fn inner(&self) -> &Inner {
@@ -421,6 +437,7 @@ impl Cache {
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        self.start_upkeep();
         self.inner.tasks.spawn(task)
     }
 
@@ -461,6 +478,26 @@ impl Cache {
     /// A reading of the counters and sizes.
     pub fn stats(&self) -> Stats {
         self.inner.stats()
+    }
+
+    /// Counters that are told together with the cache's own, in [`stats`](Self::stats) and to recorders: a metric with
+    /// the labels `cache` and `label`, whose values are all known beforehand. The same one for the same name.
+    ///
+    /// For crates that serve from this cache, and count what the cache does not see. The name needs to be that of a
+    /// metric, such as `cache_http_requests_total`.
+    pub fn counter_family(
+        &self,
+        name: &'static str,
+        label: &'static str,
+        values: &[&'static str],
+    ) -> Arc<CounterFamily> {
+        let mut families = lock(&self.inner.families);
+        if let Some(known) = families.iter().find(|family| family.name() == name) {
+            return known.clone();
+        }
+        let family = Arc::new(CounterFamily::new(name, label, values));
+        families.push(family.clone());
+        family
     }
 
     /// Named options that calls refer to; see [`policies`](crate::policies).
@@ -548,14 +585,36 @@ impl Cache {
 }
 
 impl Inner {
+    pub(crate) fn is_closing(&self) -> bool {
+        self.tasks.is_closing()
+    }
+
+    /// What the doctor judges.
+    pub(crate) fn regimen(&self) -> Regimen {
+        Regimen {
+            policy: self.default_policy,
+            max_load: self.settings.max_load,
+            shared: self.far.as_ref().map(|far| far.regimen()),
+        }
+    }
+
     pub(crate) fn stats(&self) -> Stats {
         Stats {
             counters: self.tally.read(),
             entries: self.memory.len() as u64,
             weight: self.memory.total_weight(),
+            capacity: self.memory.capacity(),
+            weighed_in: if self.memory.weighs_values() {
+                "bytes"
+            } else {
+                "entries"
+            },
             evictions: self.memory.evictions(),
             loads_running: self.tasks.loads_running() as u64,
             waiters: self.flights.waiting() as u64,
+            load_times: self.load_times.read(),
+            shared: self.far.as_ref().map(|far| far.stats(self.clock.now())),
+            families: lock(&self.families).iter().map(|family| family.read()).collect(),
         }
     }
 }

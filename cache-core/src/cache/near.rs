@@ -398,7 +398,12 @@ impl Cache {
     }
 
     fn gone<T>(&self, id: EntryRef<'_>, entry: &AnyEntry, reason: MissReason) -> Near<T> {
-        self.inner.memory.remove_same(id, entry);
+        if self.inner.memory.remove_same(id, entry) {
+            self.inner.tally.count(match reason {
+                MissReason::Expired => Count::DroppedExpired,
+                _ => Count::DroppedInvalidated,
+            });
+        }
         Near::Miss(reason)
     }
 }

@@ -212,6 +212,7 @@ impl Cache {
             self.inner.memory.remove(id.as_ref());
             return false;
         }
+        self.inner.traffic.stored(&meta.marks);
         self.inner.memory.insert(id, entry.clone())
     }
 

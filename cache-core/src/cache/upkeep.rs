@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::cache::far::{WeakCache, listen};
 use crate::cache::{Cache, Inner};
 use crate::epochs::Standing;
+use crate::stats::Count;
 
 /// Whether the task of a cache runs.
 #[derive(Debug, Default)]
@@ -50,7 +51,15 @@ impl Inner {
         let before = self.memory.len();
         let now = self.clock.now();
         self.memory.retain(|_, entry| {
-            now < entry.meta().hard_at && entry.meta().standing(&self.epochs) != Standing::Invalid
+            let dead = if now >= entry.meta().hard_at {
+                Count::DroppedExpired
+            } else if entry.meta().standing(&self.epochs) == Standing::Invalid {
+                Count::DroppedInvalidated
+            } else {
+                return true;
+            };
+            self.tally.count(dead);
+            false
         });
         before.saturating_sub(self.memory.len())
     }

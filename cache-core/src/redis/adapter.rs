@@ -217,7 +217,7 @@ impl Shared for Adapter {
     }
 
     fn inspect(&self, within: Duration) -> Reply<'_, ServerFacts> {
-        Box::pin(inspect::inspect(&self.route, &self.layout, within))
+        Box::pin(inspect::inspect(&self.route, &self.layout, &*self.clock, within))
     }
 
     fn health(&self) -> Vec<EndpointHealth> {

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::secret::Secret;
 use super::tls::Tls;
 use crate::error::Error;
+use crate::secret::Secret;
 
 /// Where the shared tier is, and how to talk to it.
 ///

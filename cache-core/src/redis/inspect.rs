@@ -1,20 +1,33 @@
 //! What the server says about itself, for the doctor.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::fault::Refusal;
 use super::layout::Layout;
-use super::reply::text;
+use super::reply::{Items, text};
 use super::request::{Call, ScriptCall, command};
 use super::route::Route;
 use super::scripts;
 use crate::shared::{Fault, FaultKind, ServerFacts};
+use crate::time::Clock;
 
 /// Asks for facts, and tries every command that the toolkit uses on a key of its own.
-pub(super) async fn inspect(route: &Route, layout: &Layout, within: Duration) -> Result<ServerFacts, Fault> {
+pub(super) async fn inspect(
+    route: &Route,
+    layout: &Layout,
+    clock: &dyn Clock,
+    within: Duration,
+) -> Result<ServerFacts, Fault> {
     let slot = layout.slot();
     let probes = probes(layout);
     let mut calls: Vec<(u16, Call)> = vec![(slot, command(&["INFO", "all"]).into())];
+    let questions = [
+        command(&["CONFIG", "GET", "save"]),
+        command(&["CONFIG", "GET", "appendonly"]),
+        command(&["CONFIG", "GET", "client-output-buffer-limit"]),
+        command(&["TIME"]),
+    ];
+    calls.extend(questions.into_iter().map(|question| (slot, question.into())));
     for probe in &probes {
         let words: Vec<&str> = probe.iter().map(String::as_str).collect();
         calls.push((slot, command(&words).into()));
@@ -32,6 +45,12 @@ pub(super) async fn inspect(route: &Route, layout: &Layout, within: Duration) ->
         Some(Ok(info)) => parse(&text("INFO", info)?),
         _ => ServerFacts::default(),
     };
+    let mut setting = || answers.next().and_then(|answer| setting_of(answer.ok()?));
+    let (save, appendonly) = (setting(), setting());
+    facts.persistence = persistence(save.as_deref(), appendonly.as_deref());
+    facts.output_buffer_limits = setting();
+    let time = answers.next().and_then(|answer| time_of(answer.ok()?));
+    facts.clock_difference = time.map(|time| difference(time, clock.wall()));
     let names = probes.iter().map(|probe| probe[0].to_ascii_lowercase());
     let names = names.chain(["evalsha".to_owned()]);
     facts.missing_commands = names
@@ -41,6 +60,35 @@ pub(super) async fn inspect(route: &Route, layout: &Layout, within: Duration) ->
         .collect();
     facts.missing_commands.dedup();
     Ok(facts)
+}
+
+/// What `CONFIG GET` says of one setting.
+fn setting_of(answer: redis::Value) -> Option<String> {
+    match answer {
+        redis::Value::Array(pair) => text("CONFIG", pair.into_iter().nth(1)?).ok(),
+        redis::Value::Map(pairs) => text("CONFIG", pairs.into_iter().next()?.1).ok(),
+        _ => None,
+    }
+}
+
+/// How the server saves what it holds; unknown unless both ways are known.
+fn persistence(save: Option<&str>, appendonly: Option<&str>) -> Option<String> {
+    let save = Some(save?).filter(|rules| !rules.is_empty());
+    let save = save.map(|rules| format!("save {rules}"));
+    let appendonly = (appendonly? == "yes").then(|| "appendonly".to_owned());
+    Some(appendonly.into_iter().chain(save).collect::<Vec<_>>().join(", "))
+}
+
+/// The server's time of day since 1970.
+fn time_of(answer: redis::Value) -> Option<Duration> {
+    let mut items = Items::of_value("TIME", answer).ok()?;
+    let (seconds, micros) = (items.text().ok()?, items.text().ok()?);
+    Some(Duration::from_secs(seconds.parse().ok()?) + Duration::from_micros(micros.parse().ok()?))
+}
+
+fn difference(server: Duration, here: SystemTime) -> Duration {
+    let here = here.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    here.abs_diff(server)
 }
 
 fn is_forbidden(answer: &Result<redis::Value, Refusal>) -> bool {
@@ -89,6 +137,6 @@ fn parse(info: &str) -> ServerFacts {
         eviction_policy: field("maxmemory_policy"),
         used_memory: field("used_memory").and_then(|number| number.parse().ok()),
         max_memory: field("maxmemory").and_then(|number| number.parse().ok()),
-        missing_commands: Vec::new(),
+        ..ServerFacts::default()
     }
 }

@@ -42,6 +42,7 @@ struct Core {
     state: watch::Sender<State>,
     in_flight: Semaphore,
     connects: AtomicU64,
+    breaker_openings: AtomicU64,
     breaker: Breaker,
     /// Counts recoveries, for all links of a tier.
     recoveries: watch::Sender<u64>,
@@ -100,6 +101,7 @@ impl Link {
                 state: watch::Sender::new(State::Connecting),
                 in_flight,
                 connects: AtomicU64::new(0),
+                breaker_openings: AtomicU64::new(0),
                 breaker: Breaker::new(BreakerSettings::default(), rand::random()),
                 recoveries: recoveries.clone(),
             }),
@@ -229,6 +231,7 @@ impl Link {
             in_flight: self.core.settings.max_in_flight.saturating_sub(free),
             last_fault,
             breaker: self.core.breaker.state().as_str(),
+            breaker_openings: self.core.breaker_openings.load(Ordering::Relaxed),
         }
     }
 
@@ -320,6 +323,9 @@ impl Core {
         else {
             return;
         };
+        if to == BreakerState::Open {
+            self.breaker_openings.fetch_add(1, Ordering::Relaxed);
+        }
         let (from, to, cause) = (from.as_str(), to.as_str(), cause.as_str());
         tracing::warn!(endpoint = %self.target, from, to, cause, ?wait, "the breaker of a Redis server changed");
         if self.breaker.state() == BreakerState::Closed {

@@ -4,7 +4,7 @@
 //! leave it. `docs/redis.md` lists every key with its format, the commands an ACL must permit, and how the three
 //! set-ups (one server, Sentinel, Cluster) differ.
 //!
-//! * `config`, `secret`, `tls`: what users set.
+//! * `config`, `tls`: what users set.
 //! * `stream`, `connection`, `link`, `sentinel`, `cluster`, `route`: how a batch of commands reaches the right server
 //!   within its budget, whatever happens to servers and network.
 //! * `scripts`, `layout`: what is done there, in one step each, and under which names.
@@ -31,7 +31,6 @@ mod reply;
 mod request;
 mod route;
 mod scripts;
-mod secret;
 mod sentinel;
 mod stream;
 mod tls;
@@ -39,7 +38,6 @@ mod values;
 mod wake;
 
 pub use config::Redis;
-pub use secret::Secret;
 pub use tls::Tls;
 
 use adapter::Adapter;

@@ -5,9 +5,9 @@ use std::pin::Pin;
 
 use tokio::net::TcpStream;
 
-use super::secret::Secret;
 use super::stream::Duplex;
 use crate::error::Error;
+use crate::secret::Secret;
 use crate::shared::{Fault, FaultKind};
 
 /// Certificates for the way to the server. There is no way to switch their verification off.

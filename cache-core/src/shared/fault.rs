@@ -64,6 +64,34 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 24] = [
+        Self::Connect,
+        Self::Disconnected,
+        Self::Timeout,
+        Self::Handshake,
+        Self::Auth,
+        Self::Tls,
+        Self::Loading,
+        Self::ReadOnly,
+        Self::MasterDown,
+        Self::OutOfMemory,
+        Self::Misconfigured,
+        Self::Busy,
+        Self::Protocol,
+        Self::MaxClients,
+        Self::NoPermission,
+        Self::WrongType,
+        Self::ClusterDown,
+        Self::Redirects,
+        Self::NoMaster,
+        Self::Overload,
+        Self::BreakerOpen,
+        Self::Invalid,
+        Self::Server,
+        Self::Closed,
+    ];
+
     /// The kind in one word, as in logs and metric labels.
     pub fn as_str(self) -> &'static str {
         match self {

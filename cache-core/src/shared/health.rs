@@ -1,5 +1,7 @@
 //! What is known about the servers.
 
+use std::time::Duration;
+
 use crate::shared::Fault;
 
 /// What the server says about itself, for a health report. What it does not tell is `None`.
@@ -15,6 +17,12 @@ pub struct ServerFacts {
     pub max_memory: Option<u64>,
     /// Commands that the toolkit uses and this user may not.
     pub missing_commands: Vec<String>,
+    /// How the server saves what it holds, such as `appendonly, save 3600 1`; empty if it does not.
+    pub persistence: Option<String>,
+    /// As `CONFIG GET client-output-buffer-limit` has it.
+    pub output_buffer_limits: Option<String>,
+    /// By how much the server's time of day and this machine's differ.
+    pub clock_difference: Option<Duration>,
 }
 
 /// One server, as seen from here.
@@ -32,4 +40,6 @@ pub struct EndpointHealth {
     pub last_fault: Option<Fault>,
     /// The breaker: `closed`, `open`, `half_open` or `forced_open`.
     pub breaker: &'static str,
+    /// How often it has opened so far.
+    pub breaker_openings: u64,
 }

@@ -87,6 +87,16 @@ pub enum GapReason {
 }
 
 impl GapReason {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 6] = [
+        Self::Started,
+        Self::NewLog,
+        Self::Trimmed,
+        Self::Older,
+        Self::Unknown,
+        Self::Overflow,
+    ];
+
     /// The reason in one word, as in logs and metric labels.
     pub fn as_str(self) -> &'static str {
         match self {

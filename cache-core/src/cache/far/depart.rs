@@ -114,6 +114,7 @@ impl<T: Send + Sync + 'static> Load<T> {
     /// Without the shared tier.
     pub(crate) fn depart_alone(&self, fault: &Fault, stale: Option<Arc<Entry<T>>>) -> Departure<T> {
         self.cache.degraded("lease", fault);
+        self.cache.inner.tally.count(Count::WithoutLease);
         Departure::Load(Leave {
             right: Right::Away,
             views: Views::default(),
@@ -233,6 +234,9 @@ impl<T: Send + Sync + 'static> Load<T> {
                     }
                 }
                 LeaseAnswer::Lease(lease) => {
+                    if self.policy.distributed {
+                        cache.inner.tally.count(Count::LeaseTaken);
+                    }
                     let lease = HeldLease::new(cache, far, key, lease).locked(self.policy.distributed);
                     if wait.holder.is_some() {
                         // What was known of marks before the wait may have changed during it.

@@ -77,6 +77,14 @@ impl Hearing {
         self.moved.notify_waiters();
     }
 
+    /// When it was last confirmed that everything announced before had been delivered.
+    pub(crate) fn last_confirmed(&self) -> Option<Timestamp> {
+        match self.confirmed_at.load(Ordering::Relaxed) {
+            0 => None,
+            nanos => Some(Timestamp::from_nanos(nanos)),
+        }
+    }
+
     /// Nobody listens any more.
     pub(crate) fn stop(&self) {
         self.heard.store(false, Ordering::Relaxed);
@@ -140,6 +148,7 @@ impl Cache {
                     reason = reason.as_str(),
                     "notices may have been missed; forgetting"
                 );
+                far.tally.gaps.count(reason as usize);
                 // The position was fixed before this: what is announced from here on is heard.
                 far.hearing.moved_to(position);
                 // A reader that has just begun has missed nothing.

@@ -36,8 +36,10 @@ use crate::codec::envelope::{Framing, Mark as EnvelopeMark, MarkKind, fingerprin
 use crate::entry::EntryId;
 use crate::epochs::{Mark, MarkName, MarkView, Marks};
 use crate::key::CacheKey;
-use crate::shared::{self, Fault, FaultKind, Shared};
-use crate::stats::Count;
+use crate::measure::SharedTally;
+use crate::samples::BREAKER_STATES;
+use crate::shared::{self, EndpointHealth, Fault, FaultKind, Shared};
+use crate::stats::{Count, SharedStats};
 use crate::sync::Arc;
 use crate::time::{Clock, Timestamp};
 
@@ -66,6 +68,7 @@ pub(crate) struct Far {
     giving_back: Semaphore,
     /// Answers about marks that were asked for before this epoch are not believed any more.
     forget_before: AtomicU64,
+    tally: Arc<SharedTally>,
 }
 
 /// How the shared tier is used; told at the setters of the builder.
@@ -84,7 +87,13 @@ pub(crate) struct FarSettings {
 }
 
 impl Far {
-    pub(crate) fn new(port: Arc<dyn Shared>, codec: Codec, framing: Framing, settings: FarSettings) -> Self {
+    pub(crate) fn new(
+        port: Arc<dyn Shared>,
+        codec: Codec,
+        framing: Framing,
+        settings: FarSettings,
+        tally: Arc<SharedTally>,
+    ) -> Self {
         /// Whatever else could not be given back is told once only.
         const GIVEN_BACK_AGAIN: usize = 256;
         let near_cap = match port.may_lose_notices() {
@@ -101,6 +110,7 @@ impl Far {
             recovery: Recovery::default(),
             giving_back: Semaphore::new(GIVEN_BACK_AGAIN),
             forget_before: AtomicU64::new(0),
+            tally,
         }
     }
 
@@ -133,6 +143,34 @@ impl Far {
 
     pub(crate) fn port(&self) -> &Arc<dyn Shared> {
         &self.port
+    }
+
+    /// How long a lock lasts, and how long entries are served while the log is not heard.
+    pub(crate) fn regimen(&self) -> (Duration, Duration) {
+        (self.settings.lock_ttl, self.settings.disconnected_cap)
+    }
+
+    /// What is known without asking.
+    pub(crate) fn stats(&self, now: Timestamp) -> SharedStats {
+        let servers = self.port.health();
+        let sum = |of: fn(&EndpointHealth) -> u64| servers.iter().map(of).sum();
+        // The worst of them, in the order of how much they refuse.
+        let breakers = servers.iter().map(|server| server.breaker);
+        let worst = breakers.max_by_key(|state| BREAKER_STATES.iter().position(|known| known == state));
+        SharedStats {
+            operation_times: self.tally.took.read(),
+            errors: self.tally.faults.read().counts,
+            breaker: worst.unwrap_or("closed"),
+            breaker_openings: sum(|server| server.breaker_openings),
+            servers: servers.len() as u64,
+            servers_connected: sum(|server| u64::from(server.connected)),
+            in_flight: sum(|server| server.in_flight as u64),
+            reconnects: sum(|server| server.connects.saturating_sub(1)),
+            log_heard: self.hearing.is_heard(),
+            log_lag: self.hearing.last_confirmed().map(|at| now.since(at)),
+            log_gaps: self.tally.gaps.read().counts,
+            pending_invalidations: self.recovery.len() as u64,
+        }
     }
 
     /// Believes no answer about marks that was asked for before `epoch`.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::cache::far::{Far, Inquiry, Views, entry_version};
+use crate::cache::inspect::{Inspected, tags_of};
 use crate::cache::{Cache, Wire};
 use crate::codec::envelope::{
     Content, Envelope, Expected, Found as Frame, Mark as EnvelopeMark, MarkKind, Parsed, Reject, fingerprint,
@@ -166,6 +167,44 @@ impl Cache {
         let standing = self.far_standing(&mut inquiry, &id, &frame, &marks, asked);
         let good = standing.await? == Compared::Good;
         Ok((good && !frame.soft_remaining.is_zero()).then_some(frame.soft_remaining))
+    }
+
+    /// What stands under the key, without decoding the value.
+    pub(crate) async fn inspect_far(&self, far: &Far, key: &CacheKey) -> Result<Option<Inspected>, Fault> {
+        let (id, text, mut inquiry) = (self.id(key), self.far_key(key), self.inquiry(far));
+        let asked = self.asking();
+        let within = inquiry.budget.left(&*self.inner.clock)?;
+        let reading = far.port.read(&text, within).await?;
+        let value = match reading.found {
+            Found::Absent => return Ok(None),
+            Found::Tombstone(_) => return Ok(Some(Inspected::bare("tombstone", 0))),
+            Found::Foreign => return Ok(Some(Inspected::bare("unreadable", 0))),
+            Found::Value(value) => value,
+        };
+        let size = value.bytes.len() as u64;
+        let frame = parse(far, &text, &value).ok();
+        let read = frame.and_then(|frame| Some((self.marks_of_frame(&id, &frame)?, frame)));
+        let Some((marks, frame)) = read else {
+            return Ok(Some(Inspected::bare("unreadable", size)));
+        };
+        let standing = self
+            .far_standing(&mut inquiry, &id, &frame, &marks, asked)
+            .await?;
+        Ok(Some(Inspected {
+            state: match standing {
+                Compared::Gone | Compared::Overtaken => "invalidated",
+                _ if frame.hard_remaining.is_zero() => "expired",
+                Compared::Good if !frame.soft_remaining.is_zero() => "fresh",
+                Compared::Good | Compared::Aged => "stale",
+            },
+            negative: matches!(frame.content, Content::Negative),
+            age: frame.age,
+            fresh_for: frame.soft_remaining,
+            kept_for: frame.hard_remaining,
+            load: frame.delta,
+            weight: size,
+            tags: tags_of(&marks),
+        }))
     }
 
     /// Reads a key and judges what is there; asks in the same breath for those of `marks` that are not known.

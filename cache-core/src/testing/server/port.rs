@@ -202,6 +202,7 @@ impl Shared for Port {
             in_flight: 0,
             last_fault: None,
             breaker: if forced { "forced_open" } else { "closed" },
+            breaker_openings: 0,
         }]
     }
 
