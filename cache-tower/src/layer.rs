@@ -39,9 +39,9 @@ impl CacheLayer {
         let keys = Keys::new(&config.prefix, &config.policy, apart)?;
         Ok(Self {
             cache: Arc::new(HttpCache {
+                telemetry: Telemetry::new(&cache),
                 store: Store::new(cache, config, keys),
                 flights: Arc::new(Flights::default()),
-                telemetry: Telemetry::default(),
             }),
         })
     }

@@ -98,7 +98,10 @@
 //! |---|---|---|
 //! | `axum` | yes | original URIs in nested routers; [`CachePolicy`] as a part of a response |
 //! | `metrics` | yes | the counter `cache_http_requests_total`, labels `cache` and `outcome` |
+//! | `admin` | no | `admin::router`: statistics, health, lookup, invalidation and a dashboard over HTTP |
 
+#[cfg(feature = "admin")]
+pub mod admin;
 mod answer;
 mod ask;
 mod body;

@@ -48,7 +48,6 @@ pub enum OutcomeKind {
 
 impl OutcomeKind {
     /// All of them, in the order of their declaration.
-    #[cfg(feature = "metrics")]
     pub(crate) const ALL: [Self; 7] = [
         Self::Hit,
         Self::Stale,

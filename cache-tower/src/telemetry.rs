@@ -1,22 +1,31 @@
 //! The outcome of each request, told to logs and metrics.
 //!
-//! Logs: one `tracing` event of level `DEBUG` per request. Metrics (feature `metrics`): the counter
-//! `cache_http_requests_total` with the labels `cache` and `outcome` ([`OutcomeKind::as_str`]); never a key. The
-//! recorder must be installed before the first request.
+//! Logs: one `tracing` event of level `DEBUG` per request. Metrics: the counter `cache_http_requests_total` with the
+//! labels `cache` and `outcome` ([`OutcomeKind::as_str`]), never a key; counted with the cache's own numbers, in
+//! [`Cache::stats`] and, with feature `metrics`, in the application's recorder.
 
-use crate::outcome::CacheOutcome;
-#[cfg(feature = "metrics")]
-use crate::outcome::OutcomeKind;
+use std::sync::Arc;
+
+use cache_core::Cache;
+use cache_core::stats::CounterFamily;
+
+use crate::outcome::{CacheOutcome, OutcomeKind};
 use crate::policy::status::ForwardCause;
 
-/// One layer's kept handles: a look-up by name and labels would cost more than the rest of a hit.
-#[derive(Default)]
+/// The counters of all layers of one cache.
+#[derive(Debug)]
 pub(crate) struct Telemetry {
-    #[cfg(feature = "metrics")]
-    counters: std::sync::OnceLock<[metrics::Counter; OutcomeKind::ALL.len()]>,
+    requests: Arc<CounterFamily>,
 }
 
 impl Telemetry {
+    pub(crate) fn new(cache: &Cache) -> Self {
+        let outcomes = OutcomeKind::ALL.map(OutcomeKind::as_str);
+        Self {
+            requests: cache.counter_family("cache_http_requests_total", "outcome", &outcomes),
+        }
+    }
+
     /// Counts and logs a request.
     pub(crate) fn record(&self, cache: &str, outcome: &CacheOutcome) {
         tracing::debug!(
@@ -29,28 +38,7 @@ impl Telemetry {
             reason = outcome.detail,
             "request"
         );
-        #[cfg(feature = "metrics")]
-        if let Some(counter) = self.counters(cache).get(outcome.kind as usize) {
-            counter.increment(1);
-        }
-    }
-
-    #[cfg(feature = "metrics")]
-    fn counters(&self, cache: &str) -> &[metrics::Counter] {
-        self.counters.get_or_init(|| {
-            OutcomeKind::ALL.map(|kind| {
-                metrics::counter!(
-                    "cache_http_requests_total",
-                    "cache" => cache.to_owned(),
-                    "outcome" => kind.as_str()
-                )
-            })
-        })
-    }
-}
-
-impl std::fmt::Debug for Telemetry {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Telemetry")
+        // `ALL` has them in the order of their declaration.
+        self.requests.count(outcome.kind as usize);
     }
 }

@@ -5,9 +5,11 @@
     reason = "a failed test is what a panic is for, also in helpers of tests"
 )]
 
+mod admin;
 mod batch;
 mod cached_fn;
 mod cancellation;
+mod dashboard;
 mod eager;
 mod engine;
 mod fleet;
@@ -17,6 +19,7 @@ mod invalidation;
 mod leases;
 mod lifecycle;
 mod macro_ui;
+mod operations;
 mod redis;
 mod stale;
 mod stampede;

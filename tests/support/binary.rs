@@ -7,9 +7,17 @@ use std::path::{Path, PathBuf};
 /// # Panics
 /// When it is not installed; the message is the command that installs it.
 pub(crate) fn find(program: &str) -> PathBuf {
+    find_for(program, "redis-server")
+}
+
+/// The same for a program of these packages.
+///
+/// # Panics
+/// As for [`find`].
+pub(crate) fn find_for(program: &str, packages: &str) -> PathBuf {
     match search(program, std::env::var_os("PATH").as_deref()) {
         Some(path) => path,
-        None => panic!("{}", missing(program)),
+        None => panic!("{}", missing(program, packages)),
     }
 }
 
@@ -25,10 +33,10 @@ fn is_program(file: &Path) -> bool {
         .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
-fn missing(program: &str) -> String {
+fn missing(program: &str, packages: &str) -> String {
     format!(
-        "`{program}` is not installed, and these tests need a real one (Redis 7.0 or newer).\n\
-         Install it with:  sudo apt-get update && sudo apt-get install -y --no-install-recommends redis-server\n\
+        "`{program}` is not installed, and these tests need a real one (Redis: 7.0 or newer).\n\
+         Install it with:  sudo apt-get update && sudo apt-get install -y --no-install-recommends {packages}\n\
          or run:           tests/run"
     )
 }
@@ -43,7 +51,10 @@ mod tests {
             search("redis-server", Some("/nowhere:/also-nowhere".as_ref())),
             None
         );
-        assert!(missing("redis-server").contains("apt-get install -y --no-install-recommends redis-server"));
+        assert!(
+            missing("redis-server", "redis-server")
+                .contains("apt-get install -y --no-install-recommends redis-server")
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! | slots, MOVED, resharding | [`RedisCluster`] |
 //! | a bad network between client and server | [`FaultProxy`] |
 //! | several processes of the same program | [`Children`] |
+//! | a page in a real browser | [`Browser`] |
 //! | proof that nobody reads values older than permitted | [`Oracle`] |
 //! | to wait for something without sleeping | [`wait_until`] |
 //! | the log lines of this process, and proof that no secret is among them | [`LogCapture`], [`Canary`] |
@@ -23,6 +24,7 @@
 //!   need their own tasks to go on meanwhile use `#[tokio::test(flavor = "multi_thread")]`.
 //! * The proxy has a thread and runtime of its own, so it keeps running while a test blocks or pauses time.
 
+pub mod browser;
 pub mod canary;
 pub mod children;
 pub mod logs;
@@ -39,6 +41,7 @@ mod ports;
 mod process;
 mod scratch;
 
+pub use browser::Browser;
 pub use canary::Canary;
 pub use children::{Child, Children};
 pub use clock::Stopwatch;

@@ -7,7 +7,7 @@ mod faults;
 mod leases;
 mod log;
 mod marks;
-mod permissions;
+pub(crate) mod permissions;
 mod sentinel;
 mod values;
 

@@ -12,7 +12,7 @@ use support::{Canary, LogCapture, RedisServer, ServerCertificate, wait_until};
 use super::{BUDGET, commit, lease, open, open_url, read, remove, set};
 
 /// The rules of docs/redis.md, for a cache named `m`.
-pub(super) fn rules() -> String {
+pub(crate) fn rules() -> String {
     let page = include_str!("../../../docs/redis.md");
     let (_, after) = page.split_once("```text\n").unwrap();
     after.split_once("```").unwrap().0.replace('\n', " ")

@@ -1,0 +1,6 @@
+//! What those who run services rely on: configuration, metrics, health.
+
+mod configuration;
+mod doctor;
+mod health;
+mod metrics;
