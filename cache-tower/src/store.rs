@@ -158,8 +158,13 @@ impl Store {
         if names.is_empty() {
             self.insert_plain(target, &key, permit, response, options).await
         } else {
+            // Noted only when it is there: requests that do not know the fields yet all wait behind one, and those
+            // that know them find it.
+            if !self.offer(permit, &key, response, options).await {
+                return false;
+            }
             self.note_variant(target, &names, &key, ttl).await;
-            self.offer(permit, &key, response, options).await
+            true
         }
     }
 
