@@ -152,7 +152,11 @@ async fn what_one_node_purges_the_others_forget() {
             unreachable!()
         };
         let stored = one.get("/a/b", &[]).await.body;
-        assert_eq!(two.get("/a/b", &[]).await.body, stored, "{how}: found by the other node");
+        assert_eq!(
+            two.get("/a/b", &[]).await.body,
+            stored,
+            "{how}: found by the other node"
+        );
         let purge = Purge::new(one.cache.clone());
         match how {
             "uri" => purge.uri("http://h/a/b").await.unwrap(),
