@@ -330,7 +330,7 @@ fn what_only_the_adapter_knows_has_its_path_too() {
     refused(
         &format!(r#"{{"redis": {{"url": "http://h"}}, {cache}}}"#),
         &[],
-        &["`redis.url`", "http", "rediss"],
+        &["`redis.url`", "scheme", "rediss"],
     );
     refused(
         &format!(r#"{{"redis": {{"url": "redis://h", "password_file": "/not/here"}}, {cache}}}"#),
