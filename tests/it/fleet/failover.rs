@@ -50,7 +50,11 @@ async fn on_a_cluster_a_copy_is_compared_with_the_original_once_a_minute() {
     })
     .await;
     clock.advance(seconds(61));
-    assert_eq!(tier().await, Some(Tier::Shared));
+    // A server that does not answer in time leaves the copy in use; a loaded machine has such servers.
+    wait_until(seconds(4), "a copy of more than a minute", async || {
+        tier().await == Some(Tier::Shared)
+    })
+    .await;
     assert_eq!(tier().await, Some(Tier::Memory));
 }
 
