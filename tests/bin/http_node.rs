@@ -20,6 +20,7 @@ use axum::extract::Request;
 use axum::response::IntoResponse;
 use cache_core::{Cache, Redis};
 use cache_tower::CacheLayer;
+use support::hears;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tower::ServiceExt;
 
@@ -58,12 +59,8 @@ async fn answer(request: Request) -> impl IntoResponse {
     ([("cache-control", "max-age=60")], own)
 }
 
-/// It hears the log once it has heard of its own invalidation.
 async fn ready(cache: &Cache) {
-    while cache.stats().counters.notices == 0 {
-        let _ = cache.invalidate_tag("warm-up").await;
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    hears(cache).await;
     println!("ready");
 }
 

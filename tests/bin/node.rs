@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use cache_core::time::{minutes, seconds};
 use cache_core::{Cache, CacheKey, EntryOptions, Redis};
-use support::Stopwatch;
+use support::{Stopwatch, hears};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 #[tokio::main]
@@ -42,11 +42,7 @@ async fn main() {
 async fn obey(cache: &Cache, words: &[&str]) {
     match words {
         ["ready"] => {
-            // It does when it hears what it says itself.
-            while cache.stats().counters.notices == 0 {
-                let _ = cache.remove(&key("none")).await;
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            hears(cache).await;
             println!("ready");
         }
         ["load", name, callers, millis, value] => {

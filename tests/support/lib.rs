@@ -37,6 +37,7 @@ pub mod wait;
 
 mod binary;
 mod clock;
+mod hearing;
 mod ports;
 mod process;
 mod scratch;
@@ -45,6 +46,7 @@ pub use browser::Browser;
 pub use canary::Canary;
 pub use children::{Child, Children};
 pub use clock::Stopwatch;
+pub use hearing::hears;
 pub use logs::LogCapture;
 pub use oracle::Oracle;
 pub use proxy::{Accepting, Fault, FaultProxy};

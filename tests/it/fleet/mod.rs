@@ -20,7 +20,7 @@ use cache_core::time::{hours, minutes, seconds};
 use cache_core::{
     Cache, CacheBuilder, CacheKey, EntryOptions, Error, ErrorKind, OutcomeKind, Redis, Stored, TagSet, Tier,
 };
-use support::{RedisServer, wait_until, wait_until_blocking};
+use support::{RedisServer, hears, wait_until, wait_until_blocking};
 
 fn node(redis: &RedisServer) -> Cache {
     Cache::builder("fleet")
@@ -35,23 +35,6 @@ async fn hearing_node(url: &str, configure: impl FnOnce(CacheBuilder) -> CacheBu
     let cache = configure(builder).build().unwrap();
     hears(&cache).await;
     cache
-}
-
-/// It does when it hears what it says itself.
-async fn hears(cache: &Cache) {
-    let nothing = CacheKey::build("nothing", 0).unwrap();
-    wait_until(Duration::from_secs(5), "the node hears the log", async || {
-        let _ = cache.remove(&nothing).await;
-        // Not said twice unless it was missed: a second notice on its way would disturb who counts them.
-        for _ in 0..50 {
-            if cache.stats().counters.notices > 0 {
-                return true;
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        false
-    })
-    .await;
 }
 
 fn key(n: u64) -> CacheKey {

@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
-use cache_core::Cache;
 use cache_tower::policy::HttpCachePolicy;
 use cache_tower::{CacheConfig, OutcomeKind, Purge};
 use http::{Request, Response, StatusCode};
-use support::{Children, RedisServer, wait_until};
+use support::{Children, RedisServer, hears, wait_until};
 use tokio::sync::Semaphore;
 
 use super::world::{World, header_map};
@@ -80,15 +79,6 @@ impl Fleet {
     fn open_gate(&self) {
         self.gate.add_permits(1_000_000);
     }
-}
-
-/// It hears the log once it has heard of its own invalidation.
-async fn hears(cache: &Cache) {
-    wait_until(PATIENCE, "the log is heard", async || {
-        let _ = cache.invalidate_tag("warm-up").await;
-        cache.stats().counters.notices > 0
-    })
-    .await;
 }
 
 fn rfc9111() -> CacheConfig {
