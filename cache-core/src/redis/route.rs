@@ -9,7 +9,7 @@ use super::cluster::Cluster;
 use super::config::{Address, Place, Redis};
 use super::connection::{Connection, Expect};
 use super::fault::{self, Answer};
-use super::link::{Link, Target};
+use super::link::{Link, Standing, Target};
 use super::reply::{Items, number};
 use super::request::{Batch, Call, command};
 use super::sentinel::Sentinels;
@@ -131,10 +131,10 @@ impl Route {
     }
 
     /// Whether this address is still the master, as far as anybody besides itself knows.
-    pub(super) async fn confirms(&self, address: &Address) -> bool {
+    pub(super) async fn standing(&self, address: &Address) -> Standing {
         match self {
-            Self::Single(link) => link.confirms(address).await,
-            Self::Cluster(_) => true,
+            Self::Single(link) => link.standing(address).await,
+            Self::Cluster(_) => Standing::Named,
         }
     }
 
