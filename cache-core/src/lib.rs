@@ -142,9 +142,9 @@ pub use cache_macros::cache_put;
 pub use cache_macros::cached;
 
 pub use cache::{
-    Ahead, Cache, CacheBuilder, CacheValue, Claim, Inspected, Inspection, Invalidation, KeyPattern,
-    LoadContext, LockGuard, MemoryCache, MemoryCacheBuilder, StorePermit, Typed, WarmReport, WarmStop,
-    Warming,
+    Ahead, Cache, CacheBuilder, CacheValue, Claim, Claiming, Inspected, Inspection, Invalidation, KeyPattern,
+    LoadContext, LockGuard, Locking, MemoryCache, MemoryCacheBuilder, StorePermit, TryLocking, Typed,
+    Updating, WarmReport, WarmStop, Warming,
 };
 pub use error::{Error, ErrorKind, LoadError};
 pub use key::CacheKey;

@@ -3,6 +3,7 @@
 mod cancelled;
 mod costs;
 mod failover;
+mod fallback;
 mod faults;
 mod oracle;
 mod permissions;
