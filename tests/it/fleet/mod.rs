@@ -19,7 +19,8 @@ use std::time::Duration;
 
 use cache_core::time::{hours, minutes, seconds};
 use cache_core::{
-    Cache, CacheBuilder, CacheKey, EntryOptions, Error, ErrorKind, OutcomeKind, Redis, Stored, TagSet, Tier,
+    Cache, CacheBuilder, CacheKey, ClaimAttempt, EntryOptions, Error, ErrorKind, OutcomeKind, Redis, Stored,
+    TagSet, Tier,
 };
 use support::{RedisServer, hears, wait_until, wait_until_blocking};
 
@@ -241,7 +242,17 @@ async fn claims_and_locks_hold_across_nodes() {
     let (a, b) = (node(&redis), node(&redis));
     let claim = a.claim(&key(1), seconds(30)).await.unwrap().unwrap();
     assert!(b.claim(&key(1), seconds(30)).await.unwrap().is_none());
+    let refusal = |within: std::ops::Range<Duration>| {
+        let b = b.clone();
+        async move {
+            let attempt = b.try_claim(&key(1), seconds(30)).await.unwrap();
+            let told = matches!(attempt, ClaimAttempt::Refused { remaining } if within.contains(&remaining));
+            assert!(told, "{attempt:?} is not within {within:?}");
+        }
+    };
+    refusal(Duration::ZERO..seconds(31)).await;
     assert!(claim.confirm(hours(1)).await);
+    refusal(minutes(50)..minutes(61)).await;
     assert!(
         b.claim(&key(1), seconds(30)).await.unwrap().is_none(),
         "confirmed"
