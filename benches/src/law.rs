@@ -26,7 +26,10 @@ impl Law {
             power(points),
         ];
         let good = laws.iter().find(|law| law.error(points) <= TOLERANCE);
-        let best = || laws.iter().min_by(|a, b| a.error(points).total_cmp(&b.error(points)));
+        let best = || {
+            laws.iter()
+                .min_by(|a, b| a.error(points).total_cmp(&b.error(points)))
+        };
         *good.or_else(best).expect("there are four laws")
     }
 
@@ -50,7 +53,9 @@ impl fmt::Display for Law {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Flat { at } => write!(f, "flat, about {}", number(at)),
-            Self::Linear { start, slope } => write!(f, "linear: {} + {} each", number(start), significant(slope)),
+            Self::Linear { start, slope } => {
+                write!(f, "linear: {} + {} each", number(start), significant(slope))
+            }
             Self::Logarithmic { at_one, per_tenfold } => write!(
                 f,
                 "logarithmic: {} at one, {} more per tenfold",
@@ -69,9 +74,9 @@ impl fmt::Display for Law {
 
 fn mean(points: &[(f64, f64)]) -> f64 {
     // Of the inverses, as errors are relative.
-    let (inverse, square) = points
-        .iter()
-        .fold((0.0, 0.0), |(one, two), (_, y)| (one + 1.0 / y, two + 1.0 / (y * y)));
+    let (inverse, square) = points.iter().fold((0.0, 0.0), |(one, two), (_, y)| {
+        (one + 1.0 / y, two + 1.0 / (y * y))
+    });
     inverse / square
 }
 
@@ -133,7 +138,10 @@ mod tests {
             panic!("a line is a line")
         };
         assert!((start - 5.0).abs() < 1e-6 && (slope - 0.25).abs() < 1e-6);
-        assert!(matches!(law(|x| 10.0 + 10.0 * x.log10()), Law::Logarithmic { .. }));
+        assert!(matches!(
+            law(|x| 10.0 + 10.0 * x.log10()),
+            Law::Logarithmic { .. }
+        ));
         let Law::Power { exponent, .. } = law(|x| 2.0 * x.powf(0.5)) else {
             panic!("a root is a power")
         };

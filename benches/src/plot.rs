@@ -15,15 +15,27 @@ pub(crate) fn ratios(area: &str, rows: &[&Row]) -> String {
         Some(Budget::RatioAtMost(bound) | Budget::RatioAtLeast(bound)) => Some(bound),
         _ => None,
     };
-    let all = || rows.iter().flat_map(|(row, ratio)| [Some(*ratio), budget(row)]).flatten();
+    let all = || {
+        rows.iter()
+            .flat_map(|(row, ratio)| [Some(*ratio), budget(row)])
+            .flatten()
+    };
     let (low, high) = (all().fold(0.5, f64::min), all().fold(2.0, f64::max));
     let x = |value: f64| LABELS + (value / low).ln() / (high / low).ln() * BARS;
     let height = 50 + rows.len() * 18;
-    let mut svg = head(LABELS + BARS + 70.0, height as f64, &format!("{area}: ours / peer"));
+    let mut svg = head(
+        LABELS + BARS + 70.0,
+        height as f64,
+        &format!("{area}: ours / peer"),
+    );
     for ((row, ratio), line) in rows.iter().zip(0..) {
         let y = 40 + line * 18;
         let (from, to) = (x(1.0).min(x(*ratio)), x(1.0).max(x(*ratio)));
-        let label = escape(&format!("{} / {}", row.case, row.peer_name.as_deref().unwrap_or_default()));
+        let label = escape(&format!(
+            "{} / {}",
+            row.case,
+            row.peer_name.as_deref().unwrap_or_default()
+        ));
         let _ = write!(
             svg,
             "<text x='{:.0}' y='{}' text-anchor='end'>{label}</text><rect x='{from:.1}' y='{y}' width='{:.1}' height='12' \
@@ -36,7 +48,11 @@ pub(crate) fn ratios(area: &str, rows: &[&Row]) -> String {
         );
         if let Some(bound) = budget(row) {
             let at = x(bound);
-            let _ = write!(svg, "<path d='M{at:.1} {}v16' stroke='#c0392b' stroke-width='2'/>", y - 2);
+            let _ = write!(
+                svg,
+                "<path d='M{at:.1} {}v16' stroke='#c0392b' stroke-width='2'/>",
+                y - 2
+            );
         }
     }
     let _ = write!(svg, "<path d='M{:.1} 32V{height}' stroke='#888'/></svg>", x(1.0));
@@ -53,7 +69,11 @@ pub(crate) fn series(name: &str, by: &str, unit: &str, points: &[(f64, f64)], la
         );
         (low * 0.8, (high * 1.25).max(low * 4.0))
     };
-    let shift = if points.iter().any(|(x, _)| *x == 0.0) { 1.0 } else { 0.0 };
+    let shift = if points.iter().any(|(x, _)| *x == 0.0) {
+        1.0
+    } else {
+        0.0
+    };
     let xs = range(&|| points.iter().map(|(x, _)| x + shift).collect());
     let ys = range(&|| points.iter().map(|(_, y)| *y).collect());
     let place = |value: f64, (low, high): (f64, f64)| (value / low).ln() / (high / low).ln();
@@ -99,7 +119,9 @@ fn head(width: f64, height: f64, title: &str) -> String {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 fn short(value: f64) -> String {

@@ -1,6 +1,7 @@
 //! Rows of results, as JSON for machines and as a table for people.
 
 use std::fmt;
+use std::io::Write;
 
 use serde::{Deserialize, Serialize};
 
@@ -109,15 +110,20 @@ impl Report {
         self.rows.push(row);
     }
 
-    pub(crate) fn rows(&self) -> &[Row] {
-        &self.rows
-    }
-
     pub(crate) fn extend(&mut self, rows: Vec<Row>) {
         self.rows.extend(rows);
     }
 
-    pub(crate) fn json(&self) -> String {
+    pub(crate) fn print(&self, json: bool) {
+        // Whoever reads may have read enough.
+        let mut out = std::io::stdout();
+        let _ = match json {
+            true => writeln!(out, "{}", self.json()),
+            false => write!(out, "{self}"),
+        };
+    }
+
+    fn json(&self) -> String {
         serde_json::to_string_pretty(&self.rows).expect("rows are plain numbers and texts")
     }
 }
