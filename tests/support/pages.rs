@@ -1,5 +1,5 @@
 //! The examples of the documents, compiled and run with the documentation tests. Every document that has some is named
-//! here; `tests/it/tidy.rs` sees to it.
+//! here; `tests/it/documents.rs` sees to it.
 
 #[doc = include_str!("../../README.md")]
 struct Readme;
@@ -21,3 +21,30 @@ struct Stampedes;
 
 #[doc = include_str!("../../docs/guide/invalidation.md")]
 struct Invalidation;
+
+#[doc = include_str!("../../docs/guide/http.md")]
+struct Http;
+
+#[doc = include_str!("../../docs/guide/layers.md")]
+struct Layers;
+
+#[doc = include_str!("../../docs/guide/functions.md")]
+struct Functions;
+
+#[doc = include_str!("../../docs/guide/redis.md")]
+struct Redis;
+
+#[doc = include_str!("../../docs/guide/failures.md")]
+struct Failures;
+
+#[doc = include_str!("../../docs/guide/operating.md")]
+struct Operating;
+
+#[doc = include_str!("../../docs/guide/security.md")]
+struct Security;
+
+#[doc = include_str!("../../docs/guide/tuning.md")]
+struct Tuning;
+
+#[doc = include_str!("../../docs/guide/migration.md")]
+struct Migration;
