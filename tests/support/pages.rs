@@ -48,3 +48,12 @@ struct Tuning;
 
 #[doc = include_str!("../../docs/guide/migration.md")]
 struct Migration;
+
+#[doc = include_str!("../../CONTRIBUTING.md")]
+struct Contributing;
+
+#[doc = include_str!("../../docs/admin.md")]
+struct Admin;
+
+#[doc = include_str!("../../docs/configuration.md")]
+struct Configuration;
