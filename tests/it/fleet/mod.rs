@@ -12,6 +12,7 @@ mod signed;
 mod soak;
 mod states;
 mod traffic;
+mod unclear;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
