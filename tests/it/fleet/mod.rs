@@ -8,6 +8,7 @@ mod oracle;
 mod permissions;
 mod processes;
 mod sharing;
+mod signed;
 mod soak;
 mod states;
 mod unclear;
