@@ -247,6 +247,8 @@ fn futures_are_send() {
     is_send(cache.claim(&one, minutes(1)).into_future());
     is_send(cache.try_lock("l", minutes(1)).into_future());
     is_send(cache.lock("l", minutes(1), minutes(1)).into_future());
+    is_send(cache.try_claim(&one, minutes(1)).into_future());
+    is_send(cache.server());
     is_send(cache.close(minutes(1)));
     is_send(typed.get(1_u32));
     is_send(typed.lookup(1_u32));

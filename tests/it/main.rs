@@ -11,6 +11,7 @@ mod cached_fn;
 mod cancellation;
 mod coherence;
 mod dashboard;
+mod documents;
 mod eager;
 mod engine;
 mod fleet;

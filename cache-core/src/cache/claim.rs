@@ -41,18 +41,29 @@ impl Claim {
     }
 }
 
+/// What became of an attempt to claim an item; see [`Cache::try_claim`].
+#[must_use = "a claim that is not confirmed ends with its lease, and the item is processed again"]
+#[derive(Debug)]
+pub enum ClaimAttempt {
+    /// It is the caller's to process.
+    Claimed(Claim),
+    /// Somebody has it, or is done with it.
+    Refused {
+        /// How long that lasts. Longer than a lease: it was confirmed, and nothing is left to do. Otherwise it is under way
+        /// elsewhere, and worth another attempt after this time, should that process have died.
+        remaining: Duration,
+    },
+}
+
 /// A claim that is made when this is awaited.
 ///
 /// # Cancellation
 ///
 /// Dropped before it is done, it holds nothing.
-#[must_use = "a claim is made when it is awaited"]
+#[must_use = "a claim is made when this is awaited"]
 #[derive(Debug)]
 pub struct Claiming<'a> {
-    cache: &'a Cache,
-    key: &'a CacheKey,
-    lease: Duration,
-    reach: Reach,
+    attempt: TryClaiming<'a>,
 }
 
 impl Claiming<'_> {
@@ -62,9 +73,10 @@ impl Claiming<'_> {
     /// than not at all.
     ///
     /// The price is a record in this process of every claim that is made this way, until it ends.
-    pub fn local_fallback(mut self) -> Self {
-        self.reach = Reach::FallBack;
-        self
+    pub fn local_fallback(self) -> Self {
+        Self {
+            attempt: self.attempt.local_fallback(),
+        }
     }
 }
 
@@ -74,10 +86,51 @@ impl<'a> IntoFuture for Claiming<'a> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let name = self.cache.lease(LeaseKind::Claim, self.key.text());
-            let hold = self.cache.take_lease(name, "lease", self.lease, self.reach);
-            Ok(hold.await?.map(|hold| Claim { hold }))
+            Ok(match self.attempt.run().await? {
+                ClaimAttempt::Claimed(claim) => Some(claim),
+                ClaimAttempt::Refused { .. } => None,
+            })
         })
+    }
+}
+
+/// A [`Claiming`] that says of an item that is refused for how long.
+///
+/// # Cancellation
+///
+/// Dropped before it is done, it holds nothing.
+#[must_use = "a claim is made when this is awaited"]
+#[derive(Debug)]
+pub struct TryClaiming<'a> {
+    cache: &'a Cache,
+    key: &'a CacheKey,
+    lease: Duration,
+    reach: Reach,
+}
+
+impl TryClaiming<'_> {
+    /// Goes on without the shared tier while that is away: see [`Claiming::local_fallback`].
+    pub fn local_fallback(mut self) -> Self {
+        self.reach = Reach::FallBack;
+        self
+    }
+
+    async fn run(self) -> Result<ClaimAttempt, Error> {
+        let name = self.cache.lease(LeaseKind::Claim, self.key.text());
+        let taken = self.cache.take_lease(name, "lease", self.lease, self.reach);
+        Ok(match taken.await? {
+            Ok(hold) => ClaimAttempt::Claimed(Claim { hold }),
+            Err(remaining) => ClaimAttempt::Refused { remaining },
+        })
+    }
+}
+
+impl<'a> IntoFuture for TryClaiming<'a> {
+    type Output = Result<ClaimAttempt, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
     }
 }
 
@@ -101,6 +154,36 @@ impl Cache {
     /// tier and it does not answer, unless [`local_fallback`](Claiming::local_fallback) was chosen.
     pub fn claim<'a>(&'a self, key: &'a CacheKey, lease: Duration) -> Claiming<'a> {
         Claiming {
+            attempt: self.try_claim(key, lease),
+        }
+    }
+
+    /// Like [`claim`](Self::claim), and says of an item that is refused for how long: a worker that must lose nothing
+    /// comes back to what another had in its hands and never confirmed.
+    ///
+    /// ```
+    /// # use cache_core::{Cache, CacheKey, ClaimAttempt, Error, time::{hours, seconds}};
+    /// # async fn example(cache: &Cache, candle: &CacheKey) -> Result<(), Error> {
+    /// let lease = seconds(30);
+    /// match cache.try_claim(candle, lease).await? {
+    ///     ClaimAttempt::Claimed(claim) => {
+    ///         // the effect
+    ///         claim.confirm(hours(1)).await;
+    ///     }
+    ///     ClaimAttempt::Refused { remaining } if remaining > lease => {} // done
+    ///     ClaimAttempt::Refused { remaining } => {
+    ///         // under way elsewhere: offer it again after `remaining`
+    /// #       let _ = remaining;
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`claim`](Self::claim).
+    pub fn try_claim<'a>(&'a self, key: &'a CacheKey, lease: Duration) -> TryClaiming<'a> {
+        TryClaiming {
             cache: self,
             key,
             lease,

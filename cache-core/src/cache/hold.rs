@@ -12,6 +12,7 @@ use crate::cache::leases::{LeaseKind, LeaseName};
 use crate::error::Error;
 use crate::shared::{AcquireRequest, Acquisition, Fault, Token};
 use crate::sync::Arc;
+use crate::time::Timestamp;
 
 /// How far a lease, or an update, has to reach if there is a shared tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -170,31 +171,38 @@ impl Cache {
         format!("{}:{plain}", self.namespace.text)
     }
 
+    /// The lease, or how long its holder has it yet.
     pub(crate) async fn take_lease(
         &self,
         name: LeaseName,
         field: &str,
         ttl: Duration,
         reach: Reach,
-    ) -> Result<Option<Hold>, Error> {
+    ) -> Result<Result<Hold, Duration>, Error> {
         if ttl.is_zero() {
             return Err(Error::invalid(format!(
                 "`{field}` is zero; a lease needs some time"
             )));
         }
         let now = self.inner.clock.now();
-        let here = || self.inner.leases.acquire(&name, now, now + ttl);
+        let here = || self.take_lease_here(&name, now, ttl);
         let (here, far) = match (self.far().cloned(), reach) {
-            (None, _) => (here()?, None),
+            (None, _) => match here()? {
+                Ok(token) => (Some(token), None),
+                Err(remaining) => return Ok(Err(remaining)),
+            },
             (Some(far), Reach::Fleet) => {
                 let far = self.take_lease_far(far, &name, ttl).await;
-                (None, far.map_err(|fault| self.unavailable("acquire", &fault))?)
+                match far.map_err(|fault| self.unavailable("acquire", &fault))? {
+                    Ok(far) => (None, Some(far)),
+                    Err(remaining) => return Ok(Err(remaining)),
+                }
             }
             (Some(far), Reach::FallBack) => {
                 // A table that is full takes nothing away from what the fleet can say.
                 let here = match here() {
-                    Ok(None) => return Ok(None),
-                    Ok(Some(token)) => Ok(token),
+                    Ok(Err(remaining)) => return Ok(Err(remaining)),
+                    Ok(Ok(token)) => Ok(token),
                     Err(full) => Err(full),
                 };
                 let unsettled = Unheard::run(|| {
@@ -203,8 +211,8 @@ impl Cache {
                     }
                 });
                 let far = match self.take_lease_far(far, &name, ttl).await {
-                    Ok(None) => return Ok(None),
-                    Ok(far) => far,
+                    Ok(Err(remaining)) => return Ok(Err(remaining)),
+                    Ok(Ok(far)) => Some(far),
                     Err(fault) => {
                         self.degraded("acquire", &fault);
                         None
@@ -218,10 +226,7 @@ impl Cache {
                 }
             }
         };
-        if here.is_none() && far.is_none() {
-            return Ok(None);
-        }
-        Ok(Some(Hold {
+        Ok(Ok(Hold {
             cache: self.clone(),
             name,
             here,
@@ -231,12 +236,28 @@ impl Cache {
         }))
     }
 
+    fn take_lease_here(
+        &self,
+        name: &LeaseName,
+        now: Timestamp,
+        ttl: Duration,
+    ) -> Result<Result<u64, Duration>, Error> {
+        let leases = &self.inner.leases;
+        let token = leases.acquire(name, now, now + ttl)?;
+        let remaining = || {
+            leases
+                .until(name, now)
+                .map_or(Duration::ZERO, |(_, until)| until.since(now))
+        };
+        Ok(token.ok_or_else(remaining))
+    }
+
     async fn take_lease_far(
         &self,
         far: Arc<Far>,
         name: &LeaseName,
         ttl: Duration,
-    ) -> Result<Option<FarHold>, Fault> {
+    ) -> Result<Result<FarHold, Duration>, Fault> {
         let token = Token::random();
         let text = self.lease_text(name);
         let request = AcquireRequest {
@@ -251,8 +272,8 @@ impl Cache {
         let answer = far.port().acquire(request, far.budget()).await;
         unanswered.hear(&answer);
         Ok(match answer? {
-            Acquisition::Acquired { fencing } => Some(FarHold { far, token, fencing }),
-            Acquisition::Held { .. } => None,
+            Acquisition::Acquired { fencing } => Ok(FarHold { far, token, fencing }),
+            Acquisition::Held { remaining } => Err(remaining),
         })
     }
 }

@@ -87,7 +87,7 @@ impl TryLocking<'_> {
     async fn attempt(&self) -> Result<Option<LockGuard>, Error> {
         let name = self.cache.lease(LeaseKind::Lock, self.name);
         let hold = self.cache.take_lease(name, "ttl", self.ttl, self.reach);
-        Ok(hold.await?.map(|hold| LockGuard { hold }))
+        Ok(hold.await?.ok().map(|hold| LockGuard { hold }))
     }
 }
 

@@ -52,13 +52,13 @@ mod tasks;
 mod typed;
 mod update;
 mod upkeep;
-mod warm;
+pub(crate) mod warm;
 mod wire;
 mod write;
 
 pub use ahead::Ahead;
 pub use builder::CacheBuilder;
-pub use claim::{Claim, Claiming};
+pub use claim::{Claim, ClaimAttempt, Claiming, TryClaiming};
 pub use context::LoadContext;
 pub use inspect::{Inspected, Inspection};
 pub use invalidate::{Invalidation, KeyPattern};
@@ -67,7 +67,6 @@ pub use memory_cache::{MemoryCache, MemoryCacheBuilder};
 pub use permit::StorePermit;
 pub use typed::Typed;
 pub use update::Updating;
-pub use warm::{WarmReport, WarmStop, Warming};
 
 pub(crate) use builder::check_name;
 
@@ -77,6 +76,7 @@ use flights::{FlightContext, FlightId, Settled};
 use leases::Leases;
 use tasks::Tasks;
 use upkeep::Upkeep;
+use warm::Warmers;
 
 pub(crate) use load::{Loader, Plan, Work};
 pub(crate) use wire::Wire;
@@ -126,6 +126,7 @@ pub(crate) struct Inner {
     families: Mutex<Vec<Arc<CounterFamily>>>,
     observer: Option<Arc<dyn Observer>>,
     upkeep: Upkeep,
+    warmers: Warmers,
     settings: Settings,
 }
 
