@@ -103,6 +103,7 @@ mod entry;
 mod epochs;
 mod error;
 mod flight;
+mod format;
 mod freshness;
 pub mod health;
 pub mod key;

@@ -10,6 +10,8 @@
 
 use std::sync::LazyLock;
 
+use crate::format;
+
 /// A script with its hash.
 #[derive(Debug)]
 pub(super) struct Script {
@@ -19,7 +21,8 @@ pub(super) struct Script {
 
 impl Script {
     fn new(body: &str) -> Self {
-        let text = format!("{PRELUDE}{body}");
+        let text =
+            format!("{PRELUDE}{body}").replace("'f', '1'", &format!("'f', '{}'", format::of_notices()));
         let hash = redis::Script::new(&text).get_hash().to_owned();
         Self { text, hash }
     }

@@ -284,7 +284,9 @@ impl Cache {
         let unusable = || FarEntry::Unusable(Some(entry_version(value.version)));
         let frame = match parse(far, key, value) {
             Ok(frame) => frame,
-            Err(Reject::NewerSchema { fresh_for }) if !fresh_for.is_zero() => {
+            Err(Reject::NewerSchema { fresh_for } | Reject::NewerFormat { fresh_for })
+                if !fresh_for.is_zero() =>
+            {
                 return Err(FarEntry::Newer(entry_version(value.version)));
             }
             Err(reject) => {

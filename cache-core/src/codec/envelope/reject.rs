@@ -11,8 +11,8 @@ pub(crate) enum Reject {
     Truncated,
     /// Changed since it was written: a flipped bit, a missing or an added piece.
     Checksum,
-    /// Written by a later release.
-    NewerFormat,
+    /// Written by a later release; fresh for so long, as the part says that is the same in every format.
+    NewerFormat { fresh_for: Duration },
     /// The checksum is right, the content contradicts itself.
     Malformed,
     /// Signatures are required, and it has none.
@@ -45,7 +45,7 @@ impl Reject {
             Self::Foreign => "foreign",
             Self::Truncated => "truncated",
             Self::Checksum => "checksum",
-            Self::NewerFormat => "newer_format",
+            Self::NewerFormat { .. } => "newer_format",
             Self::Malformed => "malformed",
             Self::Unsigned => "unsigned",
             Self::UnknownMacKey => "unknown_mac_key",
