@@ -162,7 +162,7 @@ pub fn key(
 /// If the key could not be made.
 pub fn peek<T: Send + Sync + 'static>(
     cache: &Cache,
-    ops: Ops<T>,
+    Ops { wire, .. }: Ops<T>,
     key: Result<CacheKey, Error>,
 ) -> impl Future<Output = Result<Option<Loaded<T>>, Error>> + use<T> {
     let cache = cache.clone();
@@ -171,7 +171,7 @@ pub fn peek<T: Send + Sync + 'static>(
         if let Some(hit) = cache.hit(key.as_key()) {
             return Ok(Some(hit));
         }
-        Ok(cache.fresh_or_miss(key.as_key(), ops.wire).await)
+        Ok(cache.fresh_or_miss(key.as_key(), wire).await)
     }
 }
 
@@ -182,13 +182,13 @@ pub fn peek<T: Send + Sync + 'static>(
 /// If the key or the options could not be made.
 pub fn set<T: Send + Sync + 'static>(
     cache: &Cache,
-    ops: Ops<T>,
+    Ops { wire, .. }: Ops<T>,
     key: Result<CacheKey, Error>,
     value: Option<T>,
     options: Result<EntryOptions, Error>,
 ) -> impl Future<Output = Result<Stored, Error>> + use<T> {
     let cache = cache.clone();
-    async move { cache.write(&key?, value, &options?, ops.wire).await }
+    async move { cache.write(&key?, value, &options?, wire).await }
 }
 
 /// Removes what is stored for a call.
