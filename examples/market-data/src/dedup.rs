@@ -57,8 +57,8 @@ pub enum Processed<T> {
 #[derive(Debug)]
 pub struct Dedup {
     fleet: Cache,
-    /// What this process did, whatever becomes of Redis.
-    here: Cache,
+    /// What this process did, whatever becomes of Redis; without Redis that is what the fleet did.
+    here: Option<Cache>,
     config: DedupConfig,
     unguarded: AtomicU64,
 }
@@ -70,9 +70,10 @@ impl Dedup {
     ///
     /// None, unless a name in this file is wrong.
     pub fn new(cache: &Cache, config: DedupConfig) -> Result<Self, Error> {
+        let here = cache.is_shared().then(|| Cache::builder("dedup-here").build());
         Ok(Self {
             fleet: cache.namespace("dedup")?,
-            here: Cache::builder("dedup-here").build()?,
+            here: here.transpose()?,
             config,
             unguarded: AtomicU64::new(0),
         })
@@ -110,9 +111,7 @@ impl Dedup {
                 Ok(Processed::Now(done))
             }
             Err(error) => {
-                for claim in claims {
-                    claim.release().await;
-                }
+                release(claims).await;
                 Err(error)
             }
         }
@@ -121,22 +120,21 @@ impl Dedup {
     /// The claims of this process and of the fleet, or how long somebody else's lasts.
     async fn claim(&self, candle: &CandleId) -> Result<Result<Vec<Claim>, Duration>, Error> {
         let key = candle.key(self.config.window)?;
-        let own = match self.here.try_claim(&key, self.config.lease).await? {
-            ClaimAttempt::Claimed(claim) => claim,
-            ClaimAttempt::Refused { remaining } => return Ok(Err(remaining)),
-        };
-        match self.fleet.try_claim(&key, self.config.lease).await {
-            Ok(ClaimAttempt::Claimed(claim)) => Ok(Ok(vec![own, claim])),
-            Ok(ClaimAttempt::Refused { remaining }) => {
-                own.release().await;
-                Ok(Err(remaining))
+        let mut claims = Vec::new();
+        for cache in self.here.iter().chain([&self.fleet]) {
+            match cache.try_claim(&key, self.config.lease).await {
+                Ok(ClaimAttempt::Claimed(claim)) => claims.push(claim),
+                Ok(ClaimAttempt::Refused { remaining }) => {
+                    release(claims).await;
+                    return Ok(Err(remaining));
+                }
+                Err(error) if error.is_unavailable() => {
+                    self.warn(candle, "Redis is away, so other processes may process it as well");
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) if error.is_unavailable() => {
-                self.warn(candle, "Redis is away, so other processes may process it as well");
-                Ok(Ok(vec![own]))
-            }
-            Err(error) => Err(error),
         }
+        Ok(Ok(claims))
     }
 
     /// Notes that the signal of a candle is published under this id. Whether it was the first: then publish it.
@@ -188,6 +186,12 @@ impl Dedup {
     fn warn(&self, candle: &CandleId, why: &str) {
         self.unguarded.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(symbol = %candle.symbol, time = candle.time, "not guarded against repetition: {why}");
+    }
+}
+
+async fn release(claims: Vec<Claim>) {
+    for claim in claims {
+        claim.release().await;
     }
 }
 

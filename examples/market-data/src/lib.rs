@@ -21,4 +21,5 @@ pub mod quotes;
 pub mod service;
 pub mod ticker;
 pub mod upstream;
+pub mod warmers;
 pub mod worker;

@@ -17,7 +17,7 @@ use clap::{Args, Parser, Subcommand};
 use market::candles::Symbol;
 use market::service::{Service, configuration, timeframe_of};
 use market::upstream::{Behaviour, Client, Exchange};
-use market::{dedup, worker};
+use market::{dedup, warmers, worker};
 use rand::Rng as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -127,6 +127,7 @@ async fn serve(arguments: Serve) -> Result<(), Failed> {
         None => (format!("{:032x}", rand::rng().random::<u128>()), true),
     };
     let router = service.router(&token)?;
+    warmers::add(&service)?;
     let listener = listen((arguments.address, arguments.port).into()).await?;
     let address = listener.local_addr()?;
     say(format_args!(
