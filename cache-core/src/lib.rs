@@ -60,7 +60,7 @@
 //! | Redis: servers, Sentinel, Cluster, TLS | `Redis` (feature `redis`), [`CacheBuilder`], `docs/redis.md` |
 //! | values without serde | [`MemoryCache`] |
 //! | metrics, health, diagnosis | [`stats`], [`health`], [`doctor`] |
-//! | loading ahead of traffic | [`Cache::warm`], [`Cache::refresh_ahead`] |
+//! | loading ahead of traffic | [`warm`], [`Cache::refresh_ahead`] |
 //! | deduplication and locks | [`Cache::claim`], [`Cache::try_claim`], [`Cache::try_lock`] |
 //! | your own tests | `testing` (feature `test-util`) |
 //!
@@ -130,6 +130,7 @@ pub mod testing;
 pub mod time;
 mod traffic;
 mod waits;
+pub mod warm;
 
 #[cfg(feature = "macros")]
 #[doc = include_str!("cache_evict.md")]
@@ -143,8 +144,7 @@ pub use cache_macros::cached;
 
 pub use cache::{
     Ahead, Cache, CacheBuilder, CacheValue, Claim, ClaimAttempt, Inspected, Inspection, Invalidation,
-    KeyPattern, LoadContext, LockGuard, MemoryCache, MemoryCacheBuilder, StorePermit, Typed, WarmReport,
-    WarmStop, Warming,
+    KeyPattern, LoadContext, LockGuard, MemoryCache, MemoryCacheBuilder, StorePermit, Typed,
 };
 pub use error::{Error, ErrorKind, LoadError};
 pub use key::CacheKey;

@@ -1,5 +1,6 @@
 //! [`CacheBuilder`]: the settings of a cache, checked as a whole when it is built.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::cache::failures::Failures;
@@ -7,6 +8,7 @@ use crate::cache::far::{Far, FarSettings};
 use crate::cache::lock::{Leases, MAX_LEASES};
 use crate::cache::tasks::Tasks;
 use crate::cache::upkeep::Upkeep;
+use crate::cache::warm::{Schedule, Warmers};
 use crate::cache::{Cache, Inner, Settings};
 use crate::codec::envelope::Framing;
 use crate::codec::{Codec, Compression};
@@ -56,6 +58,7 @@ pub struct CacheBuilder {
     schema: u32,
     lock_ttl: Duration,
     disconnected_cap: Duration,
+    warmers: BTreeMap<String, Schedule>,
 }
 
 impl CacheBuilder {
@@ -78,6 +81,7 @@ impl CacheBuilder {
             schema: 0,
             lock_ttl: seconds(10),
             disconnected_cap: seconds(5),
+            warmers: BTreeMap::new(),
         }
     }
 
@@ -234,6 +238,13 @@ impl CacheBuilder {
         self
     }
 
+    /// What the configuration says of the warmers of this cache.
+    #[cfg(feature = "config")]
+    pub(crate) fn warmers(mut self, schedules: BTreeMap<String, Schedule>) -> Self {
+        self.warmers = schedules;
+        self
+    }
+
     /// Builds the cache. Nothing is contacted and no task is started.
     ///
     /// # Errors
@@ -282,6 +293,7 @@ impl CacheBuilder {
             families: Mutex::default(),
             observer: self.observer,
             upkeep: Upkeep::default(),
+            warmers: Warmers::configured(self.warmers),
             settings: Settings {
                 max_load: self.max_load,
                 lock_wait: self.lock_wait,

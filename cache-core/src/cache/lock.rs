@@ -234,7 +234,7 @@ impl Hold {
             }
             Place::Far { far, token, .. } if was_held => {
                 let name = self.cache.lease_text(&self.name);
-                let unanswered = self.cache.give_back_if_cancelled(far, self.holding(), *token);
+                let unanswered = self.cache.give_back_unheard(far, self.holding(), *token);
                 let released = far
                     .port()
                     .give_back(self.name.1.shared(), &name, *token, far.budget())
@@ -451,11 +451,11 @@ impl Cache {
             token,
             ttl,
         };
-        // A caller that leaves meanwhile holds nothing.
+        // A caller that leaves meanwhile, or hears no answer, holds nothing.
         let holding = Holding::Named(request.kind, text.clone());
-        let unanswered = self.give_back_if_cancelled(&far, holding, token);
+        let unanswered = self.give_back_unheard(&far, holding, token);
         let answer = far.port().acquire(request, far.budget()).await;
-        unanswered.disarm();
+        unanswered.hear(&answer);
         match answer {
             Ok(Acquisition::Acquired { fencing }) => Ok(Ok(Place::Far { far, token, fencing })),
             Ok(Acquisition::Held { remaining }) => Ok(Err(remaining)),

@@ -11,6 +11,7 @@ mod sharing;
 mod soak;
 mod states;
 mod traffic;
+mod unclear;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
