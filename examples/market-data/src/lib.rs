@@ -14,6 +14,7 @@
 pub mod api;
 pub mod bars;
 pub mod candles;
+pub mod compare;
 pub mod dedup;
 pub mod indicators;
 pub mod llm;
