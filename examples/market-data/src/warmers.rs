@@ -87,11 +87,17 @@ fn facts(name: &'static str, exchange: Client, lists: Vec<Wanted>) -> Warmer {
     })
 }
 
-async fn warm_facts(mut run: WarmRun, quotes: Quotes, lists: Vec<Wanted>) -> Result<WarmReport, UpstreamError> {
+async fn warm_facts(
+    mut run: WarmRun,
+    quotes: Quotes,
+    lists: Vec<Wanted>,
+) -> Result<WarmReport, UpstreamError> {
     let mut report = WarmReport::default();
     for list in lists {
         let symbols = quotes.wanted(list).await?;
-        let facts = symbols.iter().flat_map(|symbol| Class::ALL.map(|class| (class, symbol.clone())));
+        let facts = symbols
+            .iter()
+            .flat_map(|symbol| Class::ALL.map(|class| (class, symbol.clone())));
         let warm = |(class, symbol)| {
             let quotes = quotes.clone();
             async move { quotes.read(class, &symbol).await }

@@ -18,13 +18,25 @@ async fn carried_on_over_five_thousand_candles_the_averages_equal_recomputed_one
     let service = node(None, &exchange().await);
     let candles = recorded().unwrap()["EURUSD"].clone();
     for end in 1..=candles.len() {
-        let carried_on = service.indicators.advance(&eurusd(), HOUR, &candles[end - 1..end]).await.unwrap();
-        let recomputed = PERIODS.map(|period| Average::over(period, &candles[end.saturating_sub(period)..end]));
+        let carried_on = service
+            .indicators
+            .advance(&eurusd(), HOUR, &candles[end - 1..end])
+            .await
+            .unwrap();
+        let recomputed =
+            PERIODS.map(|period| Average::over(period, &candles[end.saturating_sub(period)..end]));
         assert_eq!(carried_on, recomputed, "after {end} candles");
         // The plain mean of floats differs in its last digits only because it rounds at every step.
         for (average, period) in carried_on.iter().zip(PERIODS).filter(|_| end >= 200) {
-            let plain = candles[end - period..end].iter().map(|candle| candle.close).sum::<f64>() / period as f64;
-            assert!((average.mean().unwrap() - plain).abs() < 1e-12, "after {end} candles");
+            let plain = candles[end - period..end]
+                .iter()
+                .map(|candle| candle.close)
+                .sum::<f64>()
+                / period as f64;
+            assert!(
+                (average.mean().unwrap() - plain).abs() < 1e-12,
+                "after {end} candles"
+            );
         }
     }
 }
@@ -49,7 +61,11 @@ async fn candles_that_many_nodes_work_in_at_once_are_all_in_the_average() {
             });
         }
         workers.join_all().await;
-        let last = nodes[0].indicators.advance(&eurusd(), HOUR, &candles[..1]).await.unwrap();
+        let last = nodes[0]
+            .indicators
+            .advance(&eurusd(), HOUR, &candles[..1])
+            .await
+            .unwrap();
         assert_eq!(last, expected, "{redis:?}");
     }
 }

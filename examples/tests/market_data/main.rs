@@ -6,6 +6,7 @@
 )]
 
 mod api;
+mod by_hand;
 mod dedup;
 mod indicators;
 mod outage;
@@ -31,11 +32,17 @@ fn config() -> Config {
 
 /// A fast exchange that never fails.
 async fn exchange() -> Exchange {
-    exchange_that(Behaviour { latency: Duration::ZERO..Duration::ZERO, ..Behaviour::default() }).await
+    exchange_that(Behaviour {
+        latency: Duration::ZERO..Duration::ZERO,
+        ..Behaviour::default()
+    })
+    .await
 }
 
 async fn exchange_that(behaviour: Behaviour) -> Exchange {
-    Exchange::open((Ipv4Addr::LOCALHOST, 0).into(), behaviour).await.unwrap()
+    Exchange::open((Ipv4Addr::LOCALHOST, 0).into(), behaviour)
+        .await
+        .unwrap()
 }
 
 /// A node, in memory or on Redis.

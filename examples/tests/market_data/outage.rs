@@ -1,7 +1,7 @@
 //! All systems at once, with Redis killed and restarted in the middle.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cache_core::Error;
 use market::candles::{Timeframe, recorded};
@@ -20,7 +20,11 @@ const HOUR: Timeframe = Timeframe::Hour;
 async fn round(service: &Service, number: u64) {
     let symbol = symbol(&format!("S{}", number % 5 + 1));
     let series = recorded().unwrap()["EURUSD"].clone();
-    let candle = CandleId { symbol: symbol.clone(), timeframe: HOUR, time: number * 3_600 };
+    let candle = CandleId {
+        symbol: symbol.clone(),
+        timeframe: HOUR,
+        time: number * 3_600,
+    };
     let effects = AtomicU64::new(0);
     for _ in 0..2 {
         let effect = async {
@@ -33,11 +37,24 @@ async fn round(service: &Service, number: u64) {
     let averages = service.indicators.averages(&symbol, HOUR).await.unwrap();
     let expected = PERIODS.map(|period| Average::over(period, &series[series.len() - period..]));
     assert_eq!(averages, expected, "round {number}");
-    assert_eq!(service.api.user(number % 100 + 1).await.unwrap().unwrap().id, number % 100 + 1);
-    assert_eq!(service.quotes.read(Class::News, &symbol).await.unwrap()["symbol"], symbol.as_str());
-    assert_eq!(service.bars.last(&symbol, HOUR).await.unwrap(), series.last().copied());
+    assert_eq!(
+        service.api.user(number % 100 + 1).await.unwrap().unwrap().id,
+        number % 100 + 1
+    );
+    assert_eq!(
+        service.quotes.read(Class::News, &symbol).await.unwrap()["symbol"],
+        symbol.as_str()
+    );
+    assert_eq!(
+        service.bars.last(&symbol, HOUR).await.unwrap(),
+        series.last().copied()
+    );
     assert!(service.tickers.ticker(&symbol).await.unwrap().last > 0.0);
-    let analysis = service.model.analysis(Kind::Risk, &format!("text {}", number % 3)).await.unwrap();
+    let analysis = service
+        .model
+        .analysis(Kind::Risk, &format!("text {}", number % 3))
+        .await
+        .unwrap();
     assert_eq!(analysis["words"], 2);
 }
 
@@ -59,7 +76,10 @@ async fn every_call_is_right_while_redis_dies_and_comes_back() {
         }
         round(&service, number).await;
     }
-    assert!(service.dedup.unguarded() > 0, "it says what it could not guarantee");
+    assert!(
+        service.dedup.unguarded() > 0,
+        "it says what it could not guarantee"
+    );
     wait_until(SOON, "all is well again", async || {
         round(&service, 1_000).await;
         service.cache.health().status.as_str() == "healthy"

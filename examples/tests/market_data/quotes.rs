@@ -2,8 +2,8 @@
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
-use cache_core::time::{Clock as _, seconds};
 use cache_core::testing::ManualClock;
+use cache_core::time::{Clock as _, seconds};
 use market::candles::Symbol;
 use market::quotes::{Class, Wanted};
 use market::service::CACHE;
@@ -19,12 +19,18 @@ const TOKEN: &str = "0123456789abcdef-operator";
 #[tokio::test(flavor = "multi_thread")]
 async fn each_class_of_facts_has_its_time_from_the_configuration() {
     let service = node(None, &exchange().await);
-    for (class, ttl) in Class::ALL.into_iter().zip([60, 300, 1_800, 3_600, 7_200, 86_400, 1_800]) {
+    for (class, ttl) in Class::ALL
+        .into_iter()
+        .zip([60, 300, 1_800, 3_600, 7_200, 86_400, 1_800])
+    {
         let fact = service.quotes.read(class, &symbol("S1")).await.unwrap();
         assert_eq!(fact["class"], class.as_str());
         let key = cache_core::CacheKey::build("quotes", (class, symbol("S1"))).unwrap();
         let left = service.cache.remaining_ttl(&key).await.unwrap();
-        assert!(left <= seconds(ttl) && left > seconds(ttl).mul_f64(0.8), "{class:?}: {left:?}");
+        assert!(
+            left <= seconds(ttl) && left > seconds(ttl).mul_f64(0.8),
+            "{class:?}: {left:?}"
+        );
     }
     assert!(service.cache.policies().missing().is_empty());
 }
@@ -32,7 +38,12 @@ async fn each_class_of_facts_has_its_time_from_the_configuration() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_in_use_is_refreshed_before_its_time_is_over_and_never_waited_for() {
     let (clock, exchange) = (ManualClock::new(), exchange().await);
-    let cache = config().cache_builder(CACHE).unwrap().clock(clock.clone()).build().unwrap();
+    let cache = config()
+        .cache_builder(CACHE)
+        .unwrap()
+        .clock(clock.clone())
+        .build()
+        .unwrap();
     let service = over(cache, &exchange);
     let read = async || service.quotes.read(Class::RealTime, &symbol("S1")).await.unwrap();
     read().await;
@@ -57,7 +68,8 @@ async fn of_all_who_ask_at_once_one_asks_the_exchange() {
         let mut callers = tokio::task::JoinSet::new();
         for n in 0..100 {
             let quotes = nodes[if redis.is_some() { n % 2 } else { 0 }].quotes.clone();
-            callers.spawn(async move { quotes.read(Class::News, &symbol("S9")).await.unwrap()["text"].clone() });
+            callers
+                .spawn(async move { quotes.read(Class::News, &symbol("S9")).await.unwrap()["text"].clone() });
         }
         callers.join_all().await;
         assert_eq!(exchange.asked().calls - before, 1, "{redis:?}");
@@ -70,10 +82,18 @@ async fn what_is_wanted_is_warm_soon_after_the_start() {
     for redis in tiers() {
         let service = node(redis.as_ref(), &exchange);
         warmers::add(&service).unwrap();
-        assert!(service.cache.missing_warmers().is_empty(), "{:?}", service.cache.missing_warmers());
+        assert!(
+            service.cache.missing_warmers().is_empty(),
+            "{:?}",
+            service.cache.missing_warmers()
+        );
         for warmer in service.cache.warmers() {
             let run = warmer.settled().await.unwrap();
-            assert!(run.report.failed == 0 && run.error.is_none(), "{} {run:?}", warmer.name());
+            assert!(
+                run.report.failed == 0 && run.error.is_none(),
+                "{} {run:?}",
+                warmer.name()
+            );
         }
         let lists = [Wanted::TopSymbols, Wanted::Movers, Wanted::Watchlist(7)];
         let mut symbols: Vec<Symbol> = Vec::new();
@@ -81,8 +101,20 @@ async fn what_is_wanted_is_warm_soon_after_the_start() {
             symbols.extend(service.quotes.wanted(list).await.unwrap());
         }
         let calls = exchange.asked().calls;
-        for (class, symbol) in symbols.iter().flat_map(|symbol| Class::ALL.map(|class| (class, symbol))) {
-            assert!(service.quotes.read(class, symbol).await.unwrap().outcome().is_hit(), "{class:?} {symbol}");
+        for (class, symbol) in symbols
+            .iter()
+            .flat_map(|symbol| Class::ALL.map(|class| (class, symbol)))
+        {
+            assert!(
+                service
+                    .quotes
+                    .read(class, symbol)
+                    .await
+                    .unwrap()
+                    .outcome()
+                    .is_hit(),
+                "{class:?} {symbol}"
+            );
         }
         service.api.user(7).await.unwrap();
         service.api.alert(7).await.unwrap();
@@ -97,18 +129,36 @@ async fn operators_see_the_memory_of_redis_and_start_warmers_and_nobody_else_doe
     warmers::add(&service).unwrap();
     let app = service.router(TOKEN).unwrap();
     let ask = async |method: &str, path: &str, token: &str, body: Value| {
-        let request = Request::builder().method(method).uri(path).header("host", "localhost");
-        let request = request.header("authorization", format!("Bearer {token}")).header("content-type", "application/json");
-        let response = app.clone().oneshot(request.body(Body::from(body.to_string())).unwrap()).await.unwrap();
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "localhost");
+        let request = request
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-type", "application/json");
+        let response = app
+            .clone()
+            .oneshot(request.body(Body::from(body.to_string())).unwrap())
+            .await
+            .unwrap();
         let status = response.status();
         let bytes = to_bytes(response.into_body(), 1 << 20).await.unwrap();
-        (status, serde_json::from_slice::<Value>(&bytes).unwrap_or_default())
+        (
+            status,
+            serde_json::from_slice::<Value>(&bytes).unwrap_or_default(),
+        )
     };
     for (method, path) in [("GET", "/cache/statistics"), ("POST", "/cache/warming/trigger")] {
-        assert_eq!(ask(method, path, "wrong", json!({})).await.0, StatusCode::UNAUTHORIZED);
+        assert_eq!(
+            ask(method, path, "wrong", json!({})).await.0,
+            StatusCode::UNAUTHORIZED
+        );
     }
     let (_, statistics) = ask("GET", "/cache/statistics", TOKEN, json!({})).await;
-    assert!(statistics["redis"]["used_memory"].as_u64() > Some(0), "{statistics}");
+    assert!(
+        statistics["redis"]["used_memory"].as_u64() > Some(0),
+        "{statistics}"
+    );
     assert!(statistics["cache"]["counters"].is_object());
 
     for warmer in service.cache.warmers() {
@@ -118,7 +168,12 @@ async fn operators_see_the_memory_of_redis_and_start_warmers_and_nobody_else_doe
         let (status, body) = ask("POST", "/cache/warming/trigger", TOKEN, json!({ "warmer": kind })).await;
         assert_eq!((status, &body["started"]), (StatusCode::ACCEPTED, &json!([kind])));
     }
-    assert_eq!(ask("POST", "/cache/warming/trigger", TOKEN, json!({ "warmer": "x" })).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(
+        ask("POST", "/cache/warming/trigger", TOKEN, json!({ "warmer": "x" }))
+            .await
+            .0,
+        StatusCode::NOT_FOUND
+    );
     for warmer in service.cache.warmers() {
         warmer.settled().await;
     }
@@ -128,11 +183,20 @@ async fn operators_see_the_memory_of_redis_and_start_warmers_and_nobody_else_doe
     assert_eq!(runs.len(), 7);
     for run in runs {
         let last = &run["last"];
-        assert!(last["result"].is_string() && last["report"]["failed"] == 0, "{run}");
-        assert!(last["report"]["loaded"].is_number() && last.get("error").is_some(), "{run}");
+        assert!(
+            last["result"].is_string() && last["report"]["failed"] == 0,
+            "{run}"
+        );
+        assert!(
+            last["report"]["loaded"].is_number() && last.get("error").is_some(),
+            "{run}"
+        );
     }
 
     redis.kill();
     let (status, statistics) = ask("GET", "/cache/statistics", TOKEN, json!({})).await;
-    assert!(status == StatusCode::OK && statistics["redis"]["error"].is_string(), "{statistics}");
+    assert!(
+        status == StatusCode::OK && statistics["redis"]["error"].is_string(),
+        "{statistics}"
+    );
 }

@@ -25,8 +25,19 @@ async fn bars_are_read_newest_first_and_batches_are_worked_in() {
         assert_eq!(bars.last(&eurusd, HOUR).await.unwrap(), Some(recorded[99]));
         assert_eq!(bars.latest(&eurusd, HOUR, 5_000).await.unwrap().len(), 100);
 
-        let damaged = Candle { low: 9.0, ..recorded[101] };
-        let batch = [recorded[102], damaged, recorded[100], Candle { close: f64::NAN, ..recorded[103] }];
+        let damaged = Candle {
+            low: 9.0,
+            ..recorded[101]
+        };
+        let batch = [
+            recorded[102],
+            damaged,
+            recorded[100],
+            Candle {
+                close: f64::NAN,
+                ..recorded[103]
+            },
+        ];
         bars.store(&eurusd, HOUR, &batch).await.unwrap();
         let latest = bars.latest(&eurusd, HOUR, 3).await.unwrap();
         assert_eq!(latest, [recorded[102], recorded[100], recorded[99]]);
@@ -37,7 +48,11 @@ async fn bars_are_read_newest_first_and_batches_are_worked_in() {
             writers.spawn(async move { bars.store(&eurusd, HOUR, &share).await.unwrap() });
         }
         writers.join_all().await;
-        assert_eq!(bars.latest(&eurusd, HOUR, 5_000).await.unwrap().len(), 182, "no batch is lost");
+        assert_eq!(
+            bars.latest(&eurusd, HOUR, 5_000).await.unwrap().len(),
+            182,
+            "no batch is lost"
+        );
         let calls = exchange.asked().calls;
         bars.latest(&eurusd, HOUR, 10).await.unwrap();
         assert_eq!(exchange.asked().calls, calls);
@@ -69,7 +84,11 @@ async fn bars_are_invalidated_by_symbol_and_by_timeframe() {
 #[tokio::test(flavor = "multi_thread")]
 async fn damaged_bytes_in_redis_are_a_miss() {
     let (redis, exchange) = (RedisServer::start(), exchange().await);
-    node(Some(&redis), &exchange).bars.last(&symbol("S1"), HOUR).await.unwrap();
+    node(Some(&redis), &exchange)
+        .bars
+        .last(&symbol("S1"), HOUR)
+        .await
+        .unwrap();
     redis.cli(&["SET", "ai_trading:bars:S1:1h", "no envelope"]);
     let bars = node(Some(&redis), &exchange).bars;
     assert!(bars.last(&symbol("S1"), HOUR).await.unwrap().is_some());
@@ -84,7 +103,9 @@ async fn ticker_funding_rate_and_index_are_asked_for_once_in_their_time() {
         let before = exchange.asked().calls;
         for _ in 0..3 {
             let ticker = service.tickers.ticker(&symbol("GOOG")).await.unwrap();
-            assert!(ticker.bid < ticker.last && ticker.last < ticker.ask && ticker.low_24h <= ticker.high_24h);
+            assert!(
+                ticker.bid < ticker.last && ticker.last < ticker.ask && ticker.low_24h <= ticker.high_24h
+            );
             assert!(ticker.volume > 0.0);
             assert!(service.tickers.funding(&symbol("GOOG")).await.unwrap().next > 0);
             let index = service.tickers.fear_greed().await.unwrap();
@@ -117,16 +138,30 @@ async fn the_model_is_asked_once_for_the_same_text() {
         let mut callers = tokio::task::JoinSet::new();
         for _ in 0..10 {
             let model = model.clone();
-            callers.spawn(async move { model.analysis(Kind::Sentiment, "a canary in a coal mine").await.unwrap() });
+            callers.spawn(async move {
+                model
+                    .analysis(Kind::Sentiment, "a canary in a coal mine")
+                    .await
+                    .unwrap()
+            });
         }
         let answers = callers.join_all().await;
         assert!(answers.windows(2).all(|pair| pair[0] == pair[1]));
         assert_eq!(exchange.asked().model_calls - before, 1);
-        model.analysis(Kind::Risk, "a canary in a coal mine").await.unwrap();
+        model
+            .analysis(Kind::Risk, "a canary in a coal mine")
+            .await
+            .unwrap();
         model.analysis(Kind::Sentiment, "another text").await.unwrap();
         assert_eq!(exchange.asked().model_calls - before, 3);
-        let key = model.analysis_key(Kind::Sentiment, "a canary in a coal mine").unwrap();
-        assert!(key.text().starts_with("llm:sentiment:#") && !key.text().contains("canary"), "{}", key.text());
+        let key = model
+            .analysis_key(Kind::Sentiment, "a canary in a coal mine")
+            .unwrap();
+        assert!(
+            key.text().starts_with("llm:sentiment:#") && !key.text().contains("canary"),
+            "{}",
+            key.text()
+        );
     }
 }
 
@@ -137,8 +172,13 @@ async fn no_password_stands_in_a_log_or_an_error() {
     let url = redis.url().replace("redis://", "redis://:canary-password@");
     let config = market::service::configuration(None, Some(&url)).unwrap();
     let exchange = exchange().await;
-    let service = market::service::Service::build(&config, market::upstream::Client::new(exchange.address())).unwrap();
+    let service =
+        market::service::Service::build(&config, market::upstream::Client::new(exchange.address())).unwrap();
     service.tickers.fear_greed().await.unwrap();
-    let told = format!("{config:?} {service:?} {:?} {}", service.cache.doctor().await, logs.text());
+    let told = format!(
+        "{config:?} {service:?} {:?} {}",
+        service.cache.doctor().await,
+        logs.text()
+    );
     assert!(!told.contains("canary-password"));
 }

@@ -79,16 +79,29 @@ struct Trigger {
 
 async fn warm(State(cache): State<Cache>, Json(Trigger { warmer }): Json<Trigger>) -> impl IntoResponse {
     let wanted = |name: &str| warmer.as_ref().is_none_or(|warmer| warmer == name);
-    let chosen: Vec<_> = cache.warmers().into_iter().filter(|warmer| wanted(warmer.name())).collect();
+    let chosen: Vec<_> = cache
+        .warmers()
+        .into_iter()
+        .filter(|warmer| wanted(warmer.name()))
+        .collect();
     if chosen.is_empty() {
-        return (StatusCode::NOT_FOUND, Json(json!({ "error": "there is no such warmer" })));
+        return (
+            StatusCode::NOT_FOUND,
+            Json(json!({ "error": "there is no such warmer" })),
+        );
     }
     // One that runs already is as good as started.
     let (started, running): (Vec<_>, Vec<_>) = chosen.iter().partition(|warmer| warmer.start().is_ok());
     let names = |warmers: Vec<&WarmerHandle>| -> Vec<String> {
-        warmers.into_iter().map(|warmer| warmer.name().to_owned()).collect()
+        warmers
+            .into_iter()
+            .map(|warmer| warmer.name().to_owned())
+            .collect()
     };
-    (StatusCode::ACCEPTED, Json(json!({ "started": names(started), "running": names(running) })))
+    (
+        StatusCode::ACCEPTED,
+        Json(json!({ "started": names(started), "running": names(running) })),
+    )
 }
 
 /// Everything that is counted, and what Redis says about its memory.

@@ -17,17 +17,15 @@ impl Latencies {
         self.0.extend(others.0);
     }
 
-    pub(super) fn mean(&self) -> Duration {
-        let count = u32::try_from(self.0.len()).unwrap_or(u32::MAX).max(1);
-        self.0.iter().sum::<Duration>() / count
-    }
-
     /// The time that this share of the calls did not exceed.
     pub(super) fn quantile(&self, share: f64) -> Duration {
         let sorted = self.sorted();
         let last = sorted.len().saturating_sub(1);
         let rank = (share * sorted.len() as f64).ceil() as usize;
-        sorted.get(rank.saturating_sub(1).min(last)).copied().unwrap_or_default()
+        sorted
+            .get(rank.saturating_sub(1).min(last))
+            .copied()
+            .unwrap_or_default()
     }
 
     pub(super) fn sorted(&self) -> Vec<Duration> {
@@ -53,7 +51,13 @@ pub(super) fn show(time: Duration) -> String {
         1e6..1e9 => (nanos / 1e6, "ms"),
         _ => (nanos / 1e9, "s"),
     };
-    let digits = if value < 10.0 { 2 } else if value < 100.0 { 1 } else { 0 };
+    let digits = if value < 10.0 {
+        2
+    } else if value < 100.0 {
+        1
+    } else {
+        0
+    };
     format!("{value:.digits$} {unit}")
 }
 
@@ -69,13 +73,21 @@ mod tests {
     fn quantiles_are_times_that_were_measured() {
         let latencies = Latencies((1..=100).map(Duration::from_millis).rev().collect());
         let millis = |share| latencies.quantile(share).as_millis();
-        assert_eq!((millis(0.0), millis(0.5), millis(0.99), millis(1.0)), (1, 50, 99, 100));
+        assert_eq!(
+            (millis(0.0), millis(0.5), millis(0.99), millis(1.0)),
+            (1, 50, 99, 100)
+        );
         assert_eq!(Latencies::default().quantile(0.5), Duration::ZERO);
     }
 
     #[test]
     fn times_are_shown_with_the_unit_that_fits() {
-        for (nanos, text) in [(7, "7.00 ns"), (1_500, "1.50 µs"), (12_340_000, "12.3 ms"), (2_000_000_000, "2.00 s")] {
+        for (nanos, text) in [
+            (7, "7.00 ns"),
+            (1_500, "1.50 µs"),
+            (12_340_000, "12.3 ms"),
+            (2_000_000_000, "2.00 s"),
+        ] {
             assert_eq!(show(Duration::from_nanos(nanos)), text);
         }
     }

@@ -19,7 +19,12 @@ pub(super) fn latencies(title: &str, measured: &[(&str, &Latencies)]) -> String 
         let step = (sorted.len() / 500).max(1);
         let count = sorted.len() as f64;
         let points = sorted.iter().enumerate().step_by(step);
-        Line { name, points: points.map(|(rank, time)| (place(*time), (rank + 1) as f64 / count)).collect() }
+        Line {
+            name,
+            points: points
+                .map(|(rank, time)| (place(*time), (rank + 1) as f64 / count))
+                .collect(),
+        }
     });
     let marks = (LEAST as u32..=MOST as u32).map(|power| {
         let time = Duration::from_nanos(10_u64.pow(power));
@@ -33,14 +38,25 @@ pub(super) fn ratios(title: &str, measured: &[(&str, &[f64])], hours: f64) -> St
     let lines = measured.iter().map(|(name, ratios)| {
         let last = ratios.len().saturating_sub(1).max(1) as f64;
         let points = ratios.iter().enumerate();
-        Line { name, points: points.map(|(step, ratio)| (step as f64 / last, *ratio)).collect() }
+        Line {
+            name,
+            points: points.map(|(step, ratio)| (step as f64 / last, *ratio)).collect(),
+        }
     });
-    let marks = (0..=4).map(|quarter| (f64::from(quarter) / 4.0, format!("{:.1} h", hours * f64::from(quarter) / 4.0)));
+    let marks = (0..=4).map(|quarter| {
+        (
+            f64::from(quarter) / 4.0,
+            format!("{:.1} h", hours * f64::from(quarter) / 4.0),
+        )
+    });
     plot(title, &lines.collect::<Vec<_>>(), &marks.collect::<Vec<_>>())
 }
 
 fn plot(title: &str, lines: &[Line<'_>], marks: &[(f64, String)]) -> String {
-    let (x, y) = (|at: f64| LEFT + at.clamp(0.0, 1.0) * WIDTH, |at: f64| TOP + (1.0 - at) * HEIGHT);
+    let (x, y) = (
+        |at: f64| LEFT + at.clamp(0.0, 1.0) * WIDTH,
+        |at: f64| TOP + (1.0 - at) * HEIGHT,
+    );
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 720 360\" font-family=\"sans-serif\" font-size=\"12\">\
          <rect width=\"720\" height=\"360\" fill=\"#fff\"/><text x=\"{LEFT}\" y=\"22\" font-size=\"15\">{title}</text>\n"
@@ -52,21 +68,44 @@ fn plot(title: &str, lines: &[Line<'_>], marks: &[(f64, String)]) -> String {
     for quarter in 0..=4 {
         let share = f64::from(quarter) / 4.0;
         let at = y(share);
-        add(format_args!("<path d=\"M{LEFT} {at:.1}h{WIDTH}\" stroke=\"#ddd\"/>"));
-        add(format_args!("<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{:.0} %</text>\n", LEFT - 6.0, at + 4.0, share * 100.0));
+        add(format_args!(
+            "<path d=\"M{LEFT} {at:.1}h{WIDTH}\" stroke=\"#ddd\"/>"
+        ));
+        add(format_args!(
+            "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{:.0} %</text>\n",
+            LEFT - 6.0,
+            at + 4.0,
+            share * 100.0
+        ));
     }
     for (at, label) in marks {
         let at = x(*at);
-        add(format_args!("<path d=\"M{at:.1} {TOP}v{HEIGHT}\" stroke=\"#eee\"/>"));
-        add(format_args!("<text x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{label}</text>\n", TOP + HEIGHT + 18.0));
+        add(format_args!(
+            "<path d=\"M{at:.1} {TOP}v{HEIGHT}\" stroke=\"#eee\"/>"
+        ));
+        add(format_args!(
+            "<text x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{label}</text>\n",
+            TOP + HEIGHT + 18.0
+        ));
     }
     for (number, Line { name, points }) in lines.iter().enumerate() {
         let color = COLORS[number % COLORS.len()];
-        let path: Vec<String> = points.iter().map(|(at, share)| format!("{:.1},{:.1}", x(*at), y(*share))).collect();
-        add(format_args!("<polyline fill=\"none\" stroke=\"{color}\" stroke-width=\"2\" points=\"{}\"/>", path.join(" ")));
+        let path: Vec<String> = points
+            .iter()
+            .map(|(at, share)| format!("{:.1},{:.1}", x(*at), y(*share)))
+            .collect();
+        add(format_args!(
+            "<polyline fill=\"none\" stroke=\"{color}\" stroke-width=\"2\" points=\"{}\"/>",
+            path.join(" ")
+        ));
         let left = LEFT + 170.0 * number as f64;
-        add(format_args!("<rect x=\"{left}\" y=\"342\" width=\"12\" height=\"4\" fill=\"{color}\"/>"));
-        add(format_args!("<text x=\"{}\" y=\"348\">{name}</text>\n", left + 18.0));
+        add(format_args!(
+            "<rect x=\"{left}\" y=\"342\" width=\"12\" height=\"4\" fill=\"{color}\"/>"
+        ));
+        add(format_args!(
+            "<text x=\"{}\" y=\"348\">{name}</text>\n",
+            left + 18.0
+        ));
     }
     svg + "</svg>\n"
 }
