@@ -84,7 +84,7 @@
 //! | `redis-tls` | no | TLS towards Redis |
 //! | `msgpack` | no | `codec::Codec::MessagePack` |
 //! | `lz4`, `zstd` | no | `codec::Compression::lz4`, `codec::Compression::zstd` |
-//! | `mac` | no | `codec::MacKeys`: signed entries in the shared tier |
+//! | `mac` | no | `CacheBuilder::signatures`: signed entries in the shared tier |
 //! | `config` | no | `config::Config`: caches, Redis, policies and warmers from files and the environment |
 //! | `test-util` | no | `testing`: a manual clock, a scripted shared tier, chaos, a recording observer |
 

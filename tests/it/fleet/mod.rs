@@ -8,9 +8,9 @@ mod oracle;
 mod permissions;
 mod processes;
 mod sharing;
+mod signed;
 mod soak;
 mod states;
-mod traffic;
 mod unclear;
 
 use std::sync::Arc;
@@ -19,9 +19,9 @@ use std::time::Duration;
 
 use cache_core::time::{hours, minutes, seconds};
 use cache_core::{
-    Cache, CacheBuilder, CacheKey, ClaimAttempt, EntryOptions, Error, ErrorKind, OutcomeKind, Redis, Stored,
-    TagSet, Tier,
+    Cache, CacheKey, ClaimAttempt, EntryOptions, Error, ErrorKind, OutcomeKind, Redis, Stored, Tier,
 };
+use support::soak::fleet::{hearing_node, key, tagged};
 use support::{RedisServer, hears, wait_until, wait_until_blocking};
 
 fn node(redis: &RedisServer) -> Cache {
@@ -29,22 +29,6 @@ fn node(redis: &RedisServer) -> Cache {
         .redis(Redis::from_url(&redis.url()).unwrap())
         .build()
         .unwrap()
-}
-
-/// A node that has begun to hear the log: from then on it forgets nothing that it need not.
-async fn hearing_node(url: &str, configure: impl FnOnce(CacheBuilder) -> CacheBuilder) -> Cache {
-    let builder = Cache::builder("fleet").redis(Redis::from_url(url).unwrap());
-    let cache = configure(builder).build().unwrap();
-    hears(&cache).await;
-    cache
-}
-
-fn key(n: u64) -> CacheKey {
-    CacheKey::build("item", n).unwrap()
-}
-
-fn tagged(tag: &str) -> EntryOptions {
-    EntryOptions::ttl(minutes(5)).tags(TagSet::new([tag]).unwrap())
 }
 
 /// A loader that counts its runs and gives what it is told.
