@@ -90,7 +90,8 @@ async fn parameters_that_change_nothing_are_not_in_the_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn times_to_live_come_from_the_configuration_by_name() {
-    let service = node(None, &exchange().await);
+    let exchange = exchange().await;
+    let service = node(None, &exchange);
     service.api.user(7).await.unwrap();
     service.api.alert(7).await.unwrap();
     service.api.prices(&symbol("S1"), HOUR).await.unwrap();
@@ -198,7 +199,8 @@ async fn one_user_one_symbol_the_market_or_everything_is_invalidated_in_the_flee
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_endpoints_answer_as_promised() {
-    let service = node(None, &exchange().await);
+    let exchange = exchange().await;
+    let service = node(None, &exchange);
     let app = service.router(TOKEN).unwrap();
     service.api.user(7).await.unwrap();
     service.api.user(7).await.unwrap();

@@ -15,7 +15,8 @@ fn eurusd() -> Symbol {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn carried_on_over_five_thousand_candles_the_averages_equal_recomputed_ones() {
-    let service = node(None, &exchange().await);
+    let exchange = exchange().await;
+    let service = node(None, &exchange);
     let candles = recorded().unwrap()["EURUSD"].clone();
     for end in 1..=candles.len() {
         let carried_on = service
@@ -124,7 +125,8 @@ async fn without_redis_the_averages_are_recomputed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_operators_want_to_know_is_there() {
-    let service = node(None, &exchange().await);
+    let exchange = exchange().await;
+    let service = node(None, &exchange);
     service.indicators.clone().signal(eurusd(), HOUR).await.unwrap();
     let stats = Cache::stats(&service.cache);
     assert_eq!(stats.load_times.count(), 1);

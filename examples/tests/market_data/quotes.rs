@@ -18,7 +18,8 @@ const TOKEN: &str = "0123456789abcdef-operator";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_class_of_facts_has_its_time_from_the_configuration() {
-    let service = node(None, &exchange().await);
+    let exchange = exchange().await;
+    let service = node(None, &exchange);
     for (class, ttl) in Class::ALL
         .into_iter()
         .zip([60, 300, 1_800, 3_600, 7_200, 86_400, 1_800])

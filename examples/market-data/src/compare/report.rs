@@ -67,3 +67,38 @@ pub(super) fn rows(rows: &[Row]) -> String {
         .collect();
     table(&["", "figure", "by hand", "goal", "here", "ratio", "met"], &cells)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [
+            vec!["µ".to_owned(), "long".to_owned()],
+            vec!["bb".to_owned(), String::new()],
+        ];
+        let expected = "| a  | b    |\n|----|------|\n| µ  | long |\n| bb |      |\n";
+        assert_eq!(table(&["a", "b"], &rows), expected);
+    }
+
+    #[test]
+    fn a_goal_that_is_missed_is_told() {
+        let row = |met| Row {
+            system: "B",
+            what: "signal".to_owned(),
+            theirs: "2 s".to_owned(),
+            goal: "< 5 ms".to_owned(),
+            ours: "6 ms".to_owned(),
+            ratio: "333 ×".to_owned(),
+            met,
+        };
+        for (met, told) in [
+            (Some(true), "| yes"),
+            (Some(false), "| **no**"),
+            (None, "| not run"),
+        ] {
+            assert!(rows(&[row(met)]).contains(told));
+        }
+    }
+}

@@ -118,3 +118,57 @@ const HEIGHT: f64 = 270.0;
 const LEAST: f64 = 2.0;
 const MOST: f64 = 10.0;
 const COLORS: [&str; 4] = ["#c0392b", "#1f77b4", "#2e8b57", "#8e44ad"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every element is closed, and every point lies within the picture.
+    #[track_caller]
+    fn check(svg: &str, lines: usize) {
+        let opened = svg.matches('<').count() - svg.matches("</").count();
+        assert_eq!(
+            opened,
+            svg.matches("/>").count() + svg.matches("</").count(),
+            "{svg}"
+        );
+        let points: Vec<_> = svg
+            .split("points=\"")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next())
+            .collect();
+        assert_eq!(points.len(), lines);
+        for point in points
+            .iter()
+            .flat_map(|points| points.split(' '))
+            .filter(|point| !point.is_empty())
+        {
+            let (x, y) = point.split_once(',').unwrap();
+            let (x, y): (f64, f64) = (x.parse().unwrap(), y.parse().unwrap());
+            assert!(
+                (0.0..=720.0).contains(&x) && (0.0..=360.0).contains(&y),
+                "{point}"
+            );
+        }
+    }
+
+    #[test]
+    fn plots_are_whole_and_within_their_frame() {
+        let mut measured = Latencies::default();
+        for nanos in [1, 1_000, 1_000_000, 100_000_000_000] {
+            measured.add(Duration::from_nanos(nanos));
+        }
+        check(
+            &latencies("times", &[("one", &measured), ("none", &Latencies::default())]),
+            2,
+        );
+        check(
+            &ratios(
+                "ratios",
+                &[("one", &[0.0, 0.5, 1.0]), ("single", &[1.0]), ("none", &[])],
+                2.0,
+            ),
+            3,
+        );
+    }
+}

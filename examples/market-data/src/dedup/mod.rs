@@ -8,15 +8,16 @@
 //! not, this process still never repeats itself, says that others may repeat it, counts how often
 //! ([`unguarded`](Dedup::unguarded)), and goes on.
 
+mod process_wide;
 mod words;
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use cache_core::{Cache, Claim, ClaimAttempt, EntryOptions, Error};
 
+pub use process_wide::{close, initialise, process_once};
 pub use words::{CandleId, DedupConfig};
 
 /// What became of a candle that was offered.
@@ -169,40 +170,5 @@ impl Dedup {
 async fn release(claims: Vec<Claim>) {
     for claim in claims {
         claim.release().await;
-    }
-}
-
-static PROCESS_WIDE: RwLock<Option<Arc<Dedup>>> = RwLock::new(None);
-
-/// Makes `dedup` what [`process_once`] uses in this process.
-pub fn initialise(dedup: Arc<Dedup>) {
-    *PROCESS_WIDE.write().unwrap_or_else(PoisonError::into_inner) = Some(dedup);
-}
-
-/// Ends that: from now on everything is processed.
-pub fn close() {
-    *PROCESS_WIDE.write().unwrap_or_else(PoisonError::into_inner) = None;
-}
-
-/// For callers that know nothing of deduplication: with one [initialised](initialise) it is [`Dedup::process`], without
-/// one the effect simply happens, as it always did.
-///
-/// # Errors
-///
-/// The effect's.
-pub async fn process_once<T, E>(
-    candle: &CandleId,
-    effect: impl Future<Output = Result<T, E>>,
-) -> Result<Processed<T>, E>
-where
-    E: From<Error>,
-{
-    let process_wide = PROCESS_WIDE
-        .read()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone();
-    match process_wide {
-        Some(dedup) => dedup.process(candle, effect).await,
-        None => effect.await.map(Processed::Now),
     }
 }
