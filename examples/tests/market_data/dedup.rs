@@ -136,6 +136,10 @@ async fn a_signal_is_published_once_and_remembered() {
             !other.mark_published(&candle, "signal-2").await.unwrap(),
             "it is published already"
         );
+        assert!(
+            !one.dedup.mark_published(&candle, "signal-1").await.unwrap(),
+            "nor under the same id"
+        );
         assert!(other.was_published(&candle).await.unwrap());
         assert_eq!(
             other.get_signal_id(&candle).await.unwrap().as_deref(),
@@ -226,8 +230,10 @@ async fn callers_without_a_cache_work_as_before_and_with_one_are_guarded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_redis_a_process_says_what_it_cannot_guarantee_and_goes_on() {
     let redis = support::RedisServer::start();
-    let service = node(Some(&redis), &exchange().await);
+    let exchange = exchange().await;
+    let (service, other) = (node(Some(&redis), &exchange), node(Some(&redis), &exchange));
     assert_eq!(process(&service.dedup, &candle(0)).await, Processed::Now(()));
+    assert_eq!(process(&other.dedup, &candle(0)).await, Processed::Before);
     redis.kill();
     let logs = support::LogCapture::start();
     assert_eq!(process(&service.dedup, &candle(3_600)).await, Processed::Now(()));
@@ -253,6 +259,12 @@ async fn without_redis_a_process_says_what_it_cannot_guarantee_and_goes_on() {
             .unwrap()
     );
     assert_eq!(service.dedup.unguarded(), 3);
+    assert_eq!(
+        process(&other.dedup, &candle(0)).await,
+        Processed::Before,
+        "what others did is remembered"
+    );
+    assert_eq!(other.dedup.unguarded(), 0);
     assert!(
         logs.text().contains("other processes may process it as well"),
         "{}",

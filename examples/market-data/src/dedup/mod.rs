@@ -89,7 +89,9 @@ impl Dedup {
                 Ok(Processed::Now(done))
             }
             Err(error) => {
-                release(claims).await;
+                for claim in claims {
+                    claim.release().await;
+                }
                 Err(error)
             }
         }
@@ -103,7 +105,13 @@ impl Dedup {
             match cache.try_claim(&key, self.config.lease).await {
                 Ok(ClaimAttempt::Claimed(claim)) => claims.push(claim),
                 Ok(ClaimAttempt::Refused { remaining }) => {
-                    release(claims).await;
+                    for own in claims {
+                        // What another has done is remembered here as well, for when Redis is away.
+                        match remaining > self.config.lease {
+                            true => own.confirm(remaining).await,
+                            false => own.release().await,
+                        };
+                    }
                     return Ok(Err(remaining));
                 }
                 Err(error) if error.is_unavailable() => {
@@ -119,22 +127,25 @@ impl Dedup {
     pub async fn mark_published(&self, candle: &CandleId, signal_id: &str) -> Result<bool, Error> {
         let key = candle.signal_key(self.config.window)?;
         let options = EntryOptions::ttl(self.config.signal_ttl).jitter(0.0);
-        let mark = |before: Option<String>| before.unwrap_or_else(|| signal_id.to_owned());
+        let mut first = false;
+        let mark = |published: Option<String>| {
+            first = published.is_none();
+            published.unwrap_or_else(|| signal_id.to_owned())
+        };
         match self.fleet.update(&key, options.clone(), mark).await {
-            Ok(published) => Ok(*published == signal_id),
+            Ok(_) => Ok(first),
             Err(error) if error.is_unavailable() => {
                 self.warn(
                     candle,
                     "Redis is away, so other processes may publish its signal as well",
                 );
-                if let Some(published) = self.fleet.get::<String>(&key).await {
-                    return Ok(*published == signal_id);
-                }
-                Ok(self
-                    .fleet
-                    .set(&key, signal_id.to_owned(), options)
-                    .await?
-                    .is_stored())
+                let first = !self.fleet.contains(&key).await;
+                Ok(first
+                    && self
+                        .fleet
+                        .set(&key, signal_id.to_owned(), options)
+                        .await?
+                        .is_stored())
             }
             Err(error) => Err(error),
         }
@@ -164,11 +175,5 @@ impl Dedup {
     fn warn(&self, candle: &CandleId, why: &str) {
         self.unguarded.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(symbol = %candle.symbol, time = candle.time, "not guarded against repetition: {why}");
-    }
-}
-
-async fn release(claims: Vec<Claim>) {
-    for claim in claims {
-        claim.release().await;
     }
 }

@@ -40,7 +40,7 @@ impl Client {
         self.ask(&Method::GET, path, "").await
     }
 
-    /// What comes of posting a text.
+    /// What comes of posting a text. It may arrive more than once, if an answer is lost.
     ///
     /// # Errors
     ///
