@@ -1,6 +1,6 @@
 //! Real servers and faults for the tests.
 //!
-//! Everything here is a black box towards the toolkit: nothing depends on its crates.
+//! Servers and faults are a black box towards the toolkit and know nothing of its crates; only [`hears`] and [`soak`] do.
 //!
 //! | You need | Take |
 //! |---|---|
@@ -12,6 +12,7 @@
 //! | a page in a real browser | [`Browser`] |
 //! | proof that nobody reads values older than permitted | [`Oracle`] |
 //! | to wait for something without sleeping | [`wait_until`] |
+//! | a crowd and faults by chance, for seconds or for hours | [`soak`] |
 //! | the log lines of this process, and proof that no secret is among them | [`LogCapture`], [`Canary`] |
 //!
 //! # Rules
@@ -32,6 +33,7 @@ pub mod oracle;
 pub mod proxy;
 pub mod redis;
 pub mod resp;
+pub mod soak;
 pub mod tls;
 pub mod wait;
 

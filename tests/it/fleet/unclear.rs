@@ -9,7 +9,7 @@ use cache_core::{Cache, CacheKey, OutcomeKind};
 use support::{Fault, FaultProxy, RedisServer, wait_until};
 
 use crate::engine::{Broken, key, ms};
-use crate::fleet::hearing_node;
+use support::soak::fleet::hearing_node;
 
 fn node(store: &ScriptedStore) -> Cache {
     let builder = Cache::builder("fleet").clock(SystemClock);
