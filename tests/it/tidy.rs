@@ -1,5 +1,7 @@
 //! The rules of the house that no compiler checks: who may know whom, and that what is written down exists.
 
+mod sources;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

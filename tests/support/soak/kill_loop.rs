@@ -40,7 +40,7 @@ pub(super) async fn run(run: &Run, tally: &Arc<Tally>) -> Findings {
         .map(|number| {
             let (tally, stop, popular) = (tally.clone(), stop.clone(), popular.clone());
             let rng = SmallRng::seed_from_u64(run.seed + number);
-            let (port, rest) = (ports[number as usize % SHOPS], run.within(REST));
+            let (port, rest) = (ports[number as usize % SHOPS], REST * run.patience.pow(2));
             tokio::spawn(async move { visit(port, rng, rest, &popular, &stop, &tally).await })
         })
         .collect();
