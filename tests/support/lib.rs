@@ -40,6 +40,8 @@ pub mod wait;
 mod binary;
 mod clock;
 mod hearing;
+#[cfg(doctest)]
+mod pages;
 mod ports;
 mod process;
 mod scratch;
@@ -55,13 +57,3 @@ pub use proxy::{Accepting, Fault, FaultProxy};
 pub use redis::{RedisCluster, RedisServer, SentinelTrio};
 pub use tls::ServerCertificate;
 pub use wait::{wait_until, wait_until_blocking};
-
-/// The example of the README, compiled with the documentation tests.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;
-
-/// The examples of the page about testing.
-#[cfg(doctest)]
-#[doc = include_str!("../../docs/testing.md")]
-struct Testing;

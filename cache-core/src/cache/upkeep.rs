@@ -26,6 +26,7 @@ impl Cache {
         if self.inner.tasks.is_closing() || self.inner.upkeep.runs.swap(true, Ordering::Relaxed) {
             return;
         }
+        self.start_warmers();
         let running = Running(WeakCache::of(self));
         let closing = self.inner.tasks.closing();
         // Refused without a runtime; then `running` is dropped, and the next load tries again.

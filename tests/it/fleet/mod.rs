@@ -8,15 +8,19 @@ mod oracle;
 mod permissions;
 mod processes;
 mod sharing;
+mod signed;
 mod soak;
 mod states;
+mod unclear;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cache_core::time::{hours, minutes, seconds};
-use cache_core::{Cache, CacheKey, EntryOptions, Error, ErrorKind, OutcomeKind, Redis, Stored, Tier};
+use cache_core::{
+    Cache, CacheKey, ClaimAttempt, EntryOptions, Error, ErrorKind, OutcomeKind, Redis, Stored, Tier,
+};
 use support::soak::fleet::{hearing_node, key, tagged};
 use support::{RedisServer, hears, wait_until, wait_until_blocking};
 
@@ -222,7 +226,17 @@ async fn claims_and_locks_hold_across_nodes() {
     let (a, b) = (node(&redis), node(&redis));
     let claim = a.claim(&key(1), seconds(30)).await.unwrap().unwrap();
     assert!(b.claim(&key(1), seconds(30)).await.unwrap().is_none());
+    let refusal = |within: std::ops::Range<Duration>| {
+        let b = b.clone();
+        async move {
+            let attempt = b.try_claim(&key(1), seconds(30)).await.unwrap();
+            let told = matches!(attempt, ClaimAttempt::Refused { remaining } if within.contains(&remaining));
+            assert!(told, "{attempt:?} is not within {within:?}");
+        }
+    };
+    refusal(Duration::ZERO..seconds(31)).await;
     assert!(claim.confirm(hours(1)).await);
+    refusal(minutes(50)..minutes(61)).await;
     assert!(
         b.claim(&key(1), seconds(30)).await.unwrap().is_none(),
         "confirmed"
