@@ -15,14 +15,14 @@ const AREAS: &[&str] = &[
     "l1",
     "hit-ratio",
     "memory",
-    "instructions",
     "l2",
     "stampede",
     "coherence",
-    "outage",
     "scale",
+    "outage",
     "http",
     "compile",
+    "instructions",
     #[cfg(feature = "allocations")]
     "allocations",
 ];
@@ -52,18 +52,15 @@ pub(crate) fn measure(effort: Effort, json: bool, folder: Option<&Path>) -> Exit
             None => eprintln!("   FAILED, see above; again: benches {area}"),
         }
         measured.push(Measured { area, took, rows });
-    }
-    let whole = measured.iter().all(|measured| measured.rows.is_some());
-    if let Some(folder) = folder {
-        let page = Page::new(effort, &measured);
-        match page.write(folder) {
-            Ok(()) => eprintln!("{}", folder.join("BENCHMARKS.md").display()),
-            Err(error) => {
-                eprintln!("{}: {error}", folder.display());
-                return ExitCode::FAILURE;
-            }
+        // After each, so that an interrupted run leaves what it knows.
+        if let Some(folder) = folder
+            && let Err(error) = Page::new(effort, &measured).write(folder)
+        {
+            eprintln!("{}: {error}", folder.display());
+            return ExitCode::FAILURE;
         }
     }
+    let whole = measured.iter().all(|measured| measured.rows.is_some());
     let mut report = Report::default();
     report.extend(
         measured

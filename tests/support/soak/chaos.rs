@@ -42,7 +42,7 @@ pub(super) async fn run(run: &Run, tally: &Arc<Tally>) -> Findings {
     let mut findings = world.findings(LONGEST_CUT + seconds(1) + CAP);
     findings.count("faults", recoveries.len() as u64);
     recoveries.into_iter().for_each(|took| findings.recovered(took));
-    findings.check_recoveries(run.within(RECOVERY));
+    findings.check_recoveries(run.recovery(RECOVERY));
     findings.never(
         "invalidations not delivered at the end",
         undelivered(world.nodes(), seconds(5)).await,
