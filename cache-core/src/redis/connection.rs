@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::config::{Address, Login, Settings};
 use super::exchange::Exchange;
 use super::fault::{self, Answer, Refusal};
-use super::request::{Batch, Call, ScriptForm, command};
+use super::request::{Batch, Calls, ScriptForm, command};
 use super::stream::{Activity, Loan, Progress, Stream};
 use crate::shared::{Fault, FaultKind};
 use crate::sync::{Mutex, lock};
@@ -109,19 +109,14 @@ impl Connection {
     }
 
     /// Sends a batch and waits for all answers. A script that the server does not know is sent once as text.
-    pub(super) async fn send(&self, batch: &Batch, asking: bool) -> Result<Vec<Answer>, Fault> {
-        let mut answers = self
-            .send_form(batch.calls.iter(), ScriptForm::Hash, asking)
-            .await?;
+    pub(super) async fn send(&self, batch: &Batch<'_>, asking: bool) -> Result<Vec<Answer>, Fault> {
+        let mut answers = self.send_form(&batch.calls, ScriptForm::Hash, asking).await?;
         let unknown = |answer: &Answer| *answer == Err(Refusal::NoScript);
         if answers.iter().any(unknown) {
-            let calls = batch.calls.iter().zip(&answers);
-            let calls: Vec<_> = calls
-                .filter_map(|(call, answer)| unknown(answer).then_some(call))
-                .collect();
-            let again = self
-                .send_form(calls.into_iter(), ScriptForm::Text, asking)
-                .await?;
+            let calls = batch.calls.listed().iter().zip(&answers);
+            let calls = calls.filter_map(|(call, answer)| unknown(answer).then(|| call.clone()));
+            let calls = Calls::List(calls.collect());
+            let again = self.send_form(&calls, ScriptForm::Text, asking).await?;
             let places = answers.iter_mut().filter(|answer| unknown(answer));
             for (place, answer) in places.zip(again) {
                 *place = answer;
@@ -133,26 +128,26 @@ impl Connection {
         Ok(answers)
     }
 
-    async fn send_form<'a>(
+    async fn send_form(
         &self,
-        calls: impl ExactSizeIterator<Item = &'a Call>,
+        calls: &Calls<'_>,
         form: ScriptForm,
         asking: bool,
     ) -> Result<Vec<Answer>, Fault> {
         // Asking for permission is answered, too.
         let step = if asking { 2 } else { 1 };
-        let asked = self.exchange.ask(calls.len() * step, |out| {
-            calls.for_each(|call| call.write(form, asking, out));
-        });
+        let asked = self
+            .exchange
+            .ask(calls.len() * step, |out| calls.write(form, asking, out));
         let values = asked.await.map_err(Fault::after_sending)?.into_iter();
         Ok(values.skip(step - 1).step_by(step).map(fault::answer).collect())
     }
 
     /// The answer to a command of one word.
     async fn one(&self, word: &str) -> Answer {
-        let call = Call::from(command(&[word]));
-        let answers = self.send_form(std::iter::once(&call), ScriptForm::Hash, false);
-        let answer = answers.await.map_err(Refusal::Fault)?.into_iter().next();
+        let calls = Calls::List(vec![command(&[word]).into()]);
+        let answers = self.send_form(&calls, ScriptForm::Hash, false).await;
+        let answer = answers.map_err(Refusal::Fault)?.into_iter().next();
         answer.unwrap_or_else(|| Err(Refusal::Fault(fault::shape(word))))
     }
 

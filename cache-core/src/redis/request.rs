@@ -5,10 +5,17 @@ use super::scripts::Script;
 
 /// Commands that travel together, in order, and are answered one by one. They are not a transaction.
 #[derive(Clone, Debug)]
-pub(super) struct Batch {
-    pub(super) calls: Vec<Call>,
+pub(super) struct Batch<'a> {
+    pub(super) calls: Calls<'a>,
     /// Whether the whole may be sent again although it may have been carried out.
     pub(super) repeatable: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Calls<'a> {
+    List(Vec<Call>),
+    /// For each key its remaining life, then its value: what nearly every batch is, written without being listed first.
+    Reads(&'a [&'a str]),
 }
 
 #[derive(Clone, Debug)]
@@ -36,19 +43,61 @@ pub(super) enum ScriptForm {
     Text,
 }
 
-impl Batch {
+impl<'a> Batch<'a> {
     /// Carried out twice it does what it does once.
     pub(super) fn repeatable(calls: Vec<Call>) -> Self {
         Self {
-            calls,
+            calls: Calls::List(calls),
+            repeatable: true,
+        }
+    }
+
+    pub(super) fn reads(keys: &'a [&'a str]) -> Self {
+        Self {
+            calls: Calls::Reads(keys),
             repeatable: true,
         }
     }
 
     pub(super) fn once(calls: Vec<Call>) -> Self {
         Self {
-            calls,
+            calls: Calls::List(calls),
             repeatable: false,
+        }
+    }
+}
+
+impl Calls<'_> {
+    /// How many there are, each of which is answered.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::List(calls) => calls.len(),
+            Self::Reads(keys) => keys.len() * 2,
+        }
+    }
+
+    /// Appends what is sent.
+    pub(super) fn write(&self, form: ScriptForm, asking: bool, out: &mut Vec<u8>) {
+        match self {
+            Self::List(calls) => calls.iter().for_each(|call| call.write(form, asking, out)),
+            Self::Reads(keys) => {
+                for key in *keys {
+                    for name in ["PTTL", "GET"] {
+                        if asking {
+                            out.extend_from_slice(ASKING);
+                        }
+                        put_command(out, &[name, key]);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The calls whose scripts may be unknown to the server, by place.
+    pub(super) fn listed(&self) -> &[Call] {
+        match self {
+            Self::List(calls) => calls,
+            Self::Reads(_) => &[],
         }
     }
 }
@@ -124,11 +173,15 @@ pub(super) fn command(words: &[&str]) -> Command {
     // A kind, a length of two digits and two line ends for each.
     let length = words.iter().map(|word| word.len() + 7).sum::<usize>() + 8;
     let mut bytes = Vec::with_capacity(length);
-    put_count(&mut bytes, words.len());
-    for word in words {
-        put_word(&mut bytes, word.as_bytes());
-    }
+    put_command(&mut bytes, words);
     Command(bytes)
+}
+
+fn put_command(out: &mut Vec<u8>, words: &[&str]) {
+    put_count(out, words.len());
+    for word in words {
+        put_word(out, word.as_bytes());
+    }
 }
 
 /// The next command is answered although its slot has not arrived.

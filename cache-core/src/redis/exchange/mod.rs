@@ -14,6 +14,10 @@
 //! * **Bounds.** Callers are bounded by the link, and so is what they have written here; a buffer that was large once is
 //!   given back.
 
+mod incoming;
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
@@ -25,7 +29,8 @@ use redis::Value;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
-use super::resp::{self, Malformed, Scanner};
+use self::incoming::Incoming;
+use super::resp::{self, Malformed};
 use crate::shared::{Fault, FaultKind};
 use crate::sync::{Mutex, lock};
 
@@ -267,55 +272,6 @@ fn hand_out(askers: &mut VecDeque<Asker>, frame: &[u8]) -> Result<(), Malformed>
     Ok(())
 }
 
-/// What has arrived and was not handed out.
-#[derive(Default)]
-struct Incoming {
-    /// As long as it was ever used; what lies behind `filled` means nothing.
-    bytes: Vec<u8>,
-    filled: usize,
-    begin: usize,
-    scanner: Scanner,
-}
-
-impl Incoming {
-    /// Where to read to.
-    fn room(&mut self) -> &mut [u8] {
-        if self.begin == self.filled {
-            (self.begin, self.filled) = (0, 0);
-            if self.bytes.len() > KEPT {
-                self.bytes = Vec::new();
-            }
-        }
-        if self.bytes.len() - self.filled < LEAST_ROOM && self.begin > 0 {
-            self.bytes.copy_within(self.begin..self.filled, 0);
-            self.filled -= self.begin;
-            self.begin = 0;
-        }
-        if self.bytes.len() - self.filled < LEAST_ROOM {
-            let length = (self.bytes.len() * 2).max(FIRST_ROOM);
-            self.bytes.resize(length, 0);
-        }
-        &mut self.bytes[self.filled..]
-    }
-
-    fn arrived(&mut self, count: usize) {
-        self.filled += count;
-    }
-
-    /// The next reply, if all of it is there.
-    fn frame(&mut self) -> Result<Option<&[u8]>, Malformed> {
-        let rest = &self.bytes[self.begin..self.filled];
-        if rest.is_empty() {
-            return Ok(None);
-        }
-        let Some(length) = self.scanner.find_end(rest)? else {
-            return Ok(None);
-        };
-        self.begin += length;
-        Ok(Some(&rest[..length]))
-    }
-}
-
 fn of_io(_: &io::Error) -> Fault {
     broken()
 }
@@ -330,5 +286,3 @@ fn not_resp() -> Fault {
 
 /// A larger buffer is given back once it is empty.
 const KEPT: usize = 1 << 20;
-const FIRST_ROOM: usize = 16 << 10;
-const LEAST_ROOM: usize = 4 << 10;
