@@ -63,6 +63,8 @@ struct Stripe {
     keys: HashMap<EntryId, Mutation, Prehashed>,
     /// What is not among the keys counts as mutated and held off like this.
     floor: Mutation,
+    /// No key is held off beyond this.
+    held_until: Timestamp,
     /// How many keys make it worth forgetting some.
     forget_at: usize,
 }
@@ -231,7 +233,10 @@ impl Epochs {
     ) -> Result<R, Refusal> {
         self.note(now);
         let stripe = self.stripe(id);
-        permit(&self.floor, &stripe.last(id), seen, version, now)?;
+        // Mostly nothing at all was mutated meanwhile, and the key need not be looked for among the mutated ones.
+        if now < stripe.held_until || !self.is_still(seen) {
+            permit(&self.floor, &stripe.last(id), seen, version, now)?;
+        }
         Ok(act())
     }
 
@@ -248,8 +253,17 @@ impl Epochs {
 
     /// Whether the key was, or may have been, mutated since `seen`, other than by what left this `version`.
     pub(crate) fn overtook(&self, id: &EntryId, seen: u64, version: Option<Version>) -> bool {
-        let mutated = self.permits(id, seen, version, Timestamp::MAX);
-        mutated == Err(Refusal::Mutated)
+        if self.is_still(seen) {
+            return false;
+        }
+        // Hold-offs are over at the end of time.
+        let last = self.stripe(id).last(id);
+        permit(&self.floor, &last, seen, version, Timestamp::MAX).is_err()
+    }
+
+    /// Whether nothing was mutated since `seen`: then no key and no mark was.
+    fn is_still(&self, seen: u64) -> bool {
+        self.seen() == seen
     }
 
     /// Whether the key was, or may have been, mutated since `seen`.
@@ -320,6 +334,7 @@ impl Stripe {
     }
 
     fn record(&mut self, id: &EntryId, mutation: Mutation, now: Timestamp) {
+        self.held_until = self.held_until.max(mutation.held_until);
         if let Some(last) = self.keys.get_mut(id) {
             *last = mutation.or_later(*last);
             return;
@@ -862,6 +877,18 @@ mod tests {
             epochs.store(&id(1), seen, None, Timestamp::from_nanos(1_500), || ()),
             Ok(())
         );
+    }
+
+    #[test]
+    fn asking_whether_a_key_changed_ends_no_hold_off() {
+        let (epochs, now) = (Epochs::new(), Timestamp::from_nanos(1));
+        epochs.note(now);
+        let seen = epochs.seen();
+        epochs.mutate(&id(1), now, Timestamp::ZERO, |_| ());
+        assert!(epochs.overtook(&id(1), seen, None));
+        assert!(!epochs.overtook(&id(2), epochs.seen(), None));
+        // Marks that hold stores off are kept until the time that was noted last.
+        assert!(epochs.recently.load(Ordering::SeqCst) < 10_000_000_000);
     }
 
     #[test]

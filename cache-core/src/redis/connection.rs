@@ -111,21 +111,26 @@ impl Connection {
     /// Sends a batch and waits for all answers. A script that the server does not know is sent once as text.
     pub(super) async fn send(&self, batch: &Batch<'_>, asking: bool) -> Result<Vec<Answer>, Fault> {
         let mut answers = self.send_form(&batch.calls, ScriptForm::Hash, asking).await?;
-        let unknown = |answer: &Answer| *answer == Err(Refusal::NoScript);
-        if answers.iter().any(unknown) {
-            let calls = batch.calls.listed().iter().zip(&answers);
-            let calls = calls.filter_map(|(call, answer)| unknown(answer).then(|| call.clone()));
-            let calls = Calls::List(calls.collect());
-            let again = self.send_form(&calls, ScriptForm::Text, asking).await?;
-            let places = answers.iter_mut().filter(|answer| unknown(answer));
-            for (place, answer) in places.zip(again) {
-                *place = answer;
-            }
+        if answers.iter().any(is_unknown) {
+            Box::pin(self.send_texts(batch, &mut answers, asking)).await?;
         }
         for answer in &answers {
             self.judge(answer);
         }
         Ok(answers)
+    }
+
+    /// Sends those scripts as text that were not known.
+    async fn send_texts(&self, batch: &Batch<'_>, answers: &mut [Answer], asking: bool) -> Result<(), Fault> {
+        let calls = batch.calls.listed().iter().zip(&*answers);
+        let calls = calls.filter_map(|(call, answer)| is_unknown(answer).then(|| call.clone()));
+        let calls = Calls::List(calls.collect());
+        let again = self.send_form(&calls, ScriptForm::Text, asking).await?;
+        let places = answers.iter_mut().filter(|answer| is_unknown(answer));
+        for (place, answer) in places.zip(again) {
+            *place = answer;
+        }
+        Ok(())
     }
 
     async fn send_form(
@@ -224,6 +229,10 @@ pub(super) async fn open_pubsub(address: &Address, settings: &Settings) -> Resul
     timeout(settings.connect_timeout, opening)
         .await
         .map_err(|_| progress.fault(address, settings.connect_timeout))?
+}
+
+fn is_unknown(answer: &Answer) -> bool {
+    *answer == Err(Refusal::NoScript)
 }
 
 fn condemns(kind: FaultKind) -> bool {

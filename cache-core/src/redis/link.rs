@@ -145,7 +145,7 @@ impl Link {
             Err(fault) if fault.kind() == FaultKind::Disconnected && batch.repeatable => {
                 // The supervisor learns of it by itself; wait for what it brings.
                 let next = self.connection(connection.id()).await.map_err(|_| fault)?;
-                next.send(batch, asking).await
+                Box::pin(next.send(batch, asking)).await
             }
             Err(fault) => {
                 if fault.kind() == FaultKind::Protocol {
@@ -165,6 +165,11 @@ impl Link {
         {
             return Ok(connection.clone());
         }
+        // Boxed, like all that is rare: every operation carries the room for what it may have to wait for.
+        Box::pin(self.wait_for_connection(after)).await
+    }
+
+    async fn wait_for_connection(&self, after: u64) -> Result<Arc<Connection>, Fault> {
         let mut state = self.core.state.subscribe();
         self.supervise();
         loop {

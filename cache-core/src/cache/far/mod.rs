@@ -302,7 +302,11 @@ impl Cache {
                 None => cold.push(mark.clone()),
             }
         }
-        self.ask_for_marks(far, cold, views, budget).await
+        if cold.is_empty() {
+            return Ok(());
+        }
+        // Boxed: nearly every operation knows its marks, and is the smaller for it.
+        Box::pin(self.ask_for_marks(far, cold, views, budget)).await
     }
 
     /// Asks anew for those of `marks` that were last asked for at `written` or before; whether there were any.

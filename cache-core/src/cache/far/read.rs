@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cache::far::{Far, Inquiry, Views, entry_version};
+use crate::cache::far::{Budget, Far, Inquiry, Views, entry_version};
 use crate::cache::inspect::{Inspected, tags_of};
 use crate::cache::{Cache, Wire};
 use crate::codec::envelope::{
@@ -389,20 +389,13 @@ impl Cache {
         asked: Asked,
     ) -> Result<Compared, Fault> {
         let Inquiry { far, budget, views } = inquiry;
-        let mut compared = Compared::Good;
         // Nearly always all is as this node knows it, and nothing needs to be asked or remembered.
-        if !is_as_known(frame, marks, far.believable()) {
-            self.view_marks(far, marks.iter(), views, budget).await?;
-            let differing;
-            (compared, differing) = compare(frame, marks, views);
+        let compared = if is_as_known(frame, marks, far.believable()) {
+            Compared::Good
+        } else {
             let written = asked.at.before(frame.age);
-            if self
-                .view_marks_anew(far, differing, written, views, budget)
-                .await?
-            {
-                (compared, _) = compare(frame, marks, views);
-            }
-        }
+            Box::pin(self.compare_views(far, frame, marks, views, budget, written)).await?
+        };
         if far.recovery.doubts(id, marks) {
             return Ok(Compared::Gone);
         }
@@ -413,6 +406,26 @@ impl Cache {
         } else {
             compared
         })
+    }
+
+    async fn compare_views(
+        &self,
+        far: &Far,
+        frame: &Frame<'_>,
+        marks: &Marks,
+        views: &mut Views,
+        budget: &Budget,
+        written: Timestamp,
+    ) -> Result<Compared, Fault> {
+        self.view_marks(far, marks.iter(), views, budget).await?;
+        let (mut compared, differing) = compare(frame, marks, views);
+        if self
+            .view_marks_anew(far, differing, written, views, budget)
+            .await?
+        {
+            (compared, _) = compare(frame, marks, views);
+        }
+        Ok(compared)
     }
 
     fn entry_of_frame<T: Send + Sync + 'static>(
