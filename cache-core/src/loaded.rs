@@ -22,6 +22,10 @@ impl<T> Loaded<T> {
         Self { entry, outcome }
     }
 
+    pub(crate) fn entry(&self) -> &Arc<Entry<T>> {
+        &self.entry
+    }
+
     /// How the value was come by.
     pub fn outcome(&self) -> Outcome {
         self.outcome

@@ -173,6 +173,18 @@ counters! {
     recovered = Recovered,
     /// Times that too many invalidations were pending and became one of everything.
     recovery_overflows = RecoveryOverflow,
+    /// Runs of warmers that came to their end.
+    warmers_done = WarmerDone,
+    /// Runs of warmers that failed, panicked, took too long or were dropped.
+    warmers_failed = WarmerFailed,
+    /// Runs of warmers that were not needed, because another node did it.
+    warmers_elsewhere = WarmerElsewhere,
+    /// Keys that warming loaded.
+    warmed_loaded = WarmedLoaded,
+    /// Keys that warming found fresh, or somebody else loaded.
+    warmed_skipped = WarmedSkipped,
+    /// Keys that warming could not load.
+    warmed_failed = WarmedFailed,
 }
 
 impl Counters {

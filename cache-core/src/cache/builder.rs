@@ -1,5 +1,6 @@
 //! [`CacheBuilder`]: the settings of a cache, checked as a whole when it is built.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::cache::failures::Failures;
@@ -7,7 +8,10 @@ use crate::cache::far::{Far, FarSettings};
 use crate::cache::lock::{Leases, MAX_LEASES};
 use crate::cache::tasks::Tasks;
 use crate::cache::upkeep::Upkeep;
+use crate::cache::warm::{Schedule, Warmers};
 use crate::cache::{Cache, Inner, Settings};
+#[cfg(feature = "mac")]
+use crate::codec::MacKeys;
 use crate::codec::envelope::Framing;
 use crate::codec::{Codec, Compression};
 use crate::epochs::{Epochs, Namespace};
@@ -53,9 +57,12 @@ pub struct CacheBuilder {
     observer: Option<Arc<dyn Observer>>,
     codec: Codec,
     compression: Compression,
+    #[cfg(feature = "mac")]
+    signatures: Option<MacKeys>,
     schema: u32,
     lock_ttl: Duration,
     disconnected_cap: Duration,
+    warmers: BTreeMap<String, Schedule>,
 }
 
 impl CacheBuilder {
@@ -75,9 +82,12 @@ impl CacheBuilder {
             observer: None,
             codec: Codec::Json,
             compression: Compression::none(),
+            #[cfg(feature = "mac")]
+            signatures: None,
             schema: 0,
             lock_ttl: seconds(10),
             disconnected_cap: seconds(5),
+            warmers: BTreeMap::new(),
         }
     }
 
@@ -207,6 +217,16 @@ impl CacheBuilder {
         self
     }
 
+    /// Signs values on their way to the shared tier, and reads only those that one of these keys has signed for the key
+    /// under which they stand; all others are misses, counted as decode errors.
+    ///
+    /// Default: no signatures. Whoever can write to Redis can then make the cache answer anything.
+    #[cfg(feature = "mac")]
+    pub fn signatures(mut self, keys: MacKeys) -> Self {
+        self.signatures = Some(keys);
+        self
+    }
+
     /// The number of this build's form of values. Raise it when a type changes in a way that the codec cannot bridge:
     /// older values are then misses, and newer ones are left alone while they are fresh.
     ///
@@ -231,6 +251,13 @@ impl CacheBuilder {
     /// Default: 5 seconds.
     pub fn disconnected_cap(mut self, cap: Duration) -> Self {
         self.disconnected_cap = cap;
+        self
+    }
+
+    /// What the configuration says of the warmers of this cache.
+    #[cfg(feature = "config")]
+    pub(crate) fn warmers(mut self, schedules: BTreeMap<String, Schedule>) -> Self {
+        self.warmers = schedules;
         self
     }
 
@@ -282,6 +309,7 @@ impl CacheBuilder {
             families: Mutex::default(),
             observer: self.observer,
             upkeep: Upkeep::default(),
+            warmers: Warmers::configured(self.warmers),
             settings: Settings {
                 max_load: self.max_load,
                 lock_wait: self.lock_wait,
@@ -298,6 +326,8 @@ impl CacheBuilder {
         let port = tier.open(&self.name, self.clock.clone());
         let framing = Framing {
             compression: self.compression,
+            #[cfg(feature = "mac")]
+            keys: self.signatures.clone(),
             ..Framing::default()
         };
         let settings = FarSettings {

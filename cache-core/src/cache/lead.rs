@@ -234,11 +234,17 @@ impl<T: Send + Sync + 'static> Load<T> {
     pub(crate) fn found_meanwhile(&self) -> Option<AnyEntry> {
         let now = self.cache.inner.clock.now();
         match (self.kind, self.cache.near::<T>(self.id.key().as_key(), now)) {
-            (LoadKind::Miss, Near::Fresh(entry) | Near::Eager(entry))
-            | (LoadKind::Eager, Near::Fresh(entry)) => Some(entry),
+            (LoadKind::Miss, Near::Fresh(entry) | Near::Eager(entry)) => Some(entry),
+            (LoadKind::Eager, Near::Fresh(entry)) if self.is_new(&entry) => Some(entry),
             (LoadKind::Miss, Near::Negative(entry)) if self.optional => Some(entry.0),
             _ => None,
         }
+    }
+
+    /// Whether this is not what the load is to replace.
+    pub(crate) fn is_new(&self, entry: &Entry<T>) -> bool {
+        let previous = self.previous.as_ref();
+        previous.is_none_or(|previous| previous.meta.version != entry.meta.version)
     }
 
     /// How long the loader may run: to the end of its caller's patience if nothing goes on behind it.

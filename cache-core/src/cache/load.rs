@@ -21,7 +21,7 @@ use crate::cache::flights::{
 use crate::cache::lead::{Load, LoadKind};
 use crate::cache::near::Near;
 use crate::cache::tasks::Urgency;
-use crate::cache::{Cache, LoadContext, Wire};
+use crate::cache::{Cache, CacheValue, LoadContext, Wire};
 use crate::entry::{AnyEntry, Entry, EntryId, typed};
 use crate::error::{Error, ErrorKind, LoadError};
 use crate::freshness::Freshness;
@@ -163,6 +163,32 @@ impl Cache {
             .run(work)
             .await
         })
+    }
+}
+
+impl Cache {
+    /// Loads `entry` anew ahead of its end, in the caller. `None` if somebody else does, here or on another node.
+    pub(crate) async fn renew<T, E>(
+        &self,
+        key: &CacheKey,
+        options: &EntryOptions,
+        entry: &Arc<Entry<T>>,
+        loader: Loader<'static, T, E>,
+    ) -> Result<Option<Settled>, Error>
+    where
+        T: CacheValue,
+        E: Send + Sync + 'static,
+    {
+        let options = self.complete(options, key.prefix());
+        let call = Call {
+            cache: self.clone(),
+            id: self.id(key),
+            policy: options.resolve()?,
+            options,
+            plan: Plan::read(Wire::serde()),
+        };
+        let load = call.load(LoadKind::Eager, Some(entry.clone()));
+        Ok(load.refresh_here(entry, call.flight_context(true), loader).await)
     }
 }
 

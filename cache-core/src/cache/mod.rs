@@ -50,13 +50,13 @@ mod tasks;
 mod typed;
 mod update;
 mod upkeep;
-mod warm;
+pub(crate) mod warm;
 mod wire;
 mod write;
 
 pub use ahead::Ahead;
 pub use builder::CacheBuilder;
-pub use claim::Claim;
+pub use claim::{Claim, ClaimAttempt};
 pub use context::LoadContext;
 pub use inspect::{Inspected, Inspection};
 pub use invalidate::{Invalidation, KeyPattern};
@@ -64,7 +64,6 @@ pub use lock::LockGuard;
 pub use memory_cache::{MemoryCache, MemoryCacheBuilder};
 pub use permit::StorePermit;
 pub use typed::Typed;
-pub use warm::{WarmReport, WarmStop, Warming};
 
 pub(crate) use builder::check_name;
 
@@ -74,6 +73,7 @@ use flights::{FlightContext, FlightId, Settled};
 use lock::Leases;
 use tasks::Tasks;
 use upkeep::Upkeep;
+use warm::Warmers;
 
 pub(crate) use load::{Loader, Plan, Work};
 pub(crate) use wire::Wire;
@@ -123,6 +123,7 @@ pub(crate) struct Inner {
     families: Mutex<Vec<Arc<CounterFamily>>>,
     observer: Option<Arc<dyn Observer>>,
     upkeep: Upkeep,
+    warmers: Warmers,
     settings: Settings,
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::Rng as _;
 
 use crate::cache::Loader;
-use crate::cache::flights::{FlightContext, FlightId, Settled};
+use crate::cache::flights::{FlightContext, FlightId, Leader, Settled};
 use crate::cache::lead::Load;
 use crate::entry::Entry;
 use crate::freshness::{backoff, starts_refresh};
@@ -42,29 +42,50 @@ impl<T: Send + Sync + 'static> Load<T> {
             meta.allow_refresh(now + backoff(1, self.policy.throttle));
             return;
         };
-        let turn = Turn {
-            entry: entry.clone(),
-            clock: inner.clock.clone(),
-            throttle: self.policy.throttle,
-        };
+        let turn = self.turn(entry);
         // A load of the key that runs already may replace the entry; if not, a later hit tries again.
-        let Some(leader) = inner
-            .flights
-            .lead(&FlightId::new::<T, E>(self.id.clone(), self.optional), || context)
-        else {
+        let Some(leader) = self.lead_refresh::<E>(context) else {
             return;
         };
-        inner.tally.count(Count::Refresh);
         let task = async move {
-            let (_permit, turn) = (permit, turn);
-            let settled = self.run(leader, loader).await;
-            // Nothing: another node does it, and what it stores is found when this one looks again.
-            if let Some(Settled::Failed(_) | Settled::Doubted(_)) = settled {
-                turn.failed();
-            }
+            let _permit = permit;
+            turn.end(self.run(leader, loader).await);
         };
         // Without a runtime there is no background; the value is loaded when it is stale.
         let _ = inner.tasks.spawn(task);
+    }
+
+    /// Refreshes `entry` in the caller, whether it is due or not. `None` if somebody else does, here or elsewhere.
+    pub(crate) async fn refresh_here<E: Send + Sync + 'static>(
+        self,
+        entry: &Arc<Entry<T>>,
+        context: FlightContext,
+        loader: Loader<'static, T, E>,
+    ) -> Option<Settled> {
+        let inner = &self.cache.inner;
+        let now = inner.clock.now();
+        if !entry.meta.claim_refresh(now, now + inner.settings.max_load) {
+            return None;
+        }
+        let turn = self.turn(entry);
+        let leader = self.lead_refresh::<E>(context)?;
+        turn.end(self.run(leader, loader).await)
+    }
+
+    fn lead_refresh<E: 'static>(&self, context: FlightContext) -> Option<Leader> {
+        let inner = &self.cache.inner;
+        let flight = FlightId::new::<T, E>(self.id.clone(), self.optional);
+        let leader = inner.flights.lead(&flight, || context)?;
+        inner.tally.count(Count::Refresh);
+        Some(leader)
+    }
+
+    fn turn(&self, entry: &Arc<Entry<T>>) -> Turn<T> {
+        Turn {
+            entry: entry.clone(),
+            clock: self.cache.inner.clock.clone(),
+            throttle: self.policy.throttle,
+        }
     }
 }
 
@@ -77,10 +98,13 @@ struct Turn<T> {
 }
 
 impl<T> Turn<T> {
-    fn failed(&self) {
-        if self.entry.meta.refresh_failed() == 1 {
+    /// `None`: another node does it, and what it stores is found when this one looks again.
+    fn end(self, settled: Option<Settled>) -> Option<Settled> {
+        let failed = matches!(settled, Some(Settled::Failed(_) | Settled::Doubted(_)));
+        if failed && self.entry.meta.refresh_failed() == 1 {
             tracing::warn!("a refresh ahead of expiry failed; the current value stays");
         }
+        settled
     }
 }
 

@@ -59,7 +59,7 @@ pub(crate) async fn run<V, E>(
     match deadline(limit, waits::within(flight, caught(loader))).await {
         Some(Ok(Ok(value))) => Ran::Value(value),
         Some(Ok(Err(error))) => Ran::Error(error),
-        Some(Err(message)) => Ran::Panicked(message),
+        Some(Err(message)) => Ran::Panicked(format!("the loader panicked: {message}")),
         None => Ran::TimedOut(limit),
     }
 }
@@ -73,14 +73,14 @@ pub(crate) async fn deadline<F: Future>(limit: Duration, work: F) -> Option<F::O
 }
 
 /// The output of `future`, or the message of its panic.
-async fn caught<F: Future>(future: F) -> Result<F::Output, String> {
+pub(crate) async fn caught<F: Future>(future: F) -> Result<F::Output, String> {
     let mut future = pin!(future);
     std::future::poll_fn(move |context| {
         // The future is not touched again after a panic, so a state broken by it is never seen.
         match std::panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
             Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
             Ok(Poll::Pending) => Poll::Pending,
-            Err(panic) => Poll::Ready(Err(format!("the loader panicked: {}", message_of(&*panic)))),
+            Err(panic) => Poll::Ready(Err(message_of(&*panic))),
         }
     })
     .await

@@ -95,6 +95,19 @@ impl Tasks {
         }
     }
 
+    /// Waits until loads that somebody waits for have room: an eighth of all that may run, at least one, stays free of
+    /// loads that nobody waits for yet.
+    pub(crate) async fn behind_live_loads(&self) {
+        let free = (self.load_limit / 8).max(1);
+        while self.loads.available_permits() < free.min(self.load_limit - 1).max(1) && self.has_timer() {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    fn has_timer(&self) -> bool {
+        Handle::try_current().is_ok()
+    }
+
     /// The right to run a load that nobody waits for, if there is one left.
     pub(crate) fn background_permit(&self) -> Option<OwnedSemaphorePermit> {
         if self.is_closing() {
@@ -160,6 +173,9 @@ impl Urgency {
         }
     }
 }
+
+/// How long warming waits before it looks again whether loads have room: less than a load usually takes.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// A task that is told to stop is dropped as soon as it yields; one that never does is not waited for.
 const TO_BE_DROPPED: Duration = Duration::from_millis(100);

@@ -30,6 +30,7 @@ impl Cache {
         {
             return;
         }
+        self.start_warmers();
         let running = Running(WeakCache::of(self));
         let closing = self.inner.tasks.closing();
         // Refused without a runtime; then `running` is dropped, and the next load tries again.

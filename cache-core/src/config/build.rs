@@ -8,6 +8,7 @@ use super::{CacheConfig, Config, WarmerConfig};
 use crate::cache::{Cache, CacheBuilder};
 use crate::error::Error;
 use crate::options::EntryOptions;
+use crate::warm::{Warmer, WarmerHandle};
 
 /// The caches of a [`Config`], by name.
 #[derive(Clone, Debug)]
@@ -36,6 +37,23 @@ impl Caches {
     /// The settings of the warmer of this name.
     pub fn warmer(&self, name: &str) -> Option<&WarmerConfig> {
         self.warmers.get(name)
+    }
+
+    /// Adds a warmer to the cache that the configuration of its name says, with the settings that stand there.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::ErrorKind::Invalid) if the configuration has no warmer of this name; otherwise as for
+    /// [`Cache::add_warmer`].
+    pub fn add_warmer(&self, warmer: Warmer) -> Result<WarmerHandle, Error> {
+        let cache = self.warmers.get(warmer.name()).map(|config| &config.cache);
+        match cache.and_then(|cache| self.get(cache)) {
+            Some(cache) => cache.add_warmer(warmer),
+            None => {
+                let remedy = super::cache::known("warmer", self.warmers.keys());
+                Err(Problem::new("warmers", warmer.name(), remedy).into())
+            }
+        }
     }
 }
 
@@ -132,7 +150,10 @@ impl Config {
         config: &CacheConfig,
         policies: &BTreeMap<String, EntryOptions>,
     ) -> Result<CacheBuilder, Problem> {
-        config.builder(name, &self.common(policies))
+        let own = self.warmers.iter().filter(|(_, warmer)| warmer.cache == name);
+        let schedules = own.map(|(warmer, config)| (warmer.clone(), config.schedule()));
+        let builder = config.builder(name, &self.common(policies))?;
+        Ok(builder.warmers(schedules.collect()))
     }
 }
 

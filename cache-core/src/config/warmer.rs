@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use super::check::Problem;
 use super::scalar;
+use crate::cache::warm::Schedule;
 use crate::time::{minutes, seconds};
 
-/// The settings of a warmer that the application registers under the same name.
+/// The settings of a [`Warmer`](crate::warm::Warmer) that the application [adds](super::Caches::add_warmer) under the same
+/// name. They win over what the code says.
 ///
 /// ```toml
 /// [warmers.top-symbols]
@@ -23,7 +25,7 @@ pub struct WarmerConfig {
     /// `false`: runs neither at start nor at an interval, only on demand. Default: `true`.
     #[serde(default, with = "scalar::flag", skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
-    /// Runs when the application starts, without delaying it. Default: `true`.
+    /// Runs when it is added, which delays nothing. Default: `true`.
     #[serde(default, with = "scalar::flag", skip_serializing_if = "Option::is_none")]
     pub at_start: Option<bool>,
     /// Runs again at this interval. Default: not again.
@@ -32,15 +34,33 @@ pub struct WarmerConfig {
     /// How many loads run at once. Default: 5, few beside live traffic.
     #[serde(default, with = "scalar::count", skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u64>,
-    /// At most so many loads per second. Default: unlimited.
+    /// At most so many keys per second. Default: unlimited.
     #[serde(default, with = "scalar::ratio", skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
     /// A run ends after this at the latest. Default: `"5m"`.
     #[serde(default, with = "scalar::span", skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
+    /// Runs on each node instead of one after another: see [`Warmer::each_node`](crate::warm::Warmer::each_node).
+    /// Default: `false`.
+    #[serde(default, with = "scalar::flag", skip_serializing_if = "Option::is_none")]
+    pub each_node: Option<bool>,
 }
 
 impl WarmerConfig {
+    pub(super) fn schedule(&self) -> Schedule {
+        Schedule {
+            enabled: self.enabled,
+            at_start: self.at_start,
+            every: self.every,
+            concurrency: self
+                .concurrency
+                .map(|loads| usize::try_from(loads).unwrap_or(usize::MAX)),
+            rate: self.rate,
+            timeout: self.timeout,
+            each_node: self.each_node,
+        }
+    }
+
     pub(super) fn check<'a>(&self, caches: impl Iterator<Item = &'a String> + Clone) -> Result<(), Problem> {
         if !caches.clone().any(|name| *name == self.cache) {
             return Err(Problem::new(

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use cache_core::config::PolicyConfig;
-use cache_core::{Cache, Error};
+use cache_core::{Cache, Error, ErrorKind};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,6 @@ use super::body::{self, Json};
 use super::guard::AUDIT;
 use super::problem::Problem;
 use super::read::{key, within};
-use super::warm::NotStarted;
 use crate::tags::Purge;
 
 /// What to invalidate: exactly one of the first five.
@@ -207,26 +206,18 @@ struct Nothing {}
 pub(super) async fn warm(
     State(admin): State<Arc<Admin>>,
     Extension(grant): Extension<Grant>,
-    Path(name): Path<String>,
+    Path((cache, name)): Path<(String, String)>,
     body: Body,
 ) -> Result<Response, Problem> {
     let Nothing {} = body::read(body).await?;
-    let warmer = admin.config.warmers.iter().find(|warmer| warmer.name == name);
+    let cache = admin.cache(&cache)?;
+    let warmer = cache.warmer(&name);
     let warmer =
-        warmer.ok_or_else(|| Problem::not_found("unknown_warmer", "no warmer of this name is registered"))?;
-    warmer
-        .start(admin.config.clock.clone())
-        .map_err(|why| match why {
-            NotStarted::Running => Problem::new(
-                StatusCode::CONFLICT,
-                "running",
-                "a run of this warmer is under way",
-            ),
-            NotStarted::NoRoom => {
-                let detail = "the cache is closing, or has enough to do in the background";
-                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no_room", detail)
-            }
-        })?;
-    tracing::info!(target: AUDIT, who = ?grant.who(), warmer = name, "warming");
+        warmer.ok_or_else(|| Problem::not_found("unknown_warmer", "the cache has no warmer of this name"))?;
+    warmer.start().map_err(|error| match error.kind() {
+        ErrorKind::Contended => Problem::new(StatusCode::CONFLICT, "running", error.to_string()),
+        _ => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_started", error.to_string()),
+    })?;
+    tracing::info!(target: AUDIT, who = ?grant.who(), cache = cache.name(), warmer = name, "warming");
     Ok(Done { status: "started" }.into_response())
 }

@@ -5,17 +5,14 @@ use std::fmt;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 
 use axum::extract::ConnectInfo;
 use cache_core::time::{Clock, SystemClock};
 use cache_core::{Cache, CacheKey, CacheValue, Error, Lookup};
 use http::request::Parts;
-use serde::Serialize;
 
 use super::auth::{Authenticator, Bearer, Grant, OpenToEveryone, Scopes};
-use super::warm::{Run, Warmer};
 
 /// Who may use an admin router, and from where. There is none without an authenticator, hence no default:
 ///
@@ -28,7 +25,6 @@ pub struct AdminConfig {
     pub(super) client_address: ClientAddress,
     pub(super) public_liveness: bool,
     pub(super) reveal: BTreeMap<String, Reveal>,
-    pub(super) warmers: Vec<Arc<Warmer>>,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -115,7 +111,6 @@ impl AdminConfig {
             client_address: Box::new(peer),
             public_liveness: false,
             reveal: BTreeMap::new(),
-            warmers: Vec::new(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -193,55 +188,6 @@ impl AdminConfig {
         self
     }
 
-    /// Lets callers with [`Scopes::WRITE`] run this by its name: one run at a time, for at most `deadline`, as a background
-    /// task of `cache`. What it gives is shown as its report, such as that of [`Cache::warm`](cache_core::Cache).
-    ///
-    /// ```
-    /// # use cache_core::{Cache, CacheKey, time::minutes};
-    /// # use cache_tower::admin::AdminConfig;
-    /// # fn main() -> Result<(), cache_core::Error> {
-    /// # let token = "0123456789abcdef";
-    /// # async fn top_symbols(_: &Cache) -> Result<u64, std::io::Error> { Ok(10) }
-    /// let cache = Cache::builder("market").build()?;
-    /// let warmed = cache.clone();
-    /// let config = AdminConfig::bearer(token)?.warmer("top-symbols", &cache, minutes(1), move || {
-    ///     let cache = warmed.clone();
-    ///     async move { top_symbols(&cache).await }
-    /// });
-    /// # let _ = config;
-    /// # Ok(()) }
-    /// ```
-    #[must_use]
-    pub fn warmer<F, Fut, R, E>(
-        mut self,
-        name: impl Into<String>,
-        cache: &Cache,
-        deadline: Duration,
-        run: F,
-    ) -> Self
-    where
-        F: Fn() -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, E>> + Send + 'static,
-        R: Serialize,
-        E: fmt::Display,
-    {
-        let run = move || -> Run {
-            let run = run();
-            Box::pin(async move {
-                let report = run.await.map_err(|error| error.to_string())?;
-                serde_json::to_value(report).map_err(|error| error.to_string())
-            })
-        };
-        self.warmers.push(Arc::new(Warmer {
-            name: name.into(),
-            cache: cache.clone(),
-            deadline,
-            run: Box::new(run),
-            state: Mutex::default(),
-        }));
-        self
-    }
-
     /// The clock that failed attempts and clearing are limited by. Default: the system's monotonic one.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Self {
@@ -282,7 +228,6 @@ impl fmt::Debug for AdminConfig {
             .field("hosts", &self.hosts)
             .field("public_liveness", &self.public_liveness)
             .field("reveal", &self.reveal.keys())
-            .field("warmers", &self.warmers)
             .finish_non_exhaustive()
     }
 }

@@ -45,12 +45,12 @@ mod prometheus;
 mod read;
 mod routes;
 mod stream;
-mod warm;
 
 use std::sync::Arc;
 
 use axum::Router;
 use cache_core::Cache;
+use cache_core::warm::WarmerStatus;
 
 pub use auth::{Authenticator, Bearer, Grant, Scopes};
 pub use config::AdminConfig;
@@ -123,6 +123,11 @@ struct Admin {
 }
 
 impl Admin {
+    fn warmers(&self) -> Vec<WarmerStatus> {
+        let warmers = self.caches.iter().flat_map(Cache::warmers);
+        warmers.map(|warmer| warmer.status()).collect()
+    }
+
     fn cache(&self, name: &str) -> Result<&Cache, Problem> {
         self.caches
             .iter()

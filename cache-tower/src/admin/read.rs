@@ -109,8 +109,7 @@ pub(super) async fn policies(
 }
 
 pub(super) async fn warmers(State(admin): State<Arc<Admin>>) -> Response {
-    let shown: Vec<_> = admin.config.warmers.iter().map(|warmer| warmer.shown()).collect();
-    Json(shown).into_response()
+    Json(admin.warmers()).into_response()
 }
 
 pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {

@@ -48,9 +48,7 @@ routes! {
     get "/health" read::health, Scopes::READ, None, JSON, "How the caches are, and what they depend on; 503 if one cannot serve.";
     get "/metrics" read::metrics, Scopes::READ, None, "text/plain", "All metrics of all caches, as Prometheus reads them.";
     get "/events" stream::events, Scopes::READ, None, "text/event-stream", "A reading of everything, once a second.";
-    get "/warmers" read::warmers, Scopes::READ, None, JSON, "The warmers that were registered, and how their last runs went.";
-    post "/warmers/{warmer}/run" act::warm, Scopes::WRITE, Some("Nothing"), JSON,
-        "Starts a run of a warmer in the background; 409 if one is under way.";
+    get "/warmers" read::warmers, Scopes::READ, None, JSON, "The warmers of all caches: how far the run under way is, and how the last one went.";
     get "/caches/{cache}/stats" read::stats, Scopes::READ, None, JSON, "The statistics of a cache.";
     get "/caches/{cache}/health" read::health_of, Scopes::READ, None, JSON, "How a cache is; 503 if it cannot serve.";
     get "/caches/{cache}/doctor" read::doctor, Scopes::READ, None, JSON,
@@ -60,6 +58,8 @@ routes! {
     put "/caches/{cache}/policies/{policy}" act::set_policy, Scopes::WRITE, Some("Policy"), JSON,
         "Adds a policy or replaces it as a whole, for what is stored from now on on this node.";
     get "/caches/{cache}/traffic" read::traffic, Scopes::READ, None, JSON, "Which prefixes and tags are stored under most.";
+    post "/caches/{cache}/warmers/{warmer}/run" act::warm, Scopes::WRITE, Some("Nothing"), JSON,
+        "Starts a run of a warmer on this node, in the background; 409 if one is under way here.";
     post "/caches/{cache}/lookup" read::lookup, Scopes::READ, Some("Lookup"), JSON,
         "What is known about a key. A POST, so that keys do not stand in access logs. The value needs the scope `value`.";
     post "/caches/{cache}/invalidate" act::invalidate, Scopes::WRITE, Some("Invalidate"), JSON,

@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use cache_core::Cache;
 use cache_core::health::Health;
 use cache_core::stats::{SampleValue, Traffic};
+use cache_core::warm::WarmerStatus;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http_body::Frame;
@@ -21,9 +22,9 @@ use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use super::Admin;
 use super::body::text_of;
 use super::problem::Problem;
-use super::{Admin, warm};
 
 pub(super) async fn events(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
     let Ok(permit) = admin.streams.clone().try_acquire_owned() else {
@@ -79,7 +80,7 @@ impl HttpBody for Events {
 #[derive(Serialize)]
 struct Reading<'a> {
     caches: Vec<CacheReading<'a>>,
-    warmers: Vec<warm::Shown<'a>>,
+    warmers: Vec<WarmerStatus>,
 }
 
 #[derive(Serialize)]
@@ -109,7 +110,7 @@ impl<'a> Reading<'a> {
     fn of(admin: &'a Admin) -> Self {
         Self {
             caches: admin.caches.iter().map(CacheReading::of).collect(),
-            warmers: admin.config.warmers.iter().map(|warmer| warmer.shown()).collect(),
+            warmers: admin.warmers(),
         }
     }
 }

@@ -5,17 +5,19 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use cache_core::time::{minutes, seconds};
+use cache_core::time::seconds;
+use cache_core::warm::Warmer;
 use cache_core::{Cache, CacheKey, Redis};
 use cache_tower::policy::HttpCachePolicy;
 use cache_tower::{CacheConfig, CacheLayer, admin};
 use http_body::Frame;
 use serde_json::json;
 use support::{Canary, LogCapture, wait_until};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tower::ServiceExt;
 
 use super::world::{ALL, World, config, meant, operations, request};
@@ -330,26 +332,17 @@ async fn a_warmer_is_started_by_its_name_only_and_once_at_a_time() {
     let cache = Cache::builder("shop").build().unwrap();
     let (gate, runs) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
     let (opened, counted) = (gate.clone(), runs.clone());
-    let config = config()
-        .warmer("top", &cache, minutes(1), move || {
-            let gate = opened.clone();
-            counted.fetch_add(1, Ordering::SeqCst);
-            async move {
-                gate.acquire().await.map_err(|error| error.to_string())?.forget();
-                Ok::<_, String>(7)
-            }
-        })
-        .warmer("panics", &cache, minutes(1), || async {
-            assert!(std::hint::black_box(false), "on purpose");
-            Ok::<_, String>(())
-        })
-        .warmer(
-            "hangs",
-            &cache,
-            seconds(0),
-            std::future::pending::<Result<(), String>>,
-        );
-    let world = World::over(cache, config);
+    let on_demand = |warmer: Warmer| cache.add_warmer(warmer.at_start(false)).unwrap();
+    on_demand(Warmer::new("top", move |_| {
+        let gate = opened.clone();
+        counted.fetch_add(1, Ordering::SeqCst);
+        async move { gate.acquire().await.map(SemaphorePermit::forget) }
+    }));
+    on_demand(Warmer::new("panics", |_| async {
+        assert!(std::hint::black_box(false), "on purpose");
+    }));
+    on_demand(Warmer::new("hangs", |_| std::future::pending::<()>()).timeout(Duration::from_millis(1)));
+    let world = World::over(cache, config());
     let run = async |path: &str, body: &str| {
         let got = world.post(path, ALL, body.to_owned()).await;
         (
@@ -359,35 +352,47 @@ async fn a_warmer_is_started_by_its_name_only_and_once_at_a_time() {
     };
     for attack in ["http:%2F%2F169.254.169.254%2F", "..%2Fclear", "TOP", "*"] {
         assert_eq!(
-            run(&format!("/warmers/{attack}/run"), "{}").await,
+            run(&format!("/caches/shop/warmers/{attack}/run"), "{}").await,
             (404, "unknown_warmer".into())
         );
     }
     let url = r#"{"url":"http://169.254.169.254/"}"#;
-    assert_eq!(run("/warmers/top/run", url).await, (400, "invalid_json".into()));
-    assert_eq!(run("/warmers/top/run", "{}").await.0, 202);
+    assert_eq!(
+        run("/caches/shop/warmers/top/run", url).await,
+        (400, "invalid_json".into())
+    );
+    assert_eq!(run("/caches/shop/warmers/top/run", "{}").await.0, 202);
     for _ in 0..20 {
-        assert_eq!(run("/warmers/top/run", "{}").await, (409, "running".into()));
+        assert_eq!(
+            run("/caches/shop/warmers/top/run", "{}").await,
+            (409, "running".into())
+        );
     }
     let state = async |at: usize, field: &str| world.get("/warmers", ALL).await.json()[at][field].clone();
-    assert_eq!(state(0, "running").await, true);
+    assert_eq!(state(0, "running").await["loaded"], 0);
     gate.add_permits(1);
     wait_until(seconds(10), "it is over", async || {
-        state(0, "running").await == false
+        state(0, "running").await.is_null()
     })
     .await;
     assert_eq!(runs.load(Ordering::SeqCst), 1);
     let last = state(0, "last").await;
-    assert_eq!((&last["result"], &last["report"]), (&json!("done"), &json!(7)));
-    for (name, at, result) in [("panics", 1, "dropped"), ("hangs", 2, "timed_out")] {
-        assert_eq!(run(&format!("/warmers/{name}/run"), "{}").await.0, 202);
+    assert_eq!(
+        (&last["result"], &last["cause"]),
+        (&json!("done"), &json!("demand"))
+    );
+    for (name, at, result) in [("panics", 1, "panicked"), ("hangs", 2, "timed_out")] {
+        assert_eq!(
+            run(&format!("/caches/shop/warmers/{name}/run"), "{}").await.0,
+            202
+        );
         wait_until(seconds(10), "it is over", async || {
-            state(at, "running").await == false
+            state(at, "running").await.is_null()
         })
         .await;
         assert_eq!(state(at, "last").await["result"], result, "{name}");
         assert_eq!(
-            run(&format!("/warmers/{name}/run"), "{}").await.0,
+            run(&format!("/caches/shop/warmers/{name}/run"), "{}").await.0,
             202,
             "and again"
         );

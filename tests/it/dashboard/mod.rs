@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use axum::Router;
 use cache_core::time::{minutes, seconds};
+use cache_core::warm::Warmer;
 use cache_core::{Cache, CacheKey, EntryOptions, Outcome, Redis, TagSet};
 use cache_tower::admin::{self, AdminConfig, Grant, Scopes};
 use serde_json::{Value, json};
 use support::{Browser, RedisServer, wait_until};
-use tokio::sync::Semaphore;
+use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 
 const TOKEN: &str = "token-of-the-operator";
 const READER: &str = "token-of-the-reader";
@@ -410,21 +411,24 @@ async fn redis_dies_and_returns_and_the_page_says_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_warmer_is_run_and_its_report_is_shown() {
     let cache = Cache::builder("shop").build().unwrap();
-    let (gate, warmed) = (Arc::new(Semaphore::new(0)), cache.clone());
+    let gate = Arc::new(Semaphore::new(0));
     let opened = gate.clone();
-    let world = World::with_config(vec![cache.clone()], |config| {
-        config.warmer("top users", &cache, minutes(1), move || {
-            let (cache, gate) = (warmed.clone(), opened.clone());
-            async move {
-                gate.acquire().await.map_err(|error| error.to_string())?.forget();
-                for n in 0..3 {
-                    load(&cache, n, "all").await;
-                }
-                Ok::<_, String>(json!({"loaded": 3, "failed": 0, "stopped": null}))
-            }
-        })
-    })
-    .await;
+    let warmer = Warmer::new("top-users", move |mut run| {
+        let gate = opened.clone();
+        async move {
+            gate.acquire().await.map(SemaphorePermit::forget)?;
+            let cache = run.cache().clone();
+            let load = move |n| {
+                let cache = cache.clone();
+                async move { load(&cache, n, "all").await }
+            };
+            run.each(0..2, load.clone()).await;
+            gate.acquire().await.map(SemaphorePermit::forget)?;
+            Ok::<_, AcquireError>(run.each(2..3, load).await)
+        }
+    });
+    cache.add_warmer(warmer.at_start(false)).unwrap();
+    let world = World::with(vec![cache]).await;
     let browser = &world.browser;
     world.watch();
     assert!(browser.text("#warmers").contains("Not yet"));
@@ -441,11 +445,18 @@ async fn a_warmer_is_run_and_its_report_is_shown() {
     );
     gate.add_permits(1);
     browser.wait(
+        "progress",
+        "return document.querySelector('#warmers').textContent.includes('Running, 100 %')",
+    );
+    gate.add_permits(1);
+    browser.wait(
         "done",
         "return document.querySelector('#warmers').textContent.includes('Done in')",
     );
     assert!(
-        browser.text("#warmers").contains("Failed: 0, Loaded: 3"),
+        browser
+            .text("#warmers")
+            .contains("Loaded: 3, Skipped: 0, Failed: 0"),
         "{}",
         browser.text("#warmers")
     );

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cache_core::time::{minutes, seconds};
+use cache_core::warm::Warmer;
 use cache_core::{Cache, CacheKey, EntryOptions, Redis, TagSet};
 use rand::Rng;
 use serde_json::json;
@@ -26,11 +27,11 @@ async fn of_the_page_light_dark_and_without_redis() {
         .redis(redis)
         .build()
         .unwrap();
-    let warmed = cache.clone();
-    let world = World::with_config(vec![cache.clone()], |config| {
-        config.warmer("top-symbols", &cache, minutes(1), move || warm(warmed.clone()))
-    })
-    .await;
+    let profiles = SYMBOLS.map(|symbol| CacheKey::build("profile", (symbol, 0_u64)).unwrap());
+    let load = |_| async { Ok::<_, &str>("x".repeat(600)) };
+    let warmer = Warmer::keys("top-symbols", profiles, minutes(2), load);
+    cache.add_warmer(warmer.at_start(false)).unwrap();
+    let world = World::with(vec![cache]).await;
     heard(world.cache()).await;
     let traffic = tokio::spawn(traffic(world.cache().clone()));
     world.sign_in(super::TOKEN);
@@ -135,15 +136,6 @@ async fn call(cache: Cache) {
         }
     });
     let _ = load.await;
-}
-
-async fn warm(cache: Cache) -> Result<serde_json::Value, String> {
-    for symbol in SYMBOLS {
-        let key = CacheKey::build("profile", (symbol, 0_u64)).map_err(|error| error.to_string())?;
-        let load = cache.get_or_load(&key, minutes(2), |_| async { Ok::<_, &str>("x".repeat(600)) });
-        load.await.map_err(|error| error.to_string())?;
-    }
-    Ok(json!({"loaded": SYMBOLS.len(), "failed": 0}))
 }
 
 const SYMBOLS: [&str; 12] = [

@@ -229,15 +229,16 @@
     all.forEach((warmer, at) => {
       const row = body.rows[at] || newWarmer(body);
       const [name, cache, result, report, action] = row.cells;
+      row.dataset.path = `/caches/${encodeURIComponent(warmer.cache)}/warmers/${encodeURIComponent(warmer.name)}/run`;
       row.dataset.name = warmer.name;
       write(name, warmer.name);
       write(cache, warmer.cache);
-      const { last } = warmer;
-      write(result, warmer.running ? 'Running' : last ? `${label(last.result)} in ${time(last.duration_seconds)}` : 'Not yet');
-      write(report, last && last.report !== null ? summary(last.report) : '–');
+      const { last, running } = warmer;
+      write(result, running ? `Running${part(running)}` : last ? `${label(last.result)} in ${time(last.duration_seconds)}` : 'Not yet');
+      write(report, running ? summary(running) : last ? summary(last.report, last.error) : '–');
       const button = action.firstElementChild;
       button.setAttribute('aria-label', `Run ${warmer.name}`);
-      button.disabled = warmer.running || !may('write');
+      button.disabled = running !== null || !may('write');
     });
   };
   const newWarmer = (body) => {
@@ -246,10 +247,10 @@
     const button = element('button', 'Run');
     button.type = 'button';
     button.addEventListener('click', async () => {
-      const { name } = row.dataset;
+      const { name, path } = row.dataset;
       button.disabled = true;
       try {
-        await ask(`/warmers/${encodeURIComponent(name)}/run`, {});
+        await ask(path, {});
         say($('warmer-message'), `Started ${name}.`, 'good');
       } catch (error) {
         say($('warmer-message'), `Not started: ${error.message}.`, 'bad');
@@ -258,10 +259,15 @@
     row.cells[4].append(button);
     return row;
   };
-  const summary = (report) => {
-    if (typeof report !== 'object') return String(report);
-    const told = Object.entries(report).filter(([, what]) => what !== null);
-    return told.map(([name, what]) => `${label(name)}: ${typeof what === 'number' ? count(what) : JSON.stringify(what)}`).join(', ');
+  const part = ({ loaded, skipped, failed, expected }) =>
+    expected ? `, ${Math.floor((100 * (loaded + skipped + failed)) / expected)} %` : '';
+  const summary = (report, error) => {
+    const { loaded, skipped, failed, left, stopped } = report;
+    const told = [`Loaded: ${count(loaded)}`, `Skipped: ${count(skipped)}`, `Failed: ${count(failed)}`];
+    if (left > 0) told.push(`Left: ${count(left)}`);
+    if (stopped) told.push(`Stopped: ${label(stopped)}`);
+    if (error) told.push(error);
+    return told.join(', ');
   };
 
   const figures = ({ series, weighed_in: unit }) => {

@@ -1,4 +1,7 @@
 //! Warming: loads ahead of traffic, a few at a time, without pushing out what traffic has brought in.
+//!
+//! One engine ([`drive`]) does it, for a list that is awaited ([`Cache::warm`]) and for [`Warmer`]s, which have a name, run
+//! by themselves, and tell how it went.
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
@@ -6,17 +9,36 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::runtime::Handle;
-use tokio::task::JoinSet;
-use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use crate::cache::flights::Settled;
+use crate::cache::load::certain;
 use crate::cache::{Cache, CacheValue};
 use crate::error::LoadError;
 use crate::key::CacheKey;
 use crate::loaded::Loaded;
 use crate::options::EntryOptions;
-use crate::outcome::OutcomeKind;
+use crate::outcome::{MissReason, Outcome, OutcomeKind, StaleReason};
 use crate::sync::Arc;
+
+mod ahead;
+mod drive;
+mod fleet;
+mod outcome;
+mod registry;
+mod run;
+mod warmer;
+
+pub use outcome::{Warmed, WarmerOutput};
+pub use registry::{WarmCause, WarmResult, WarmerHandle, WarmerRun, WarmerStatus};
+pub use run::WarmRun;
+pub use warmer::Warmer;
+
+pub(crate) use registry::Warmers;
+pub(crate) use warmer::Schedule;
+
+use ahead::Horizon;
+use drive::{Limits, Listed, drive};
+use outcome::end_of;
 
 impl Cache {
     /// Loads the values of `keys` ahead of traffic; those that are fresh in a tier are skipped.
@@ -60,9 +82,7 @@ impl Cache {
             keys: keys.into_iter(),
             options: options.into(),
             loader: Arc::new(move |key| Box::pin(loader(key))),
-            concurrency: 4,
-            pause: Duration::ZERO,
-            beyond_memory: false,
+            limits: Limits::gentle(),
             progress: None,
         }
     }
@@ -81,9 +101,7 @@ pub struct Warming<I, L> {
     keys: I,
     options: EntryOptions,
     loader: L,
-    concurrency: usize,
-    pause: Duration,
-    beyond_memory: bool,
+    limits: Limits,
     progress: Option<Progress>,
 }
 
@@ -97,8 +115,10 @@ pub struct WarmReport {
     pub skipped: u64,
     /// Not loaded: the loader failed, or took too long. A stale value may stand there.
     pub failed: u64,
-    /// Not tried, because it stopped.
+    /// Not tried, because it stopped; at least so many, if the list does not know its length.
     pub left: u64,
+    /// How many there are at most, if the list knows.
+    pub expected: Option<u64>,
     /// Why it stopped before the end of the list.
     pub stopped: Option<WarmStop>,
 }
@@ -115,21 +135,21 @@ pub enum WarmStop {
 }
 
 impl<I, L> Warming<I, L> {
-    /// How many keys are under way at once. Default: 4, which an origin hardly notices; 0 counts as 1.
+    /// How many keys are under way at once. Default: 5, which an origin hardly notices; 0 counts as 1.
     pub fn concurrency(mut self, keys: usize) -> Self {
-        self.concurrency = keys.max(1);
+        self.limits.concurrency = keys.max(1);
         self
     }
 
     /// How many keys are begun in a second at most, fresh ones included. Default: no limit; 0 counts as 1.
     pub fn per_second(mut self, keys: u32) -> Self {
-        self.pause = Duration::from_secs(1) / keys.max(1);
+        self.limits.pause = Duration::from_secs(1) / keys.max(1);
         self
     }
 
     /// Goes on when memory is full: for a list that is to be in the shared tier. Default: stops.
     pub fn beyond_memory(mut self) -> Self {
-        self.beyond_memory = true;
+        self.limits.beyond_memory = true;
         self
     }
 
@@ -137,66 +157,6 @@ impl<I, L> Warming<I, L> {
     pub fn progress(mut self, progress: impl FnMut(&WarmReport) + Send + 'static) -> Self {
         self.progress = Some(Box::new(progress));
         self
-    }
-
-    /// Why nothing more should be begun.
-    fn stop(&self) -> Option<WarmStop> {
-        if self.cache.inner().tasks.is_closing() {
-            Some(WarmStop::Closing)
-        } else if !self.beyond_memory && !self.cache.inner().memory.has_room() {
-            Some(WarmStop::MemoryFull)
-        } else {
-            None
-        }
-    }
-
-    fn note(&mut self, report: &mut WarmReport, end: End) {
-        match end {
-            End::Loaded => report.loaded += 1,
-            End::Skipped => report.skipped += 1,
-            End::Failed => report.failed += 1,
-        }
-        if let Some(progress) = &mut self.progress {
-            progress(report);
-        }
-    }
-}
-
-impl<T, E, I> Warming<I, Loader<T, E>>
-where
-    T: CacheValue,
-    E: Send + Sync + 'static,
-    I: Iterator<Item = CacheKey> + Send + 'static,
-{
-    async fn run(mut self) -> WarmReport {
-        let mut report = WarmReport::default();
-        let mut pace = Pace::of(self.pause);
-        let mut under_way = JoinSet::new();
-        let has_runtime = Handle::try_current().is_ok();
-        while let Some(key) = self.keys.next() {
-            if let Some(stop) = self.stop() {
-                report.stopped = Some(stop);
-                report.left = 1 + self.keys.by_ref().count() as u64;
-                break;
-            }
-            pace.next().await;
-            let one = warm_one(self.cache.clone(), key, self.options.clone(), self.loader.clone());
-            if !has_runtime {
-                let end = one.await;
-                self.note(&mut report, end);
-                continue;
-            }
-            under_way.spawn(one);
-            while under_way.len() >= self.concurrency
-                && let Some(end) = under_way.join_next().await
-            {
-                self.note(&mut report, end.unwrap_or(End::Failed));
-            }
-        }
-        while let Some(end) = under_way.join_next().await {
-            self.note(&mut report, end.unwrap_or(End::Failed));
-        }
-        report
     }
 }
 
@@ -210,60 +170,66 @@ where
     type IntoFuture = Pin<Box<dyn Future<Output = WarmReport> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.run())
+        let Self {
+            cache,
+            keys,
+            options,
+            loader,
+            limits,
+            progress,
+        } = self;
+        let mut tell = progress.unwrap_or_else(|| Box::new(|_| {}));
+        Box::pin(async move {
+            let one = |key| {
+                let warm = warm_key(cache.clone(), key, options.clone(), Horizon::NONE, loader.clone());
+                async move { end_of(&warm.await) }
+            };
+            drive(&cache, limits, Listed(keys), one, |report| tell(report)).await
+        })
     }
 }
 
-#[derive(Clone, Copy)]
-enum End {
-    Loaded,
-    Skipped,
-    Failed,
-}
-
-async fn warm_one<T, E>(cache: Cache, key: CacheKey, options: EntryOptions, loader: Loader<T, E>) -> End
+/// Takes one key the way of [`Cache::get_or_load`]; a fresh value that would not last for `horizon` is loaded anew.
+async fn warm_key<T, E>(
+    cache: Cache,
+    key: CacheKey,
+    options: EntryOptions,
+    horizon: Horizon,
+    loader: Loader<T, E>,
+) -> Result<Outcome, LoadError<E>>
 where
     T: CacheValue,
     E: Send + Sync + 'static,
 {
-    let load = {
-        let key = key.clone();
+    let load = || {
+        let (key, loader) = (key.clone(), loader.clone());
         move |_| loader(key)
     };
-    let loaded: Result<Loaded<T>, LoadError<E>> = cache.get_or_load(&key, options, load).await;
-    match loaded.map(|loaded| loaded.outcome().kind) {
-        Ok(OutcomeKind::Loaded) => End::Loaded,
-        Ok(OutcomeKind::Fresh | OutcomeKind::Shared | OutcomeKind::Negative) => End::Skipped,
-        Ok(OutcomeKind::Stale(_) | OutcomeKind::Fallback) | Err(_) => End::Failed,
+    let found: Loaded<T> = cache.get_or_load(&key, options.clone(), load()).await?;
+    let outcome = found.outcome();
+    let is_due =
+        outcome.kind == OutcomeKind::Fresh && horizon.is_due(&found.entry().meta, cache.inner.clock.now());
+    if !is_due {
+        return Ok(outcome);
     }
-}
-
-/// Keeps a distance between keys; none without a runtime to keep the time.
-struct Pace(Option<Interval>);
-
-impl Pace {
-    fn of(pause: Duration) -> Self {
-        Self((!pause.is_zero() && Handle::try_current().is_ok()).then(|| {
-            let mut ticks = interval(pause);
-            // A slow origin is not made up for by a burst.
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            ticks
-        }))
-    }
-
-    async fn next(&mut self) {
-        if let Some(ticks) = &mut self.0 {
-            ticks.tick().await;
-        }
-    }
+    let renewed = cache
+        .renew(&key, &options, found.entry(), certain::<T, E, _, _>(load()))
+        .await?;
+    Ok(match renewed {
+        Some(Settled::Loaded(_)) => Outcome::load(OutcomeKind::Loaded, MissReason::Forced),
+        Some(Settled::Failed(_) | Settled::Doubted(_)) => Outcome {
+            kind: OutcomeKind::Stale(StaleReason::LoadFailed),
+            ..outcome
+        },
+        Some(Settled::Found(..)) | None => outcome,
+    })
 }
 
 impl<I, L> fmt::Debug for Warming<I, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Warming")
             .field("cache", &self.cache)
-            .field("concurrency", &self.concurrency)
-            .field("pause", &self.pause)
+            .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
 }
