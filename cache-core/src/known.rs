@@ -42,7 +42,7 @@ impl Known {
         let turn = self.turn.load(Ordering::SeqCst);
         let (hard, soft) = (self.hard.load(Ordering::SeqCst), self.soft.load(Ordering::SeqCst));
         let seen = self.seen.load(Ordering::SeqCst).checked_sub(1)?;
-        let undisturbed = turn % 2 == 0 && self.turn.load(Ordering::SeqCst) == turn;
+        let undisturbed = turn.is_multiple_of(2) && self.turn.load(Ordering::SeqCst) == turn;
         undisturbed.then_some(Glimpse { hard, soft, seen })
     }
 

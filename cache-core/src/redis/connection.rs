@@ -123,8 +123,8 @@ impl Connection {
     /// Sends those scripts as text that were not known.
     async fn send_texts(&self, batch: &Batch<'_>, answers: &mut [Answer], asking: bool) -> Result<(), Fault> {
         let calls = batch.calls.listed().iter().zip(&*answers);
-        let calls = calls.filter_map(|(call, answer)| is_unknown(answer).then(|| call.clone()));
-        let calls = Calls::List(calls.collect());
+        let calls = calls.filter(|(_, answer)| is_unknown(answer));
+        let calls = Calls::List(calls.map(|(call, _)| call.clone()).collect());
         let again = self.send_form(&calls, ScriptForm::Text, asking).await?;
         let places = answers.iter_mut().filter(|answer| is_unknown(answer));
         for (place, answer) in places.zip(again) {

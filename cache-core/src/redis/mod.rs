@@ -7,6 +7,7 @@
 //! * `config`, `tls`: what users set.
 //! * `stream`, `resp`, `exchange`, `connection`, `link`, `sentinel`, `cluster`, `route`: how a batch of commands reaches the right server
 //!   within its budget, whatever happens to servers and network.
+//!   The driver greets and subscribes; questions and answers travel through `exchange`, which is built for many callers.
 //! * `scripts`, `layout`: what is done there, in one step each, and under which names.
 //! * `adapter` and its parts `values`, `leases`, `marks`, `log`, `wake`, `inspect`: the port.
 

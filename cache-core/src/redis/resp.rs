@@ -136,8 +136,11 @@ fn read(frame: &[u8], at: &mut usize, depth: usize) -> Result<Value, Malformed> 
     }
 }
 
-/// The kind of the value at `at`, the rest of its first line, and where the next one begins.
-fn line(bytes: &[u8], at: usize) -> Result<Option<(u8, &[u8], usize)>, Malformed> {
+/// The kind of a value, the rest of its first line, and where the next one begins.
+type Line<'a> = (u8, &'a [u8], usize);
+
+/// The line that begins at `at`, if all of it is there.
+fn line(bytes: &[u8], at: usize) -> Result<Option<Line<'_>>, Malformed> {
     let Some((kind, rest)) = bytes.get(at..).and_then(<[u8]>::split_first) else {
         return Ok(None);
     };

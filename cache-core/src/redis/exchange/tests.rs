@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -218,4 +218,53 @@ async fn what_does_not_fit_goes_on_while_answers_are_read() {
     }
     writing.write_all(b"\r\n").await.unwrap();
     assert_eq!(asked.await.unwrap(), Ok(vec![Value::BulkString(value)]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_leaves_whenever_the_others_get_what_they_asked_for() {
+    const CALLERS: u64 = 64;
+    const QUESTIONS: u64 = 200;
+    let World {
+        exchange,
+        porter,
+        server,
+        ..
+    } = World::with_room_for(100);
+    // Answers every line with the number in it, in pieces of three bytes.
+    let echo = tokio::spawn(async move {
+        let (reading, mut writing) = tokio::io::split(server);
+        let mut lines = tokio::io::BufReader::new(reading).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            for piece in format!(":{line}\r\n").as_bytes().chunks(3) {
+                if writing.write_all(piece).await.is_err() {
+                    return;
+                }
+            }
+        }
+    });
+    let mut callers = JoinSet::new();
+    for caller in 0..CALLERS {
+        let exchange = exchange.clone();
+        callers.spawn(async move {
+            for n in 0..QUESTIONS {
+                let number = caller * QUESTIONS + n;
+                let asked = exchange.ask(1, |out| out.extend_from_slice(format!("{number}\n").as_bytes()));
+                if rand::random_ratio(1, 3) {
+                    // Polled so many times, and left.
+                    let patience = rand::random_range(0..4);
+                    let leaving = (0..patience).map(|_| tokio::task::yield_now());
+                    tokio::select! {
+                        biased;
+                        () = async { for step in leaving { step.await } } => {}
+                        answer = asked => assert_eq!(answer, Ok(vec![Value::Int(number as i64)])),
+                    }
+                } else {
+                    assert_eq!(asked.await, Ok(vec![Value::Int(number as i64)]));
+                }
+            }
+        });
+    }
+    callers.join_all().await;
+    drop(porter);
+    echo.await.unwrap();
 }
