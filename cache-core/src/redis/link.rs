@@ -11,11 +11,11 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use redis::aio::PubSub;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -40,7 +40,7 @@ struct Core {
     settings: Settings,
     expect: Expect,
     state: watch::Sender<State>,
-    in_flight: Semaphore,
+    in_flight: AtomicUsize,
     connects: AtomicU64,
     breaker_openings: AtomicU64,
     breaker: Breaker,
@@ -92,14 +92,13 @@ impl Link {
         expect: Expect,
         recoveries: &watch::Sender<u64>,
     ) -> Self {
-        let in_flight = Semaphore::new(settings.max_in_flight.min(Semaphore::MAX_PERMITS));
         Self {
             core: Arc::new(Core {
                 target,
                 settings,
                 expect,
                 state: watch::Sender::new(State::Connecting),
-                in_flight,
+                in_flight: AtomicUsize::new(0),
                 connects: AtomicU64::new(0),
                 breaker_openings: AtomicU64::new(0),
                 breaker: Breaker::new(BreakerSettings::default(), rand::random()),
@@ -112,23 +111,18 @@ impl Link {
     /// Sends a batch within a budget; see the module's rules. `asking` prefixes every call with `ASKING`.
     pub(super) async fn run(
         &self,
-        batch: &Batch,
+        batch: &Batch<'_>,
         asking: bool,
         within: Duration,
     ) -> Result<Vec<Answer>, Fault> {
         let permit = self.core.permit()?;
-        let Ok(_place) = self.core.in_flight.try_acquire() else {
-            return Err(Fault::new(
-                FaultKind::Overload,
-                "too many operations are under way",
-            ));
-        };
+        let _place = self.core.place()?;
         let result = self.within(batch, asking, within).await;
         self.core.record(permit, report(&result));
         result
     }
 
-    async fn within(&self, batch: &Batch, asking: bool, within: Duration) -> Result<Vec<Answer>, Fault> {
+    async fn within(&self, batch: &Batch<'_>, asking: bool, within: Duration) -> Result<Vec<Answer>, Fault> {
         let sent = AtomicBool::new(false);
         match timeout(within, self.attempt(batch, asking, &sent)).await {
             Ok(result) => result,
@@ -139,14 +133,19 @@ impl Link {
         }
     }
 
-    async fn attempt(&self, batch: &Batch, asking: bool, sent: &AtomicBool) -> Result<Vec<Answer>, Fault> {
+    async fn attempt(
+        &self,
+        batch: &Batch<'_>,
+        asking: bool,
+        sent: &AtomicBool,
+    ) -> Result<Vec<Answer>, Fault> {
         let connection = self.connection(0).await?;
         sent.store(true, Ordering::Relaxed);
         match connection.send(batch, asking).await {
             Err(fault) if fault.kind() == FaultKind::Disconnected && batch.repeatable => {
                 // The supervisor learns of it by itself; wait for what it brings.
                 let next = self.connection(connection.id()).await.map_err(|_| fault)?;
-                next.send(batch, asking).await
+                Box::pin(next.send(batch, asking)).await
             }
             Err(fault) => {
                 if fault.kind() == FaultKind::Protocol {
@@ -166,6 +165,11 @@ impl Link {
         {
             return Ok(connection.clone());
         }
+        // Boxed, like all that is rare: every operation carries the room for what it may have to wait for.
+        Box::pin(self.wait_for_connection(after)).await
+    }
+
+    async fn wait_for_connection(&self, after: u64) -> Result<Arc<Connection>, Fault> {
         let mut state = self.core.state.subscribe();
         self.supervise();
         loop {
@@ -223,12 +227,11 @@ impl Link {
             State::Down(fault) => (false, Some(fault)),
             State::Connecting | State::Closed => (false, None),
         };
-        let free = self.core.in_flight.available_permits();
         EndpointHealth {
             endpoint: self.core.target.to_string(),
             connected,
             connects: self.core.connects.load(Ordering::Relaxed),
-            in_flight: self.core.settings.max_in_flight.saturating_sub(free),
+            in_flight: self.core.in_flight.load(Ordering::Relaxed),
             last_fault,
             breaker: self.core.breaker.state().as_str(),
             breaker_openings: self.core.breaker_openings.load(Ordering::Relaxed),
@@ -282,6 +285,15 @@ async fn supervise(core: Arc<Core>) {
     }
 }
 
+/// An operation's place among those that may be under way; free again when this is dropped.
+struct Taken<'c>(&'c AtomicUsize);
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// What a call says about the server's health.
 fn report(result: &Result<Vec<Answer>, Fault>) -> Report {
     let failed = |fault: &Fault| fault.kind().counts_for_breaker();
@@ -298,8 +310,21 @@ fn report(result: &Result<Vec<Answer>, Fault>) -> Report {
 }
 
 impl Core {
+    fn place(&self) -> Result<Taken<'_>, Fault> {
+        // Too many for a moment, if several are refused at once; never too many under way.
+        let taken = Taken(&self.in_flight);
+        if self.in_flight.fetch_add(1, Ordering::Relaxed) < self.settings.max_in_flight {
+            return Ok(taken);
+        }
+        Err(Fault::new(
+            FaultKind::Overload,
+            "too many operations are under way",
+        ))
+    }
+
+    /// By the coarse clock, like everything that every call does: the breaker counts in seconds.
     fn permit(&self) -> Result<Permit<'_>, Fault> {
-        match self.breaker.permit(SystemClock.now()) {
+        match self.breaker.permit(SystemClock.coarse()) {
             Ok(mut permit) => {
                 self.tell(permit.take_transition());
                 Ok(permit)
@@ -309,7 +334,7 @@ impl Core {
     }
 
     fn record(&self, permit: Permit<'_>, report: Report) {
-        self.tell(permit.record(report, SystemClock.now()));
+        self.tell(permit.record(report, SystemClock.coarse()));
     }
 
     /// One line per change of state.

@@ -178,6 +178,16 @@ impl Far {
         self.forget_before.fetch_max(epoch, Ordering::SeqCst);
     }
 
+    /// The epoch from which on answers about marks are believed without asking again. While the log is not heard none
+    /// is, since nobody would tell that it changed.
+    fn believable(&self) -> u64 {
+        if self.hearing.is_heard() {
+            self.forget_before.load(Ordering::SeqCst)
+        } else {
+            u64::MAX
+        }
+    }
+
     /// The life of marks: beyond any entry that compares itself with them.
     fn marks_ttl(&self) -> Duration {
         crate::options::MAX_TTL.saturating_mul(2)
@@ -213,7 +223,12 @@ impl Budget {
 
     /// What is left of it.
     pub(crate) fn left(&self, clock: &dyn Clock) -> Result<Duration, Fault> {
-        let left = self.ends.since(clock.now());
+        self.left_at(clock.now())
+    }
+
+    /// What is left of it at this instant.
+    pub(crate) fn left_at(&self, now: Timestamp) -> Result<Duration, Fault> {
+        let left = self.ends.since(now);
         if left.is_zero() {
             Err(Fault::new(FaultKind::Timeout, "the budget of the call is spent"))
         } else {
@@ -269,8 +284,6 @@ impl Cache {
     }
 
     /// Adds what the shared tier says of `marks`: remembered where that can be relied on, the rest asked for together.
-    ///
-    /// While the log is not heard nothing remembered counts, since nobody would tell that it changed.
     pub(crate) async fn view_marks(
         &self,
         far: &Far,
@@ -278,11 +291,7 @@ impl Cache {
         views: &mut Views,
         budget: &Budget,
     ) -> Result<(), Fault> {
-        let believable = if far.hearing.is_heard() {
-            far.forget_before.load(Ordering::SeqCst)
-        } else {
-            u64::MAX
-        };
+        let believable = far.believable();
         let mut cold = Vec::new();
         for mark in marks {
             if views.get(mark).is_some() {
@@ -293,7 +302,11 @@ impl Cache {
                 None => cold.push(mark.clone()),
             }
         }
-        self.ask_for_marks(far, cold, views, budget).await
+        if cold.is_empty() {
+            return Ok(());
+        }
+        // Boxed: nearly every operation knows its marks, and is the smaller for it.
+        Box::pin(self.ask_for_marks(far, cold, views, budget)).await
     }
 
     /// Asks anew for those of `marks` that were last asked for at `written` or before; whether there were any.
@@ -330,7 +343,12 @@ impl Cache {
                 return Err(Fault::new(FaultKind::Protocol, context));
             }
             for (mark, versions) in marks.iter().zip(answers) {
-                let view = Arc::new(MarkView { versions, asked });
+                let view = Arc::new(MarkView {
+                    hard: fingerprint(versions.hard.as_bytes()),
+                    soft: fingerprint(versions.soft.as_bytes()),
+                    versions,
+                    asked,
+                });
                 mark.remember(view.clone(), seen);
                 views.put(mark, view);
             }
@@ -380,13 +398,13 @@ impl Views {
         marks
             .iter()
             .map(|mark| {
-                let versions = &self.get(mark)?.versions;
+                let view = self.get(mark)?;
                 let (kind, name) = envelope_name(mark.name());
                 Some(EnvelopeMark {
                     kind,
                     name,
-                    hard: fingerprint(versions.hard.as_bytes()),
-                    soft: fingerprint(versions.soft.as_bytes()),
+                    hard: view.hard,
+                    soft: view.soft,
                 })
             })
             .collect()

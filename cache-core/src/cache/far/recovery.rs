@@ -5,6 +5,7 @@
 //! anew, never older than what was set. When there are too many, they become one: everything of the cache.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::cache::far::Far;
@@ -20,6 +21,8 @@ use crate::time::Timestamp;
 #[derive(Debug, Default)]
 pub(crate) struct Recovery {
     pending: Mutex<Pending>,
+    /// Whether anything is: told to every read, which would otherwise wait for all others to be told.
+    any: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -56,12 +59,14 @@ impl Recovery {
             .and_modify(|known| *known = due.after(*known))
             .or_insert(due);
         pending.keep_bounded(cache);
+        self.note(&pending);
     }
 
     pub(crate) fn add_mark(&self, cache: &Cache, mark: &Arc<Mark>, strength: Strength, hold: Duration) {
         let mut pending = lock(&self.pending);
         pending.add_mark(mark, strength, hold);
         pending.keep_bounded(cache);
+        self.note(&pending);
     }
 
     pub(crate) fn add_pattern(&self, cache: &Cache, pattern: &KeyPattern) {
@@ -79,14 +84,20 @@ impl Recovery {
                 .push((cache.namespace.clone(), pattern.clone(), due)),
         }
         pending.keep_bounded(cache);
+        self.note(&pending);
+    }
+
+    /// Called before the lock is released: what was added is seen by every read that begins afterwards.
+    fn note(&self, pending: &Pending) {
+        self.any.store(pending.len() > 0, Ordering::SeqCst);
     }
 
     /// Whether something is pending that an entry with these marks falls under.
     pub(crate) fn doubts(&self, id: &EntryId, marks: &Marks) -> bool {
-        let pending = lock(&self.pending);
-        if pending.len() == 0 {
+        if !self.any.load(Ordering::SeqCst) {
             return false;
         }
+        let pending = lock(&self.pending);
         pending.keys.contains_key(id)
             || pending
                 .patterns
@@ -130,6 +141,7 @@ impl Recovery {
             Task::Mark(.., done) => pending.marks.retain(|(.., due)| due.added != done.added),
             Task::Pattern(.., done) => pending.patterns.retain(|(.., due)| due.added != done.added),
         }
+        self.note(&pending);
     }
 }
 
