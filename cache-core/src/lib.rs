@@ -145,8 +145,9 @@ pub use cache_macros::cache_put;
 pub use cache_macros::cached;
 
 pub use cache::{
-    Ahead, Cache, CacheBuilder, CacheValue, Claim, ClaimAttempt, Inspected, Inspection, Invalidation,
-    KeyPattern, LoadContext, LockGuard, MemoryCache, MemoryCacheBuilder, StorePermit, Typed,
+    Ahead, Cache, CacheBuilder, CacheValue, Claim, ClaimAttempt, Claiming, Inspected, Inspection,
+    Invalidation, KeyPattern, LoadContext, LockGuard, Locking, MemoryCache, MemoryCacheBuilder, StorePermit,
+    TryClaiming, TryLocking, Typed, Updating,
 };
 pub use error::{Error, ErrorKind, LoadError};
 pub use key::CacheKey;

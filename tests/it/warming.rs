@@ -26,6 +26,7 @@ fn counts(report: &WarmReport) -> (u64, u64, u64, u64) {
     (report.loaded, report.skipped, report.failed, report.left)
 }
 
+/// B15.1
 #[tokio::test]
 async fn a_list_is_loaded_once_and_what_is_fresh_is_skipped() {
     let (cache, _) = cache();
@@ -109,6 +110,7 @@ async fn keys_are_begun_at_the_rate_that_is_set() {
     assert!(took >= seconds(2) && took < ms(2_100), "{took:?}");
 }
 
+/// B15.1
 #[tokio::test]
 async fn warming_stops_before_it_pushes_out_what_is_there() {
     let (cache, _) = cache_with(|builder| builder.memory_entries(1_000));
@@ -160,6 +162,7 @@ async fn two_nodes_warm_one_list(nodes: [Cache; 2]) {
     assert_eq!((one.skipped + two.skipped, one.failed + two.failed), (50, 0));
 }
 
+/// B15.2
 #[tokio::test(flavor = "multi_thread")]
 async fn two_nodes_on_redis_that_warm_one_list_load_each_key_once() {
     let redis = RedisServer::start();

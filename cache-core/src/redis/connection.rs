@@ -52,6 +52,8 @@ pub(super) enum End {
     Silent,
     /// An answer said that it is of no use.
     Condemned(Fault),
+    /// Another server is the master now.
+    Deposed,
 }
 
 impl Connection {

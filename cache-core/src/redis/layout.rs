@@ -145,6 +145,7 @@ mod tests {
     }
 
     proptest! {
+        /// B8.16
         #[test]
         fn companions_share_the_slot_of_their_key(key in "[^{}]{1,40}") {
             let slot = slot_by_specification(&key);
@@ -156,6 +157,7 @@ mod tests {
             }
         }
 
+        /// B8.16
         #[test]
         fn marks_and_log_share_a_slot(root in "[a-zA-Z0-9_.-]{1,20}", tag in ".{1,40}") {
             let layout = Layout::new(&root);

@@ -4,7 +4,8 @@
 //! * While no connection stands and none has failed yet, operations wait for it within their own deadline. After a
 //!   failed attempt they fail at once with its reason, and the task tries again every second.
 //! * A connection is replaced when the other side closes it, when it is silent for three seconds although a byte is
-//!   due, and when an answer says that it leads to the wrong server (a replica, a loading one).
+//!   due, when an answer says that it leads to the wrong server (a replica, a loading one), and when a majority of the
+//!   sentinels names another one.
 //! * In front of it all is the breaker: a server that fails is not asked. Every connection made, and every sign of life
 //!   on a quiet one, lets the supervisor probe it, so that recovery waits for no caller.
 //! * At most `max_in_flight` operations are under way; the next one is refused at once.
@@ -57,6 +58,16 @@ pub(super) enum Target {
     Sentinel(Arc<Sentinels>),
 }
 
+/// What those who decide who the master is say of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    Named,
+    /// Another one is.
+    Deposed,
+    /// They are not reached, or do not agree.
+    Unknown,
+}
+
 #[derive(Clone, Debug)]
 enum State {
     /// An attempt is due or under way, and worth waiting for.
@@ -72,6 +83,17 @@ impl Target {
         match self {
             Self::Fixed(address) => Ok(address.clone()),
             Self::Sentinel(sentinels) => sentinels.master().await,
+        }
+    }
+
+    async fn standing(&self, address: &Address) -> Standing {
+        match self {
+            Self::Fixed(_) => Standing::Named,
+            Self::Sentinel(sentinels) => match sentinels.majority().await {
+                Some(named) if named == *address => Standing::Named,
+                Some(_) => Standing::Deposed,
+                None => Standing::Unknown,
+            },
         }
     }
 }
@@ -212,12 +234,9 @@ impl Link {
         connection::open_pubsub(&address, &self.core.settings).await
     }
 
-    /// Whether those who decide still name this address as the master.
-    pub(super) async fn confirms(&self, address: &Address) -> bool {
-        match &self.core.target {
-            Target::Fixed(_) => true,
-            Target::Sentinel(sentinels) => sentinels.majority_names(address).await,
-        }
+    /// What those who decide say of this address.
+    pub(super) async fn standing(&self, address: &Address) -> Standing {
+        self.core.target.standing(address).await
     }
 
     pub(super) fn health(&self) -> EndpointHealth {
@@ -264,12 +283,12 @@ impl fmt::Debug for Link {
 async fn supervise(core: Arc<Core>) {
     loop {
         let began = SystemClock.now();
-        let pause = match core.connect().await {
-            Ok(connection) => {
+        let pause = match core.open().await {
+            Ok((connection, address)) => {
                 let connection = Arc::new(connection);
                 core.connects.fetch_add(1, Ordering::Relaxed);
                 core.show(State::Up(connection.clone()));
-                let end = core.attend(&connection).await;
+                let end = core.attend(&connection, &address).await;
                 let lived = SystemClock.now().since(began);
                 tracing::debug!(endpoint = %core.target, ?end, "a connection to Redis ended");
                 core.after(end, lived)
@@ -359,7 +378,7 @@ impl Core {
     }
 
     /// Watches a connection to its end; whenever it is known to live, the breaker may learn so.
-    async fn attend(&self, connection: &Connection) -> End {
+    async fn attend(&self, connection: &Connection, address: &Address) -> End {
         let alive = Notify::new();
         alive.notify_one();
         let probing = async {
@@ -371,6 +390,21 @@ impl Core {
         tokio::select! {
             end = connection.watch(&alive) => end,
             () = probing => End::Closed,
+            () = self.deposed(address) => {
+                connection.condemn(Fault::new(FaultKind::ReadOnly, "another server is the master"));
+                End::Deposed
+            }
+        }
+    }
+
+    /// Ends when sentinels have made another server the master: this one may not know it, and would go on to take
+    /// writes that are lost.
+    async fn deposed(&self, address: &Address) {
+        if matches!(self.target, Target::Fixed(_)) {
+            return std::future::pending().await;
+        }
+        while self.target.standing(address).await != Standing::Deposed {
+            tokio::time::sleep(ASK_SENTINELS).await;
         }
     }
 
@@ -391,10 +425,6 @@ impl Core {
                 return;
             }
         }
-    }
-
-    async fn connect(&self) -> Result<Connection, Fault> {
-        self.open().await.map(|(connection, _)| connection)
     }
 
     async fn open(&self) -> Result<(Connection, Address), Fault> {
@@ -446,14 +476,14 @@ impl Core {
                 self.show(State::Down(fault));
                 pause
             }
-            End::Closed | End::Silent if lived >= SHORT_LIFE => {
+            End::Closed | End::Silent | End::Deposed if lived >= SHORT_LIFE => {
                 self.show(State::Connecting);
                 Duration::ZERO
             }
-            End::Closed | End::Silent => {
+            End::Closed | End::Silent | End::Deposed => {
                 self.show(State::Down(Fault::new(
                     FaultKind::Disconnected,
-                    "the server closes connections at once",
+                    "connections do not last",
                 )));
                 SHORT_LIFE
             }
@@ -465,5 +495,7 @@ fn closed() -> Fault {
     Fault::new(FaultKind::Closed, "the shared tier was closed")
 }
 
+/// How often sentinels are asked whether the master is still the same.
+const ASK_SENTINELS: Duration = Duration::from_secs(1);
 /// A connection that ended sooner counts as a failed attempt.
 const SHORT_LIFE: Duration = Duration::from_millis(200);

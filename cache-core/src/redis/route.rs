@@ -10,7 +10,7 @@ use super::config::{Address, Place, Redis};
 use super::connection::{Connection, Expect};
 use super::fault::{self, Answer};
 use super::layout::slot_of;
-use super::link::{Link, Target};
+use super::link::{Link, Standing, Target};
 use super::reply::{Items, number};
 use super::request::{Batch, Call, command};
 use super::sentinel::Sentinels;
@@ -148,10 +148,10 @@ impl Route {
     }
 
     /// Whether this address is still the master, as far as anybody besides itself knows.
-    pub(super) async fn confirms(&self, address: &Address) -> bool {
+    pub(super) async fn standing(&self, address: &Address) -> Standing {
         match self {
-            Self::Single(link) => link.confirms(address).await,
-            Self::Cluster(_) => true,
+            Self::Single(link) => link.standing(address).await,
+            Self::Cluster(_) => Standing::Named,
         }
     }
 

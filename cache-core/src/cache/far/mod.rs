@@ -6,7 +6,7 @@
 //! commit    after the load: offer what it gave, or tell how it failed; the lease is given back
 //! change    set, remove, marks: the epoch moves, the server changes and announces in one step, the epoch moves again
 //! listen    the log of what other nodes changed
-//! recovery  changes that the server did not acknowledge, until it does
+//! recovery  changes that the server did not acknowledge, until it does; sets are offered again by `replay`
 //! ```
 //!
 //! Two rules hold everywhere here. A failing shared tier never fails a read or a load: it costs at most one budget and
@@ -22,6 +22,7 @@ mod lease;
 mod listen;
 mod read;
 mod recovery;
+mod replay;
 mod wakeup;
 
 use std::fmt;
