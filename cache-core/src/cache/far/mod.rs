@@ -151,6 +151,11 @@ impl Far {
     }
 
     /// What is known without asking.
+    /// Whether a breaker keeps operations from a server.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.port.health().iter().any(|server| server.breaker != "closed")
+    }
+
     pub(crate) fn stats(&self, now: Timestamp) -> SharedStats {
         let servers = self.port.health();
         let sum = |of: fn(&EndpointHealth) -> u64| servers.iter().map(of).sum();
