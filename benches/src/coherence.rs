@@ -41,6 +41,18 @@ pub(crate) fn measure(effort: Effort, report: &mut Report) {
     }
 }
 
+/// Nanoseconds until the slowest node of one process has heard an invalidation by key; for each number of nodes.
+pub(crate) fn delays(server: &RedisServer, counts: &[usize], rounds: usize) -> Vec<(usize, Vec<u64>)> {
+    let runtime = Arc::new(multi_threaded());
+    let mut fresh = 1 << 32..;
+    let measured = counts.iter().map(|&count| {
+        let mut fleet = Fleet::start(server, &runtime, Place::Here, count);
+        let delays = fresh.by_ref().take(rounds).map(|n| fleet.delay(n, By::Key));
+        (count, delays.collect())
+    });
+    measured.collect()
+}
+
 #[derive(Clone, Copy)]
 enum Place {
     Here,

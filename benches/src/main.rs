@@ -13,6 +13,9 @@
 //! cargo run --release -p benches --features allocations -- allocations    allocations per hit, heap per entry
 //! cargo run --release -p benches -- compile         what a hundred annotated functions add to a build
 //! cargo run --release -p benches -- instructions    instructions per hit, under valgrind's callgrind
+//! cargo run --release -p benches -- hit-ratio       the share of lookups that an in-process tier answers
+//! cargo run --release -p benches -- scale           how figures grow with threads, entries, sizes, nodes, tags, shards
+//! cargo run --release -p benches -- all             all of them; `--report DIR` writes a page with plots
 //! ```
 //!
 //! `--quick` measures less, `--json` prints an array of `{"area","case","ours","peer","peer_name","ratio","unit"}`.
@@ -21,28 +24,36 @@
 //! take turns in short rounds, ratios are formed within a round, and medians over the rounds are shown with their
 //! spread. Instruction counts hardly depend on the machine's load at all.
 
+mod all;
 #[cfg(feature = "allocations")]
 mod allocations;
 mod coherence;
 mod compile;
 mod crowd;
 mod functions;
+mod hit_ratio;
 mod http;
 mod instructions;
 mod l1;
 mod l2;
+mod law;
 mod measure;
 mod memory;
 mod node;
 mod outage;
 mod overhead;
+mod page;
 mod peers;
+mod plot;
 mod report;
+mod scale;
 mod stampede;
+mod sweep;
 mod warming;
 mod workload;
 
-use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -90,6 +101,16 @@ enum Area {
     Compile,
     /// Instructions per hit, counted by valgrind's callgrind.
     Instructions,
+    /// The share of lookups that an in-process tier answers, for traces made from a seed.
+    HitRatio,
+    /// How figures grow with threads, entries, sizes, nodes, tags and shards.
+    Scale,
+    /// All of them, each in a process of its own.
+    All {
+        /// Also write `BENCHMARKS.md`, `benchmarks.json` and plots into this folder.
+        #[arg(long, value_name = "DIR")]
+        report: Option<PathBuf>,
+    },
     /// Runs one contender alone, for a profiler.
     #[command(hide = true)]
     Probe {
@@ -120,7 +141,7 @@ enum Area {
     },
 }
 
-fn main() {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let effort = if arguments.quick {
         Effort::QUICK
@@ -145,16 +166,25 @@ fn main() {
         Area::Allocations => allocations::measure(&mut report),
         Area::Compile => compile::measure(effort, &mut report),
         Area::Instructions => instructions::measure(&mut report),
-        Area::Probe { contender, hits } => return instructions::probe(&contender, hits),
-        Area::Serve { service } => return http::serve(&service),
-        Area::Node { url } => return node::obey(&url),
-        Area::Flood { contender, payload } => return memory::flood(&contender, payload),
+        Area::HitRatio => hit_ratio::measure(effort, &mut report),
+        Area::Scale => scale::measure(effort, &mut report),
+        Area::All { report } => return all::measure(effort, arguments.json, report.as_deref()),
+        part => {
+            play(part);
+            return ExitCode::SUCCESS;
+        }
     }
-    // Whoever reads may have read enough.
-    let mut out = std::io::stdout();
-    if arguments.json {
-        let _ = writeln!(out, "{}", report.json());
-    } else {
-        let _ = write!(out, "{report}");
+    report.print(arguments.json);
+    ExitCode::SUCCESS
+}
+
+/// What the program is when it starts itself again.
+fn play(part: Area) {
+    match part {
+        Area::Probe { contender, hits } => instructions::probe(&contender, hits),
+        Area::Serve { service } => http::serve(&service),
+        Area::Node { url } => node::obey(&url),
+        Area::Flood { contender, payload } => memory::flood(&contender, payload),
+        _ => unreachable!("every other area is measured"),
     }
 }

@@ -27,6 +27,11 @@ impl Effort {
         timed: 400_000,
         slow_rounds: 9,
     };
+    /// Whether it is a look rather than a result.
+    pub(crate) fn is_quick(self) -> bool {
+        self.rounds < Self::FULL.rounds
+    }
+
     pub(crate) const QUICK: Self = Self {
         rounds: 9,
         turn: Duration::from_millis(15),
@@ -219,7 +224,7 @@ fn together(left: &mut Contender<'_>, right: &mut Contender<'_>, count: u64) -> 
 }
 
 /// The time that this thread computes for `work`. What other programs take from it in between does not count.
-fn processor_time(work: impl FnOnce()) -> Duration {
+pub(crate) fn processor_time(work: impl FnOnce()) -> Duration {
     let clock = || {
         let time = clock_gettime(ClockId::ThreadCPUTime);
         Duration::new(time.tv_sec as u64, time.tv_nsec as u32)

@@ -10,8 +10,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::cache::Cache;
+use crate::error::Error;
 use crate::options::Policy;
-use crate::shared::ServerFacts;
+use crate::shared::{Fault, ServerFacts};
 use crate::stats::Stats;
 use crate::time::{days, seconds};
 
@@ -101,8 +102,8 @@ impl Cache {
         let stats = self.stats();
         examine_settings(&mut diagnosis, &self.inner().regimen());
         examine_memory(&mut diagnosis, &stats);
-        if let Some(far) = self.far().cloned() {
-            match far.port().inspect(far.budget() * 4).await {
+        if let Some(server) = self.ask_server().await {
+            match server {
                 Ok(facts) => examine_server(&mut diagnosis, &facts),
                 Err(fault) => diagnosis.add(
                     "redis_unreachable",
@@ -117,6 +118,23 @@ impl Cache {
             .findings
             .sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         diagnosis
+    }
+
+    /// What the server behind the shared tier says about itself, such as the memory it uses; `None` without a shared tier.
+    ///
+    /// It asks the server, like [`doctor`](Self::doctor). On a cluster the node that holds the cache's tags is asked.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if it does not answer.
+    pub async fn server(&self) -> Result<Option<ServerFacts>, Error> {
+        let facts = self.ask_server().await.transpose();
+        facts.map_err(|fault| self.unavailable("inspect", &fault))
+    }
+
+    async fn ask_server(&self) -> Option<Result<ServerFacts, Fault>> {
+        let far = self.far().cloned()?;
+        Some(far.port().inspect(far.budget() * 4).await)
     }
 }
 

@@ -202,6 +202,28 @@ impl<E> LoadError<E> {
         }
     }
 
+    /// The loader's error itself, or the toolkit's as one of its type: what a function under [`#[cached]`](macro@crate::cached)
+    /// returns.
+    ///
+    /// ```
+    /// # use cache_core::{Cache, CacheKey, Error, time::minutes};
+    /// # #[derive(Clone)] struct DbError;
+    /// # impl From<Error> for DbError { fn from(_: Error) -> Self { Self } }
+    /// # async fn example(cache: &Cache, key: &CacheKey) -> Result<(), DbError> {
+    /// let load = |_| async { Ok::<u64, DbError>(7) };
+    /// let value = cache.get_or_load(key, minutes(5), load).await.map_err(|error| error.into_error())?;
+    /// # let _ = value; Ok(()) }
+    /// ```
+    pub fn into_error(self) -> E
+    where
+        E: Clone + From<Error>,
+    {
+        match self {
+            Self::Loader(error) => Arc::unwrap_or_clone(error),
+            Self::Cache(error) => error.into(),
+        }
+    }
+
     /// The loader took longer than it may.
     pub fn is_timeout(&self) -> bool {
         self.cache().is_some_and(Error::is_timeout)

@@ -61,7 +61,7 @@
 //! | values without serde | [`MemoryCache`] |
 //! | metrics, health, diagnosis | [`stats`], [`health`], [`doctor`] |
 //! | loading ahead of traffic | [`warm`], [`Cache::refresh_ahead`] |
-//! | deduplication and locks | [`Cache::claim`], [`Cache::try_lock`] |
+//! | deduplication and locks | [`Cache::claim`], [`Cache::try_claim`], [`Cache::try_lock`] |
 //! | your own tests | `testing` (feature `test-util`) |
 //!
 //! # Runtime
@@ -84,7 +84,7 @@
 //! | `redis-tls` | no | TLS towards Redis |
 //! | `msgpack` | no | `codec::Codec::MessagePack` |
 //! | `lz4`, `zstd` | no | `codec::Compression::lz4`, `codec::Compression::zstd` |
-//! | `mac` | no | `codec::MacKeys`: signed entries in the shared tier |
+//! | `mac` | no | `CacheBuilder::signatures`: signed entries in the shared tier |
 //! | `config` | no | `config::Config`: caches, Redis, policies and warmers from files and the environment |
 //! | `test-util` | no | `testing`: a manual clock, a scripted shared tier, chaos, a recording observer |
 
@@ -143,8 +143,8 @@ pub use cache_macros::cache_put;
 pub use cache_macros::cached;
 
 pub use cache::{
-    Ahead, Cache, CacheBuilder, CacheValue, Claim, Inspected, Inspection, Invalidation, KeyPattern,
-    LoadContext, LockGuard, MemoryCache, MemoryCacheBuilder, StorePermit, Typed,
+    Ahead, Cache, CacheBuilder, CacheValue, Claim, ClaimAttempt, Inspected, Inspection, Invalidation,
+    KeyPattern, LoadContext, LockGuard, MemoryCache, MemoryCacheBuilder, StorePermit, Typed,
 };
 pub use error::{Error, ErrorKind, LoadError};
 pub use key::CacheKey;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cache_core::time::{hours, minutes, seconds};
-use cache_core::{Cache, CacheKey, ErrorKind};
+use cache_core::{Cache, CacheKey, ClaimAttempt, ErrorKind};
 use tokio::task::JoinSet;
 
 use crate::engine::{cache, key, ms, others_run, poll_once, timed_cache};
@@ -51,6 +51,29 @@ async fn a_claim_without_confirmation_ends_with_its_lease_and_a_confirmed_one_do
     assert!(cache.claim(&key(1), seconds(30)).await.unwrap().is_none());
     clock.advance(minutes(1));
     assert!(!is_claimed(&cache, &key(1)).await);
+}
+
+#[tokio::test]
+async fn a_refused_attempt_tells_work_under_way_from_work_that_is_done() {
+    let (cache, clock) = cache();
+    let lease = seconds(30);
+    let remaining = async || match cache.try_claim(&key(1), lease).await.unwrap() {
+        ClaimAttempt::Claimed(_) => panic!("it is claimed already"),
+        ClaimAttempt::Refused { remaining } => remaining,
+    };
+    let claim = cache.claim(&key(1), lease).await.unwrap().unwrap();
+    clock.advance(seconds(10));
+    assert_eq!(remaining().await, seconds(20), "what is left of the lease");
+    assert!(claim.confirm(hours(1)).await);
+    clock.advance(seconds(10));
+    assert_eq!(
+        remaining().await,
+        hours(1) - seconds(10),
+        "what is left of the confirmation"
+    );
+    clock.advance(hours(1) - seconds(10));
+    let attempt = cache.try_claim(&key(1), lease).await.unwrap();
+    assert!(matches!(attempt, ClaimAttempt::Claimed(_)), "{attempt:?}");
 }
 
 /// B16.1

@@ -245,6 +245,8 @@ fn futures_are_send() {
     is_send(cache.clear_soft());
     is_send(cache.purge());
     is_send(cache.claim(&one, minutes(1)));
+    is_send(cache.try_claim(&one, minutes(1)));
+    is_send(cache.server());
     is_send(cache.try_lock("l", minutes(1)));
     is_send(cache.lock("l", minutes(1), minutes(1)));
     is_send(cache.close(minutes(1)));

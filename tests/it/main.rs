@@ -10,6 +10,7 @@ mod batch;
 mod cached_fn;
 mod cancellation;
 mod dashboard;
+mod documents;
 mod eager;
 mod engine;
 mod fleet;

@@ -1,6 +1,6 @@
 //! Real servers and faults for the tests.
 //!
-//! Everything here is a black box towards the toolkit: nothing depends on its crates.
+//! Servers and faults are a black box towards the toolkit and know nothing of its crates; only [`hears`] and [`soak`] do.
 //!
 //! | You need | Take |
 //! |---|---|
@@ -12,6 +12,7 @@
 //! | a page in a real browser | [`Browser`] |
 //! | proof that nobody reads values older than permitted | [`Oracle`] |
 //! | to wait for something without sleeping | [`wait_until`] |
+//! | a crowd and faults by chance, for seconds or for hours | [`soak`] |
 //! | the log lines of this process, and proof that no secret is among them | [`LogCapture`], [`Canary`] |
 //!
 //! # Rules
@@ -32,12 +33,15 @@ pub mod oracle;
 pub mod proxy;
 pub mod redis;
 pub mod resp;
+pub mod soak;
 pub mod tls;
 pub mod wait;
 
 mod binary;
 mod clock;
 mod hearing;
+#[cfg(doctest)]
+mod pages;
 mod ports;
 mod process;
 mod scratch;
@@ -53,13 +57,3 @@ pub use proxy::{Accepting, Fault, FaultProxy};
 pub use redis::{RedisCluster, RedisServer, SentinelTrio};
 pub use tls::ServerCertificate;
 pub use wait::{wait_until, wait_until_blocking};
-
-/// The example of the README, compiled with the documentation tests.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;
-
-/// The examples of the page about testing.
-#[cfg(doctest)]
-#[doc = include_str!("../../docs/testing.md")]
-struct Testing;

@@ -194,6 +194,18 @@ impl Report {
         Duration::from_millis(1 << bucket.unwrap_or(BUCKETS - 1))
     }
 
+    /// How many reads were superseded for less than so many milliseconds, and not for less than half as many; the first
+    /// number counts current reads too. Ends with the greatest age.
+    pub fn by_age(&self) -> Vec<(u64, u64)> {
+        let last = self.histogram.iter().rposition(|count| *count > 0);
+        let ages = self
+            .histogram
+            .iter()
+            .enumerate()
+            .take(last.map_or(0, |last| last + 1));
+        ages.map(|(power, count)| (1 << power, *count)).collect()
+    }
+
     fn add(&mut self, verdict: Verdict) {
         self.reads += 1;
         match verdict {
@@ -326,6 +338,8 @@ mod tests {
         oracle.read(KEY, 2, at(100));
         assert_eq!(oracle.report().quantile(0.999), at(1));
         assert_eq!(oracle.report().quantile(1.0), at(64));
+        let ages = oracle.report().by_age();
+        assert_eq!((ages.first(), ages.last()), (Some(&(1, 999)), Some(&(64, 1))));
     }
 
     #[test]

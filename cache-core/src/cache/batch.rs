@@ -8,8 +8,8 @@ use std::task::Poll;
 
 use crate::cache::context::Said;
 use crate::cache::far::{
-    Departure as Takeoff, End, Far, HeldLease, Holding, IfCancelled, Inquiry, Leave, Right, Sight,
-    commit_together, keep_together,
+    Departure as Takeoff, End, Far, HeldLease, Holding, Inquiry, Leave, Right, Sight, commit_together,
+    keep_together,
 };
 use crate::cache::flights::{Cause, Follower, Leader, Role, Settled};
 use crate::cache::keep::Kept;
@@ -397,14 +397,16 @@ async fn take_leases<T: Send + Sync + 'static>(
     let requests: Vec<LeaseRequest<'_>> = requests.collect();
     let unanswered = requests.iter().map(|request| {
         let holding = Holding::Load(request.key.to_owned());
-        cache.give_back_if_cancelled(far, holding, request.token)
+        cache.give_back_unheard(far, holding, request.token)
     });
     let unanswered: Vec<_> = unanswered.collect();
     let answers = match inquiry.budget.left(cache.clock()) {
         Ok(within) => far.port().lease_many(requests, within).await,
         Err(fault) => Err(fault),
     };
-    unanswered.into_iter().for_each(IfCancelled::disarm);
+    for unanswered in unanswered {
+        unanswered.hear(&answers);
+    }
     let answers = match answers {
         Ok(answers) => answers,
         Err(fault) => {

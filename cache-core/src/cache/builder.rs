@@ -10,6 +10,8 @@ use crate::cache::tasks::Tasks;
 use crate::cache::upkeep::Upkeep;
 use crate::cache::warm::{Schedule, Warmers};
 use crate::cache::{Cache, Inner, Settings};
+#[cfg(feature = "mac")]
+use crate::codec::MacKeys;
 use crate::codec::envelope::Framing;
 use crate::codec::{Codec, Compression};
 use crate::epochs::{Epochs, Namespace};
@@ -55,6 +57,8 @@ pub struct CacheBuilder {
     observer: Option<Arc<dyn Observer>>,
     codec: Codec,
     compression: Compression,
+    #[cfg(feature = "mac")]
+    signatures: Option<MacKeys>,
     schema: u32,
     lock_ttl: Duration,
     disconnected_cap: Duration,
@@ -78,6 +82,8 @@ impl CacheBuilder {
             observer: None,
             codec: Codec::Json,
             compression: Compression::none(),
+            #[cfg(feature = "mac")]
+            signatures: None,
             schema: 0,
             lock_ttl: seconds(10),
             disconnected_cap: seconds(5),
@@ -211,6 +217,16 @@ impl CacheBuilder {
         self
     }
 
+    /// Signs values on their way to the shared tier, and reads only those that one of these keys has signed for the key
+    /// under which they stand; all others are misses, counted as decode errors.
+    ///
+    /// Default: no signatures. Whoever can write to Redis can then make the cache answer anything.
+    #[cfg(feature = "mac")]
+    pub fn signatures(mut self, keys: MacKeys) -> Self {
+        self.signatures = Some(keys);
+        self
+    }
+
     /// The number of this build's form of values. Raise it when a type changes in a way that the codec cannot bridge:
     /// older values are then misses, and newer ones are left alone while they are fresh.
     ///
@@ -310,6 +326,8 @@ impl CacheBuilder {
         let port = tier.open(&self.name, self.clock.clone());
         let framing = Framing {
             compression: self.compression,
+            #[cfg(feature = "mac")]
+            keys: self.signatures.clone(),
             ..Framing::default()
         };
         let settings = FarSettings {

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use crate::cache::Cache;
-use crate::cache::far::IfCancelled;
+use crate::cache::far::Unheard;
 use crate::entry::{AnyEntry, EntryId, Version};
 use crate::epochs::{Kind, Mark, Standing, Strength, held_until};
 use crate::error::{Error, ErrorKind};
@@ -330,7 +330,7 @@ impl Cache {
         self.start_upkeep();
         let unsent = {
             let (cache, far, pattern) = (self.clone(), far.clone(), pattern.clone());
-            IfCancelled::run(move || {
+            Unheard::run(move || {
                 far.recovery().add_pattern(&cache, &pattern);
                 cache.remove_all_here(&pattern);
             })
@@ -364,7 +364,7 @@ impl Cache {
         self.start_upkeep();
         let unsent = {
             let (cache, far, mark) = (self.clone(), far.clone(), mark.clone());
-            IfCancelled::run(move || {
+            Unheard::run(move || {
                 far.recovery().add_mark(&cache, &mark, strength, hold);
                 cache.inner.epochs.move_mark(&mark, strength, held_until);
             })

@@ -234,7 +234,7 @@ impl Hold {
             }
             Place::Far { far, token, .. } if was_held => {
                 let name = self.cache.lease_text(&self.name);
-                let unanswered = self.cache.give_back_if_cancelled(far, self.holding(), *token);
+                let unanswered = self.cache.give_back_unheard(far, self.holding(), *token);
                 let released = far
                     .port()
                     .give_back(self.name.1.shared(), &name, *token, far.budget())
@@ -335,7 +335,7 @@ impl Cache {
         let hold = self
             .take_lease(self.lease(LeaseKind::Lock, name), "ttl", ttl)
             .await?;
-        Ok(hold.map(|hold| LockGuard { hold }))
+        Ok(hold.ok().map(|hold| LockGuard { hold }))
     }
 
     /// Takes the lock of this name for at most `ttl`, waiting up to `wait` while others hold it. Without a tokio runtime
@@ -395,12 +395,13 @@ impl Cache {
         format!("{}:{plain}", self.namespace.text)
     }
 
+    /// The lease, or how long its holder has it yet.
     pub(crate) async fn take_lease(
         &self,
         name: LeaseName,
         field: &str,
         ttl: Duration,
-    ) -> Result<Option<Hold>, Error> {
+    ) -> Result<Result<Hold, Duration>, Error> {
         if ttl.is_zero() {
             return Err(Error::invalid(format!(
                 "`{field}` is zero; a lease needs some time"
@@ -408,7 +409,7 @@ impl Cache {
         }
         let now = self.inner.clock.now();
         let place = match self.far().cloned() {
-            None => self.inner.leases.acquire(&name, now, now + ttl)?.map(Place::Here),
+            None => self.take_lease_here(&name, now, ttl)?,
             Some(far) => self.take_lease_far(far, &name, ttl).await?,
         };
         let until = AtomicU64::new((now + ttl).as_nanos());
@@ -420,12 +421,28 @@ impl Cache {
         }))
     }
 
+    fn take_lease_here(
+        &self,
+        name: &LeaseName,
+        now: Timestamp,
+        ttl: Duration,
+    ) -> Result<Result<Place, Duration>, Error> {
+        let leases = &self.inner.leases;
+        let token = leases.acquire(name, now, now + ttl)?;
+        let remaining = || {
+            leases
+                .until(name, now)
+                .map_or(Duration::ZERO, |(_, until)| until.since(now))
+        };
+        Ok(token.map(Place::Here).ok_or_else(remaining))
+    }
+
     async fn take_lease_far(
         &self,
         far: Arc<Far>,
         name: &LeaseName,
         ttl: Duration,
-    ) -> Result<Option<Place>, Error> {
+    ) -> Result<Result<Place, Duration>, Error> {
         let token = Token::random();
         let text = self.lease_text(name);
         let request = AcquireRequest {
@@ -434,14 +451,14 @@ impl Cache {
             token,
             ttl,
         };
-        // A caller that leaves meanwhile holds nothing.
+        // A caller that leaves meanwhile, or hears no answer, holds nothing.
         let holding = Holding::Named(request.kind, text.clone());
-        let unanswered = self.give_back_if_cancelled(&far, holding, token);
+        let unanswered = self.give_back_unheard(&far, holding, token);
         let answer = far.port().acquire(request, far.budget()).await;
-        unanswered.disarm();
+        unanswered.hear(&answer);
         match answer {
-            Ok(Acquisition::Acquired { fencing }) => Ok(Some(Place::Far { far, token, fencing })),
-            Ok(Acquisition::Held { .. }) => Ok(None),
+            Ok(Acquisition::Acquired { fencing }) => Ok(Ok(Place::Far { far, token, fencing })),
+            Ok(Acquisition::Held { remaining }) => Ok(Err(remaining)),
             Err(fault) => Err(self.unavailable("acquire", &fault)),
         }
     }

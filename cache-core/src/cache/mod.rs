@@ -56,7 +56,7 @@ mod write;
 
 pub use ahead::Ahead;
 pub use builder::CacheBuilder;
-pub use claim::Claim;
+pub use claim::{Claim, ClaimAttempt};
 pub use context::LoadContext;
 pub use inspect::{Inspected, Inspection};
 pub use invalidate::{Invalidation, KeyPattern};

@@ -213,9 +213,9 @@ impl StorePermit {
                 consult_errors: false,
                 take_over: None,
             };
-            let unanswered = cache.give_back_if_cancelled(far, Holding::Load(key.to_owned()), request.token);
+            let unanswered = cache.give_back_unheard(far, Holding::Load(key.to_owned()), request.token);
             let answer = far.port().lease(request, request.ttl).await;
-            unanswered.disarm();
+            unanswered.hear(&answer);
             if let LeaseAnswer::Lease(lease) = answer? {
                 return Ok(Some(HeldLease::new(cache, far, key.to_owned(), lease)));
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cache::far::{Far, IfCancelled, Setting};
+use crate::cache::far::{Far, Setting, Unheard};
 use crate::cache::shape::Shape;
 use crate::cache::{Cache, Wire};
 use crate::entry::{AnyEntry, EntryId};
@@ -199,9 +199,9 @@ impl Cache {
         &self,
         far: &Arc<Far>,
         ids: Vec<EntryId>,
-    ) -> IfCancelled<impl FnOnce()> {
+    ) -> Unheard<impl FnOnce()> {
         let (cache, far) = (self.clone(), far.clone());
-        IfCancelled::run(move || {
+        Unheard::run(move || {
             for id in &ids {
                 far.recovery().add_key(&cache, id, Duration::ZERO);
                 cache

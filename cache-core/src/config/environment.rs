@@ -34,14 +34,17 @@ pub(super) fn settings(
             });
         }
     }
-    // `REDIS_URL` sorts behind `CACHE_..`; what is set for the cache alone is meant to win over it.
+    // `REDIS_..` sorts behind `CACHE_..`; what is set for the cache alone is meant to win over it.
     settings.sort_by_key(|setting| (setting.variable.starts_with("CACHE_"), setting.variable.clone()));
     Ok(settings)
 }
 
+/// Variables that many deployments have already, and the fields of `redis` that they mean.
+const COMMON: [(&str, &str); 2] = [("REDIS_URL", "url"), ("REDIS_ENABLED", "enabled")];
+
 fn path_of(variable: &str, sections: &[&str]) -> Result<Option<Vec<String>>, Error> {
-    if variable == "REDIS_URL" {
-        return Ok(Some(vec!["redis".to_owned(), "url".to_owned()]));
+    if let Some((_, field)) = COMMON.iter().find(|(name, _)| *name == variable) {
+        return Ok(Some(vec!["redis".to_owned(), (*field).to_owned()]));
     }
     let Some(rest) = variable.strip_prefix("CACHE_") else {
         return Ok(None);

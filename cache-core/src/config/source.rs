@@ -97,7 +97,8 @@ impl Sources {
 
     /// From the environment of the process: `CACHE_CACHES__MARKET__MEMORY_BYTES=256MiB`, `REDIS_URL=redis://..`.
     ///
-    /// `REDIS_URL` is `redis.url`; `CACHE_REDIS__URL` wins over it. Empty variables count as not set. Variables that
+    /// `REDIS_URL` is `redis.url`, and `REDIS_ENABLED` is `redis.enabled`; `CACHE_REDIS__URL` and `CACHE_REDIS__ENABLED`
+    /// win over them. Empty variables count as not set. Variables that
     /// begin with `CACHE_` and have no two underscores belong to others.
     pub fn environment(self) -> Self {
         let readable = std::env::vars_os()

@@ -87,6 +87,20 @@ fn the_common_variable_of_redis_gives_way_to_our_own() {
     let both = [("CACHE_REDIS__URL", "redis://b"), ("REDIS_URL", "redis://a")];
     assert_eq!(url(&both).as_deref(), Some("redis://b"));
     assert_eq!(url(&[("REDIS_URL", "")]), None);
+
+    let enabled = |variables: &[(&str, &str)]| {
+        read("{}", variables)
+            .unwrap()
+            .redis
+            .and_then(|redis| redis.enabled)
+    };
+    assert_eq!(enabled(&[("REDIS_ENABLED", "false")]), Some(false));
+    let both = [
+        ("CACHE_REDIS__ENABLED", "true"),
+        ("REDIS_ENABLED", "false"),
+        ("REDIS_URL", "redis://a"),
+    ];
+    assert_eq!(enabled(&both), Some(true));
 }
 
 #[test]

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::config::Redis;
 use super::layout::Layout;
-use super::request::Call;
 use super::route::Route;
 use super::wake::Wake;
 use super::{inspect, log, route};
@@ -33,8 +32,6 @@ pub(super) struct Adapter {
     closed: CancellationToken,
     wake: Wake,
     recoveries: watch::Sender<u64>,
-    /// Bounds the work that is done after its caller has left.
-    aftermath: Arc<Semaphore>,
 }
 
 /// The log's identity and the last pattern removal, as heard by this node.
@@ -58,7 +55,6 @@ impl Adapter {
             heard: Arc::default(),
             closed,
             recoveries,
-            aftermath: Arc::new(Semaphore::new(MAX_AFTERMATH)),
         }
     }
 
@@ -76,19 +72,6 @@ impl Adapter {
         let incarnation = heard.incarnation?;
         let pattern = heard.pattern.map(|id| id.to_string()).unwrap_or_default();
         Some(Fence(format!("{incarnation}/{pattern}").into_bytes()))
-    }
-
-    /// Does something that nobody waits for, unless too much of that is going on.
-    pub(super) fn afterwards(&self, calls: Vec<(u16, Call)>) {
-        let Ok(permit) = self.aftermath.clone().try_acquire_owned() else {
-            return;
-        };
-        let (route, closed) = (self.route.clone(), self.closed.clone());
-        tokio::spawn(async move {
-            let work = route.run(calls, true, AFTERMATH_BUDGET);
-            let _ = closed.run_until_cancelled(work).await;
-            drop(permit);
-        });
     }
 
     async fn one<T>(answers: impl Future<Output = Result<Vec<T>, Fault>>) -> Result<T, Fault> {
@@ -249,7 +232,3 @@ impl Drop for Adapter {
 pub(super) fn fresh_incarnation() -> String {
     rand::random_range(1..1_u64 << 53).to_string()
 }
-
-const MAX_AFTERMATH: usize = 64;
-/// As long as a frozen server's connection lives.
-const AFTERMATH_BUDGET: Duration = Duration::from_secs(3);

@@ -26,15 +26,7 @@ impl Adapter {
             calls.push((slot_of(request.key.as_bytes()), self.lease_call(request).into()));
         }
         let fence = self.heard_fence();
-        let answers = match self.route.run(calls, true, within).await {
-            Ok(answers) => answers,
-            Err(fault) => {
-                if fault.maybe_applied() {
-                    self.give_late_locks_back(&requests);
-                }
-                return Err(fault);
-            }
-        };
+        let answers = self.route.run(calls, true, within).await?;
         requests
             .iter()
             .zip(answers)
@@ -69,19 +61,6 @@ impl Adapter {
             return call;
         }
         call.key(self.layout.log()).key(self.layout.generation())
-    }
-
-    /// The locks may have been taken by an answer that nobody heard. They would end by themselves; until then they
-    /// would keep others from loading.
-    fn give_late_locks_back(&self, requests: &[LeaseRequest<'_>]) {
-        let calls = requests
-            .iter()
-            .map(|request| {
-                let call = give_back_call(&lock_of(request.key), request.token, request.key);
-                (slot_of(request.key.as_bytes()), call.into())
-            })
-            .collect();
-        self.afterwards(calls);
     }
 
     pub(super) async fn renew_lock(
@@ -185,7 +164,7 @@ impl Adapter {
     }
 
     /// After an unclear answer: if our token is there, the lock is ours. If not, or if nobody says, it counts as not
-    /// taken, and what arrives late is given back.
+    /// taken.
     async fn inquire(
         &self,
         slot: u16,
@@ -203,8 +182,6 @@ impl Adapter {
         let is_ours =
             matches!(&found, Some(redis::Value::BulkString(bytes)) if bytes == request.token.as_bytes());
         if !is_ours {
-            let call = give_back_call(holder, request.token, request.name);
-            self.afterwards(vec![(slot, call.into())]);
             return None;
         }
         let fencing = number_now.and_then(|value| number("a counter", &value).ok());

@@ -101,7 +101,7 @@ pub trait Shared: Send + Sync + fmt::Debug + 'static {
     /// else who holds it. One step on the server.
     ///
     /// Asking again with the token that already holds the lock gives the same lease, so an unclear answer may be
-    /// repeated. After an unclear answer that is not repeated, the adapter gives a late lock back by itself.
+    /// repeated. The caller gives back what it may have been given unheard.
     fn lease<'a>(&'a self, request: LeaseRequest<'a>, within: Duration) -> Reply<'a, LeaseAnswer>;
 
     /// [`lease`](Self::lease) of many keys, one round trip per server.

@@ -105,7 +105,7 @@ impl fmt::Debug for Scopes {
 ///
 /// Only digests are kept, and all of them are compared, in constant time: how long an answer takes says nothing about
 /// how near a guess was, nor which token it was near to.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Bearer {
     tokens: Vec<(Sha256Digest, Grant)>,
 }
@@ -113,12 +113,18 @@ pub struct Bearer {
 type Sha256Digest = [u8; 32];
 
 impl Bearer {
-    /// No tokens yet.
-    pub(super) fn new() -> Self {
+    /// No tokens yet, hence nobody.
+    pub fn new() -> Self {
         Self { tokens: Vec::new() }
     }
 
-    pub(super) fn add(&mut self, token: &str, grant: Grant) -> Result<(), Error> {
+    /// One more token: for routes of your own that the same operators use.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](cache_core::ErrorKind::Invalid) for a token of less than 16 bytes, or one that no header field can
+    /// carry.
+    pub fn add(&mut self, token: &str, grant: Grant) -> Result<(), Error> {
         if token.len() < MIN_TOKEN_BYTES {
             return Err(Error::invalid(format!(
                 "a token of the admin router has {} bytes; take at least {MIN_TOKEN_BYTES}, random ones, such as \

@@ -1,53 +1,117 @@
-//! A market data service over real candles, cached by `#[cached]` functions and by a `CacheLayer` on its routes.
+//! A market data service: five caching systems on one cache, over an exchange that answers in 100 to 500 ms.
 //!
 //! ```text
-//! cargo run --release --bin market-data              serves on 127.0.0.1:8080, in memory
-//! cargo run --release --bin market-data -- --demo    compares itself with and without caches, and ends
+//! cargo run --release --bin market-data                        # serves on 127.0.0.1:8080, in memory
+//! cargo run --release --bin market-data -- --redis redis://127.0.0.1:6379
+//! cargo run --release --bin market-data -- compare             # measures itself with and without the caches
 //! ```
-
-mod candles;
-mod demo;
-mod exchange;
-mod market;
-mod routes;
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use cache_core::{Cache, EntryOptions};
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
+use market::candles::Symbol;
+use market::service::{Service, configuration, timeframe_of};
+use market::upstream::{Behaviour, Client, Exchange};
+use market::{dedup, worker};
+use rand::Rng as _;
 use tokio::net::TcpListener;
-use tracing_subscriber::EnvFilter;
+use tokio::signal::unix::{SignalKind, signal};
 
-use crate::exchange::Exchange;
-
-/// A market data service over real candles, with caches in front of a slow exchange.
-#[derive(Debug, Parser)]
+/// A market data service behind a cache.
+#[derive(Parser)]
+#[command(name = "market-data", args_conflicts_with_subcommands = true)]
 struct Arguments {
-    /// Port on 127.0.0.1 to serve on.
-    #[arg(long, default_value_t = 8080, conflicts_with = "demo")]
-    port: u16,
-
-    /// Drives a load against itself, with and without caches, prints a table and ends.
-    #[arg(long)]
-    demo: bool,
-
-    /// Seconds for each half of the demo.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
-    seconds: u64,
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Serve,
 }
+
+#[derive(Subcommand)]
+enum Command {
+    /// Processes every candle of a symbol once, together with all other workers on the same Redis.
+    Work(Work),
+    /// Runs the exchange as a process of its own.
+    Upstream(Upstream),
+}
+
+#[derive(Args)]
+struct Serve {
+    /// The address to listen on.
+    #[arg(long, default_value_t = Ipv4Addr::LOCALHOST.into())]
+    address: std::net::IpAddr,
+    /// The port to listen on.
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+    /// The token of operators, at least 16 bytes. Default: a random one, which is printed.
+    #[arg(long, env = "MARKET_DATA_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    #[command(flatten)]
+    shared: Shared,
+}
+
+#[derive(Args)]
+struct Shared {
+    /// Redis, for a fleet of instances. Default: REDIS_URL, or what the configuration says, or else memory only.
+    #[arg(long)]
+    redis: Option<String>,
+    /// Settings that win over those of the program.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// The address of an exchange that runs already. Default: one in this process.
+    #[arg(long)]
+    exchange: Option<SocketAddr>,
+}
+
+#[derive(Args)]
+struct Work {
+    /// Whose candles.
+    #[arg(long, default_value = "EURUSD")]
+    symbol: String,
+    #[command(flatten)]
+    shared: Shared,
+}
+
+#[derive(Args)]
+struct Upstream {
+    /// The address to listen on.
+    #[arg(long, default_value = "127.0.0.1:8090")]
+    listen: SocketAddr,
+    /// The shortest time that an answer takes, in milliseconds.
+    #[arg(long, default_value_t = 100)]
+    fastest: u64,
+    /// The longest time that an answer takes, in milliseconds.
+    #[arg(long, default_value_t = 500)]
+    slowest: u64,
+    /// The share of the questions that fail.
+    #[arg(long, default_value_t = 0.0)]
+    failure_rate: f64,
+    /// So many questions are answered in a second.
+    #[arg(long, default_value_t = 1_000_000)]
+    per_second: u64,
+}
+
+type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .init();
-    match run(Arguments::parse()).await {
+    let arguments = Arguments::parse();
+    let ended = match arguments.command {
+        None => serve(arguments.serve).await,
+        Some(Command::Work(work)) => process(work).await,
+        Some(Command::Upstream(upstream)) => run_exchange(&upstream).await,
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("market-data: {error}");
@@ -56,67 +120,127 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let exchange = Exchange::open(Duration::from_millis(100)..Duration::from_millis(500))?;
-    let cache = Cache::builder("market")
-        .memory_bytes(64 << 20)
-        .defaults(EntryOptions::new().jitter(0.1))
-        .build()?;
-    Cache::install(cache.clone())?;
-    let service = routes::cached(&cache, exchange.clone());
-    if arguments.demo {
-        demo::run(
-            service,
-            routes::uncached(exchange.clone()),
-            &exchange,
-            arguments.seconds,
-        )
-        .await?;
-    } else {
-        serve(service, arguments.port).await?;
-    }
-    cache.close(Duration::from_secs(5)).await?;
-    Ok(())
-}
-
-async fn serve(service: axum::Router, port: u16) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|error| match error.kind() {
-            ErrorKind::AddrInUse => {
-                format!("port {port} is taken; stop what listens there, or choose another with --port")
-            }
-            _ => format!("cannot listen on {address}: {error}"),
-        })?;
+async fn serve(arguments: Serve) -> Result<(), Failed> {
+    let (service, exchange) = start(&arguments.shared).await?;
+    let (token, is_ours) = match arguments.token {
+        Some(token) => (token, false),
+        None => (format!("{:032x}", rand::rng().random::<u128>()), true),
+    };
+    let router = service.router(&token)?;
+    let listener = listen((arguments.address, arguments.port).into()).await?;
     let address = listener.local_addr()?;
     say(format_args!(
         "serving market data on http://{address}; Ctrl-C ends it. Ask twice, and see the difference:\n"
     ))?;
     for path in [
-        "/price/GOOG",
-        "/candles/EURUSD?period=2017-06-01",
-        "/signal/EURUSD?short=50&long=200",
-        "/stats",
+        "/price/EURUSD",
+        "/signal/EURUSD",
+        "/bars/GOOG/1d?limit=3",
+        "/quotes/news/S1",
+        "/cache/metrics",
     ] {
         say(format_args!("  curl -i 'http://{address}{path}'"))?;
     }
-    say(format_args!("  curl -X POST 'http://{address}/invalidate/GOOG'"))?;
-    axum::serve(listener, service)
-        .with_graceful_shutdown(interrupted())
+    say(format_args!("\nThe dashboard is at http://{address}/admin/cache"))?;
+    if is_ours {
+        say(format_args!(
+            "Its token, for this run (another one: --token, MARKET_DATA_TOKEN): {token}"
+        ))?;
+    }
+    let app = router.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, app)
+        .with_graceful_shutdown(asked_to_end())
         .await?;
+    service.close().await?;
+    drop(exchange);
     Ok(())
 }
 
+async fn process(work: Work) -> Result<(), Failed> {
+    let symbol = Symbol::new(&work.symbol)?;
+    let (service, _exchange) = start(&work.shared).await?;
+    let exchange = service.exchange.clone();
+    let worked = worker::run(&exchange, &symbol, timeframe_of(&symbol), |candle| {
+        // Whoever reads this may have closed the pipe; the work goes on.
+        let _ = say(format_args!("processed {}", candle.time));
+    });
+    tokio::select! {
+        done = worked => {
+            let done = done?;
+            say(format_args!("done: {} processed, {} by others", done.processed, done.duplicates))?;
+        }
+        () = asked_to_end() => say("ended before the end; what was under way is free when its lease ends")?,
+    }
+    let unguarded = service.dedup.unguarded();
+    if unguarded > 0 {
+        say(format_args!(
+            "{unguarded} times Redis was away: other workers may have repeated those candles"
+        ))?;
+    }
+    service.close().await?;
+    Ok(())
+}
+
+async fn run_exchange(upstream: &Upstream) -> Result<(), Failed> {
+    let behaviour = Behaviour {
+        latency: Duration::from_millis(upstream.fastest)..Duration::from_millis(upstream.slowest),
+        failure_rate: upstream.failure_rate,
+        per_second: upstream.per_second,
+        ..Behaviour::default()
+    };
+    let exchange = Exchange::open(upstream.listen, behaviour).await?;
+    say(format_args!(
+        "the exchange listens on {}; GET /asked tells what it was asked",
+        exchange.address()
+    ))?;
+    asked_to_end().await;
+    Ok(())
+}
+
+/// The service, and the exchange that it asks if that runs here.
+async fn start(shared: &Shared) -> Result<(Service, Option<Exchange>), Failed> {
+    let config = configuration(shared.config.as_deref(), shared.redis.as_deref())?;
+    let exchange = match shared.exchange {
+        Some(_) => None,
+        None => Some(Exchange::open((Ipv4Addr::LOCALHOST, 0).into(), Behaviour::default()).await?),
+    };
+    let address = shared.exchange.or(exchange.as_ref().map(Exchange::address));
+    let address = address.ok_or("there is no exchange")?;
+    let service = Service::build(&config, Client::new(address))?;
+    dedup::initialise(service.dedup.clone());
+    Ok((service, exchange))
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| match error.kind() {
+            ErrorKind::AddrInUse => {
+                let port = address.port();
+                format!("port {port} is taken; stop what listens there, or choose another with --port")
+            }
+            _ => format!("cannot listen on {address}: {error}"),
+        })
+}
+
 /// Prints a line. Whoever reads it may have closed the pipe; that ends nothing.
-pub(crate) fn say(line: impl Display) -> io::Result<()> {
+fn say(line: impl Display) -> io::Result<()> {
     match writeln!(io::stdout().lock(), "{line}") {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written,
     }
 }
 
-async fn interrupted() {
-    // Without a signal handler the process ends at once, which is what the user asked for anyway.
-    let _ = tokio::signal::ctrl_c().await;
+/// By Ctrl-C, or by SIGTERM as service managers send it.
+async fn asked_to_end() {
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signals) => signals.recv().await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminated => {}
+    }
 }

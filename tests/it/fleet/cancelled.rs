@@ -1,10 +1,5 @@
 //! Callers that leave: nothing of what they began stays behind.
 
-use std::sync::atomic::AtomicBool;
-
-use rand::rngs::SmallRng;
-use rand::{Rng, SeedableRng};
-
 use super::*;
 
 /// The keys of all locks, of loads and named ones, and of claims.
@@ -95,58 +90,3 @@ async fn an_invalidation_whose_caller_leaves_is_delivered() {
         assert_eq!(a.flush_pending(Duration::from_secs(5)).await, 0);
     }
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_storm_of_leaving_callers_leaves_no_wrong_value_and_no_waiter() {
-    let redis = RedisServer::start();
-    let nodes = [
-        hearing_node(&redis.url(), |node| node).await,
-        hearing_node(&redis.url(), |node| node).await,
-    ];
-    let wrong = Arc::new(AtomicBool::new(false));
-    let tasks: Vec<_> = (0..16_u64)
-        .map(|seed| {
-            let (cache, wrong) = (nodes[seed as usize % 2].clone(), wrong.clone());
-            tokio::spawn(async move {
-                let mut rng = SmallRng::seed_from_u64(seed);
-                for _ in 0..1_000 {
-                    let (n, micros, borrowed) =
-                        (rng.random_range(0..50), rng.random_range(0..1_500), rng.random());
-                    let load = move |_| async move {
-                        tokio::time::sleep(Duration::from_micros(300)).await;
-                        Ok::<_, std::io::Error>(n)
-                    };
-                    let options = EntryOptions::ttl(Duration::from_millis(20));
-                    let call = async {
-                        let value = match borrowed {
-                            true => cache.get_or_load_borrowed(&key(n), options, load).await,
-                            false => cache.get_or_load(&key(n), options, load).await,
-                        };
-                        wrong.fetch_or(!value.is_ok_and(|value| *value == n), Ordering::SeqCst);
-                    };
-                    match rng.random_range(0..8) {
-                        0 => dropped_after(micros, cache.remove(&key(n)).into_future()).await,
-                        1 => dropped_after(micros, cache.set(&key(n), n, minutes(1))).await,
-                        _ => dropped_after(micros, call).await,
-                    }
-                }
-            })
-        })
-        .collect();
-    for task in tasks {
-        task.await.unwrap();
-    }
-    assert!(
-        !wrong.load(Ordering::SeqCst),
-        "a call failed or got another key's value"
-    );
-    for node in &nodes {
-        wait_until(Duration::from_secs(3), "nothing is left in flight", async || {
-            node.loads_in_flight() == 0 && node.stats().waiters == 0 && node.flush_pending(SOON).await == 0
-        })
-        .await;
-    }
-    all_locks_are_given_back(&redis).await;
-}
-
-const SOON: Duration = Duration::from_secs(1);

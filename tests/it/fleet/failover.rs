@@ -2,9 +2,10 @@
 
 use cache_core::testing::ManualClock;
 use support::resp::RespClient;
+use support::soak::hand_over;
+use support::soak::traffic::shares;
 use support::{Accepting, FaultProxy, RedisCluster, SentinelTrio, Stopwatch};
 
-use super::traffic::{Readers, shares};
 use super::*;
 
 async fn on_cluster(cluster: &RedisCluster) -> Cache {
@@ -90,90 +91,6 @@ async fn a_frozen_master_of_a_cluster_costs_the_keys_of_the_others_nothing() {
         assert_eq!(found.unwrap().outcome().tier, Some(Tier::Shared));
     }
     assert!(origin.loads() > 0, "the frozen server's keys were loaded");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_failover_and_resharding_of_a_cluster_fail_no_call() {
-    let cluster = RedisCluster::start();
-    let nodes = [on_cluster(&cluster).await, on_cluster(&cluster).await];
-    let readers = Readers::start(&nodes, 8);
-    tokio::task::block_in_place(|| {
-        let masters = cluster.masters();
-        cluster.reshard(masters[0], masters[1], 250);
-        cluster.reshard(masters[1], masters[0], 250);
-        cluster.kill_master_of("{fleet}:log");
-        cluster.wait_ready();
-    });
-    let back = Stopwatch::start();
-    wait_until(seconds(10), "the nodes share again", async || {
-        shares(&nodes[0], &nodes[1]).await
-    })
-    .await;
-    let back = back.elapsed();
-    let tally = readers.stop().await;
-    println!("{tally:?}, back after {back:?}");
-    assert_eq!((tally.failed, tally.foreign), (0, 0), "{tally:?}");
-    assert!(tally.calls > 1_000 && back < seconds(3), "{tally:?}, {back:?}");
-    for cache in &nodes {
-        assert_eq!(cache.flush_pending(seconds(5)).await, 0);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_failover_by_sentinels_fails_no_call() {
-    let trio = SentinelTrio::start();
-    let nodes = [on_sentinel(&trio).await, on_sentinel(&trio).await];
-    let readers = Readers::start(&nodes, 8);
-    for _ in 0..2 {
-        let dead = tokio::task::block_in_place(|| {
-            let dead = trio.kill_master();
-            trio.wait_for_failover(dead);
-            dead
-        });
-        let back = Stopwatch::start();
-        wait_until(seconds(10), "the nodes share again", async || {
-            shares(&nodes[0], &nodes[1]).await
-        })
-        .await;
-        println!("back {:?} after the switch", back.elapsed());
-        assert!(
-            back.elapsed() < Duration::from_millis(2_500),
-            "{:?}",
-            back.elapsed()
-        );
-        tokio::task::block_in_place(|| {
-            let dead = trio
-                .servers()
-                .iter()
-                .find(|server| server.port() == dead)
-                .unwrap();
-            dead.restart();
-            wait_until_blocking(seconds(30), "it is a replica now", || {
-                // Sentinels end its connections when they make it one.
-                dead.try_command(&["INFO", "replication"])
-                    .is_ok_and(|info| info.text().contains("master_link_status:up"))
-            });
-        });
-    }
-    let tally = readers.stop().await;
-    println!("{tally:?}");
-    assert_eq!((tally.failed, tally.foreign), (0, 0), "{tally:?}");
-    for cache in &nodes {
-        assert_eq!(cache.flush_pending(seconds(5)).await, 0);
-    }
-}
-
-/// Makes the replica the master, without losing a write.
-pub(super) fn hand_over(master: &RedisServer, replica: &RedisServer) {
-    let port = replica.port().to_string();
-    let role = |server: &RedisServer| server.info_field("replication", "role");
-    wait_until_blocking(seconds(20), "it is the master now", || {
-        // Given up when the replica is not up to date in time; then it is tried again.
-        if role(master).as_deref() == Some("master") {
-            master.command(&["FAILOVER", "TO", "127.0.0.1", &port, "TIMEOUT", "2000"]);
-        }
-        role(replica).as_deref() == Some("master") && role(master).as_deref() == Some("slave")
-    });
 }
 
 #[tokio::test(flavor = "multi_thread")]

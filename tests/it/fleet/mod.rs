@@ -8,9 +8,10 @@ mod oracle;
 mod permissions;
 mod processes;
 mod sharing;
+mod signed;
 mod soak;
 mod states;
-mod traffic;
+mod unclear;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,8 +19,9 @@ use std::time::Duration;
 
 use cache_core::time::{hours, minutes, seconds};
 use cache_core::{
-    Cache, CacheBuilder, CacheKey, EntryOptions, Error, ErrorKind, OutcomeKind, Redis, Stored, TagSet, Tier,
+    Cache, CacheKey, ClaimAttempt, EntryOptions, Error, ErrorKind, OutcomeKind, Redis, Stored, Tier,
 };
+use support::soak::fleet::{hearing_node, key, tagged};
 use support::{RedisServer, hears, wait_until, wait_until_blocking};
 
 fn node(redis: &RedisServer) -> Cache {
@@ -27,22 +29,6 @@ fn node(redis: &RedisServer) -> Cache {
         .redis(Redis::from_url(&redis.url()).unwrap())
         .build()
         .unwrap()
-}
-
-/// A node that has begun to hear the log: from then on it forgets nothing that it need not.
-async fn hearing_node(url: &str, configure: impl FnOnce(CacheBuilder) -> CacheBuilder) -> Cache {
-    let builder = Cache::builder("fleet").redis(Redis::from_url(url).unwrap());
-    let cache = configure(builder).build().unwrap();
-    hears(&cache).await;
-    cache
-}
-
-fn key(n: u64) -> CacheKey {
-    CacheKey::build("item", n).unwrap()
-}
-
-fn tagged(tag: &str) -> EntryOptions {
-    EntryOptions::ttl(minutes(5)).tags(TagSet::new([tag]).unwrap())
 }
 
 /// A loader that counts its runs and gives what it is told.
@@ -240,7 +226,17 @@ async fn claims_and_locks_hold_across_nodes() {
     let (a, b) = (node(&redis), node(&redis));
     let claim = a.claim(&key(1), seconds(30)).await.unwrap().unwrap();
     assert!(b.claim(&key(1), seconds(30)).await.unwrap().is_none());
+    let refusal = |within: std::ops::Range<Duration>| {
+        let b = b.clone();
+        async move {
+            let attempt = b.try_claim(&key(1), seconds(30)).await.unwrap();
+            let told = matches!(attempt, ClaimAttempt::Refused { remaining } if within.contains(&remaining));
+            assert!(told, "{attempt:?} is not within {within:?}");
+        }
+    };
+    refusal(Duration::ZERO..seconds(31)).await;
     assert!(claim.confirm(hours(1)).await);
+    refusal(minutes(50)..minutes(61)).await;
     assert!(
         b.claim(&key(1), seconds(30)).await.unwrap().is_none(),
         "confirmed"

@@ -2,8 +2,8 @@
 
 use support::{Accepting, FaultProxy, Stopwatch};
 
-use super::traffic::shares;
 use super::*;
+use support::soak::traffic::shares;
 
 /// What a call may cost while Redis misbehaves: its budget, and what a busy machine adds.
 const COST: Duration = Duration::from_millis(350);

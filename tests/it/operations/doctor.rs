@@ -45,6 +45,20 @@ async fn a_server_that_is_set_well_has_no_finding() {
 }
 
 #[tokio::test]
+async fn the_server_tells_its_memory_and_one_that_is_away_says_so() {
+    let server = well_set(RedisServer::start());
+    let cache = cache_at(&server.url());
+    let facts = cache.server().await.unwrap().unwrap();
+    assert_eq!(facts.max_memory, Some(64 << 20));
+    assert!(facts.used_memory > Some(0), "{facts:?}");
+
+    server.kill();
+    assert!(cache.server().await.is_err_and(|error| error.is_unavailable()));
+    let in_memory = Cache::builder("m").build().unwrap();
+    assert_eq!(in_memory.server().await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn settings_of_the_server_that_hurt_are_found() {
     let server = well_set(RedisServer::start());
     let cache = cache_at(&server.url());

@@ -81,24 +81,6 @@ async fn the_last_waiter_ends_the_subscription() {
     wait_until(BUDGET, "nobody is subscribed", async || channels() == 0).await;
 }
 
-#[tokio::test]
-async fn an_unheard_lease_is_given_back() {
-    let server = restricted();
-    let proxy = FaultProxy::start(server.address());
-    let tier = open_url(&server.url_via(proxy.address()));
-    set(&tier, "m:warm", "x").await;
-    proxy.set(Fault::DelayReplies(Duration::from_millis(300)));
-    let fault = tier
-        .lease(asking("m:a"), Duration::from_millis(100))
-        .await
-        .unwrap_err();
-    assert!(fault.maybe_applied());
-    wait_until(BUDGET, "the lock is free again", async || {
-        server.command(&["EXISTS", "{m:a}:l"]).integer() == Some(0)
-    })
-    .await;
-}
-
 fn wanting(kind: LockKind, name: &str) -> AcquireRequest<'_> {
     AcquireRequest {
         kind,

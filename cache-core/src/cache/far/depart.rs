@@ -219,9 +219,9 @@ impl<T: Send + Sync + 'static> Load<T> {
             }
             let within = inquiry.budget.left(clock)?;
             let asked = cache.asking();
-            let unanswered = cache.give_back_if_cancelled(far, Holding::Load(key.clone()), wait.token);
+            let unanswered = cache.give_back_unheard(far, Holding::Load(key.clone()), wait.token);
             let answer = far.port.lease(request, within).await;
-            unanswered.disarm();
+            unanswered.hear(&answer);
             match answer? {
                 LeaseAnswer::Recorded(bytes, remaining) => {
                     let judged = cache.judge_record(&mut inquiry, &self.id, (&bytes, remaining), asked);

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::cache::Cache;
-use crate::cache::far::{Far, IfCancelled};
+use crate::cache::far::{Far, Unheard};
 use crate::shared::{CommitRequest, Ending, Fault, FaultKind, Fence, LockKind, Token};
 use crate::sync::Arc;
 
@@ -66,15 +66,15 @@ impl Cache {
         });
     }
 
-    /// For a caller that leaves while what it asked for is on its way to it.
-    pub(crate) fn give_back_if_cancelled(
+    /// For a caller that leaves while what it asked for is on its way to it, or that hears no answer.
+    pub(crate) fn give_back_unheard(
         &self,
         far: &Arc<Far>,
         holding: Holding,
         token: Token,
-    ) -> IfCancelled<impl FnOnce()> {
+    ) -> Unheard<impl FnOnce()> {
         let (cache, far) = (self.clone(), far.clone());
-        IfCancelled::run(move || cache.give_back(far, holding, token))
+        Unheard::run(move || cache.give_back(far, holding, token))
     }
 }
 

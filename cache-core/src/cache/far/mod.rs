@@ -399,13 +399,21 @@ impl Views {
     }
 }
 
-/// Runs `last_words` if it is dropped before it is [disarmed](Self::disarm): for a caller that is cancelled while the
-/// shared tier is being asked.
-pub(crate) struct IfCancelled<F: FnOnce()>(Option<F>);
+/// Runs `last_words` unless it is [disarmed](Self::disarm): for a caller that is cancelled while the shared tier is
+/// being asked, or does not hear the answer.
+pub(crate) struct Unheard<F: FnOnce()>(Option<F>);
 
-impl<F: FnOnce()> IfCancelled<F> {
+impl<F: FnOnce()> Unheard<F> {
     pub(crate) fn run(last_words: F) -> Self {
         Self(Some(last_words))
+    }
+
+    /// The caller has heard `answer`. A fault after sending says nothing: what was asked for may have been given.
+    pub(crate) fn hear<T>(self, answer: &Result<T, Fault>) {
+        match answer {
+            Err(fault) if fault.maybe_applied() => {}
+            _ => self.disarm(),
+        }
     }
 
     pub(crate) fn disarm(mut self) {
@@ -413,7 +421,7 @@ impl<F: FnOnce()> IfCancelled<F> {
     }
 }
 
-impl<F: FnOnce()> Drop for IfCancelled<F> {
+impl<F: FnOnce()> Drop for Unheard<F> {
     fn drop(&mut self) {
         if let Some(last_words) = self.0.take() {
             last_words();

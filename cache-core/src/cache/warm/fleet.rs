@@ -60,7 +60,7 @@ impl Turn {
 async fn mark(cache: &Cache, name: &str, every: Duration) -> Result<bool, crate::Error> {
     let name = cache.lease(LeaseKind::Claim, &format!("{TAKEN}{name}"));
     let hold = cache.take_lease(name, "every", every.mul_f64(0.9)).await?;
-    Ok(hold.is_some_and(|hold| {
+    Ok(hold.is_ok_and(|hold| {
         hold.leave_to_its_end();
         true
     }))

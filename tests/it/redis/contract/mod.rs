@@ -1,5 +1,5 @@
-//! What holds of every shared tier: each test here runs against Redis and against the store of the test kit, so that
-//! what users test with the one is true of the other.
+//! What holds of every shared tier: each test here runs against Redis, against the store of the test kit, so that
+//! what users test with the one is true of the other, and through the kit's chaos while it is told to do nothing.
 
 mod interleavings;
 mod leases;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::shared::{Shared, SharedTier};
-use cache_core::testing::ScriptedStore;
+use cache_core::testing::{ChaosStore, ScriptedStore};
 use cache_core::time::SystemClock;
 use support::RedisServer;
 
@@ -21,6 +21,7 @@ use super::{open, restricted};
 enum World {
     Redis(Box<RedisServer>),
     Memory(ScriptedStore),
+    Chaos(ScriptedStore),
 }
 
 impl World {
@@ -32,46 +33,53 @@ impl World {
         Self::Memory(ScriptedStore::new(SystemClock))
     }
 
+    fn chaos() -> Self {
+        Self::Chaos(ScriptedStore::new(SystemClock))
+    }
+
     /// Another node.
     fn open(&self) -> Arc<dyn Shared> {
         match self {
             Self::Redis(server) => open(server),
             Self::Memory(store) => store.open("m", Arc::new(SystemClock)),
+            Self::Chaos(store) => ChaosStore::around(store.clone(), 0).open("m", Arc::new(SystemClock)),
         }
     }
 
     fn evict(&self, key: &str) {
         match self {
             Self::Redis(server) => drop(server.command(&["DEL", key])),
-            Self::Memory(store) => store.evict(key),
+            Self::Memory(store) | Self::Chaos(store) => store.evict(key),
         }
     }
 
     fn break_lease(&self, key: &str) {
         match self {
             Self::Redis(server) => drop(server.command(&["DEL", &format!("{{{key}}}:l")])),
-            Self::Memory(store) => store.break_lease(key),
+            Self::Memory(store) | Self::Chaos(store) => store.break_lease(key),
         }
     }
 
     fn is_leased(&self, key: &str) -> bool {
         match self {
             Self::Redis(server) => server.command(&["EXISTS", &format!("{{{key}}}:l")]).integer() == Some(1),
-            Self::Memory(store) => store.is_leased(key),
+            Self::Memory(store) | Self::Chaos(store) => store.is_leased(key),
         }
     }
 
     fn put_foreign(&self, key: &str, text: &str) {
         match self {
             Self::Redis(server) => drop(server.command(&["SET", key, text, "EX", "100"])),
-            Self::Memory(store) => store.put_raw(key, text, Some(Duration::from_secs(100))),
+            Self::Memory(store) | Self::Chaos(store) => {
+                store.put_raw(key, text, Some(Duration::from_secs(100)))
+            }
         }
     }
 
     fn flush(&self) {
         match self {
             Self::Redis(server) => server.flushall(),
-            Self::Memory(store) => store.flush(),
+            Self::Memory(store) | Self::Chaos(store) => store.flush(),
         }
     }
 
@@ -79,7 +87,7 @@ impl World {
     fn fill(&self) {
         match self {
             Self::Redis(server) => drop(server.command(&["CONFIG", "SET", "maxmemory", "1"])),
-            Self::Memory(store) => store.set_full(true),
+            Self::Memory(store) | Self::Chaos(store) => store.set_full(true),
         }
     }
 
@@ -109,6 +117,15 @@ macro_rules! contract {
                 #[tokio::test(flavor = "multi_thread")]
                 async fn $name() {
                     super::super::$topic::$name(super::super::World::memory()).await;
+                }
+            )+ })+
+        }
+
+        mod through_chaos {
+            $(mod $topic { $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $name() {
+                    super::super::$topic::$name(super::super::World::chaos()).await;
                 }
             )+ })+
         }

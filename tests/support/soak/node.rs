@@ -1,6 +1,6 @@
 //! One node of a fleet as a process of its own, for tests that kill and freeze it.
 //!
-//! `node URL [LOCK_TTL_MS]`, then orders line by line on standard input, each answered on standard output:
+//! `soak node URL [LOCK_TTL_MS]`, then orders line by line on standard input, each answered on standard output:
 //!
 //! | order | answers |
 //! |---|---|
@@ -10,23 +10,25 @@
 //! | `contend LOCK TASKS TTL_MS` | `held NUMBER` for each time that one of its tasks had the lock, without end; `stolen NUMBER` if it lost the lock while it held it, `late NUMBER` if its write came after a later holder's |
 //! | `remove KEY` | `removed KEY ok`, or what is wrong |
 
-#![allow(clippy::unwrap_used, reason = "the tests read what it panics with")]
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cache_core::time::{minutes, seconds};
 use cache_core::{Cache, CacheKey, EntryOptions, Redis};
-use support::{Stopwatch, hears};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-#[tokio::main]
-async fn main() {
-    let mut arguments = std::env::args().skip(1);
-    let redis = Redis::from_url(&arguments.next().unwrap()).unwrap();
+use crate::clock::Stopwatch;
+use crate::hearing::hears;
+
+/// Carries out orders until its input ends.
+///
+/// # Panics
+/// When an order is none; whoever gave it reads that on standard error.
+pub async fn obey_orders(url: &str, lock_ttl: Option<Duration>) {
+    let redis = Redis::from_url(url).unwrap();
     let mut builder = Cache::builder("fleet").redis(redis);
-    if let Some(millis) = arguments.next() {
-        builder = builder.lock_ttl(Duration::from_millis(millis.parse().unwrap()));
+    if let Some(lock_ttl) = lock_ttl {
+        builder = builder.lock_ttl(lock_ttl);
     }
     let cache = builder.build().unwrap();
     let mut lines = BufReader::new(tokio::io::stdin()).lines();

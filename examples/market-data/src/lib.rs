@@ -1,0 +1,24 @@
+//! A market data service: five caching systems that teams wrote by hand, on the public API of `cache-core` and
+//! `cache-tower`.
+//!
+//! | module | was |
+//! |---|---|
+//! | [`dedup`] | a cache against processing candles and publishing signals twice |
+//! | [`indicators`] | moving averages that are carried on instead of recomputed |
+//! | [`api`] | the cache service of a web application, with decorators and endpoints |
+//! | [`quotes`] | seven classes of facts with a time to live each, and their warming |
+//! | [`bars`], [`ticker`], [`llm`] | typed caches for bars, tickers and what a model says |
+//!
+//! [`service`] puts them together, [`upstream`] is what they ask.
+
+pub mod api;
+pub mod bars;
+pub mod candles;
+pub mod dedup;
+pub mod indicators;
+pub mod llm;
+pub mod quotes;
+pub mod service;
+pub mod ticker;
+pub mod upstream;
+pub mod worker;
