@@ -531,6 +531,12 @@ async fn the_configuration_of_a_warmer_drives_it() {
         "{unknown}"
     );
     assert_eq!(caches.get("other").unwrap().missing_warmers(), ["nobody"]);
+    let diagnosis = caches.get("other").unwrap().doctor().await;
+    let found = diagnosis
+        .findings
+        .iter()
+        .find(|finding| finding.code == "warmer_missing");
+    assert!(found.unwrap().what.contains("`nobody`"));
     assert!(caches.get("market").unwrap().missing_warmers().is_empty());
 }
 

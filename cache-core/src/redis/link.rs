@@ -263,7 +263,7 @@ impl fmt::Debug for Link {
 
 /// Keeps a connection standing, until aborted.
 async fn supervise(core: Arc<Core>) {
-    let mut replaced = None;
+    let mut replaced: Option<usize> = None;
     loop {
         let began = SystemClock.now();
         let pause = match core.connect().await {
