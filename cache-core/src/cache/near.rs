@@ -108,7 +108,9 @@ impl Cache {
         {
             return None;
         }
-        self.inner.tally.count(Count::MemoryFresh);
+        if self.inner.tally.count_hit() {
+            self.inner.traffic.hit(&meta.marks);
+        }
         let outcome = Outcome::hit(OutcomeKind::Fresh, Tier::Memory, meta.age(now));
         if let Some(observer) = &self.inner.observer {
             self.observed(&**observer, key).tell(End::Answered(outcome));

@@ -43,6 +43,8 @@ struct Core {
     state: watch::Sender<State>,
     in_flight: AtomicUsize,
     connects: AtomicU64,
+    /// Connections made in place of others, in the order of [`REASONS`].
+    reconnects: [AtomicU64; REASONS.len()],
     breaker_openings: AtomicU64,
     breaker: Breaker,
     /// Counts recoveries, for all links of a tier.
@@ -122,6 +124,7 @@ impl Link {
                 state: watch::Sender::new(State::Connecting),
                 in_flight: AtomicUsize::new(0),
                 connects: AtomicU64::new(0),
+                reconnects: Default::default(),
                 breaker_openings: AtomicU64::new(0),
                 breaker: Breaker::new(BreakerSettings::default(), rand::random()),
                 recoveries: recoveries.clone(),
@@ -250,6 +253,7 @@ impl Link {
             endpoint: self.core.target.to_string(),
             connected,
             connects: self.core.connects.load(Ordering::Relaxed),
+            reconnects: self.core.reconnects(),
             in_flight: self.core.in_flight.load(Ordering::Relaxed),
             last_fault,
             breaker: self.core.breaker.state().as_str(),
@@ -281,16 +285,21 @@ impl fmt::Debug for Link {
 
 /// Keeps a connection standing, until aborted.
 async fn supervise(core: Arc<Core>) {
+    let mut replaced: Option<usize> = None;
     loop {
         let began = SystemClock.now();
         let pause = match core.open().await {
             Ok((connection, address)) => {
                 let connection = Arc::new(connection);
                 core.connects.fetch_add(1, Ordering::Relaxed);
+                if let Some(reason) = replaced.take() {
+                    core.reconnects[reason].fetch_add(1, Ordering::Relaxed);
+                }
                 core.show(State::Up(connection.clone()));
                 let end = core.attend(&connection, &address).await;
                 let lived = SystemClock.now().since(began);
                 tracing::debug!(endpoint = %core.target, ?end, "a connection to Redis ended");
+                replaced = Some(reason_of(&end));
                 core.after(end, lived)
             }
             Err(fault) => {
@@ -328,7 +337,26 @@ fn report(result: &Result<Vec<Answer>, Fault>) -> Report {
     }
 }
 
+/// The place of a reason in [`REASONS`].
+fn reason_of(end: &End) -> usize {
+    match end {
+        End::Closed => 0,
+        End::Silent => 1,
+        End::Condemned(_) => 2,
+        End::Deposed => 3,
+    }
+}
+
+/// Why a connection was replaced: the server closed it, it fell silent, an answer said that it is of no use, or a
+/// majority of the sentinels names another server.
+const REASONS: [&str; 4] = ["closed", "silent", "refused", "deposed"];
+
 impl Core {
+    fn reconnects(&self) -> Vec<(&'static str, u64)> {
+        let counts = self.reconnects.iter().map(|count| count.load(Ordering::Relaxed));
+        REASONS.into_iter().zip(counts).collect()
+    }
+
     fn place(&self) -> Result<Taken<'_>, Fault> {
         // Too many for a moment, if several are refused at once; never too many under way.
         let taken = Taken(&self.in_flight);

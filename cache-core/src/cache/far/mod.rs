@@ -152,6 +152,11 @@ impl Far {
     }
 
     /// What is known without asking.
+    /// Whether a breaker keeps operations from a server.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.port.health().iter().any(|server| server.breaker != "closed")
+    }
+
     pub(crate) fn stats(&self, now: Timestamp) -> SharedStats {
         let servers = self.port.health();
         let sum = |of: fn(&EndpointHealth) -> u64| servers.iter().map(of).sum();
@@ -166,10 +171,11 @@ impl Far {
             servers: servers.len() as u64,
             servers_connected: sum(|server| u64::from(server.connected)),
             in_flight: sum(|server| server.in_flight as u64),
-            reconnects: sum(|server| server.connects.saturating_sub(1)),
+            reconnects: added_up(servers.iter().flat_map(|server| &server.reconnects)),
             log_heard: self.hearing.is_heard(),
             log_lag: self.hearing.last_confirmed().map(|at| now.since(at)),
             log_gaps: self.tally.gaps.read().counts,
+            decode_errors: self.tally.unreadable.read().counts,
             pending_invalidations: self.recovery.len() as u64,
         }
     }
@@ -472,3 +478,15 @@ pub(crate) fn entry_of(cache: &Cache, full_key: &str) -> Option<EntryId> {
 const NEAR_CAP: Duration = Duration::from_secs(60);
 /// More marks than this are asked for in several questions: a question of many would hold others up on the server.
 const MARKS_PER_QUESTION: usize = 500;
+
+/// The counts of each word over all servers, in the order in which they are met.
+fn added_up<'a>(counts: impl Iterator<Item = &'a (&'static str, u64)>) -> Vec<(&'static str, u64)> {
+    let mut sums: Vec<(&'static str, u64)> = Vec::new();
+    for (word, count) in counts {
+        match sums.iter_mut().find(|(known, _)| known == word) {
+            Some((_, sum)) => *sum += count,
+            None => sums.push((word, *count)),
+        }
+    }
+    sums
+}

@@ -12,6 +12,7 @@ use crate::entry::{AnyEntry, Birth, Entry, EntryId, Meta, Negative, Version};
 use crate::epochs::{Mark, Marks, Standing};
 use crate::freshness::{eager_from, jittered};
 use crate::key::CacheKey;
+use crate::measure::Unreadable;
 use crate::options::Policy;
 use crate::shared::{self, Fault, Found, Reading, StoredValue};
 use crate::stats::Count;
@@ -242,7 +243,7 @@ impl Cache {
         match &reading.found {
             Found::Absent => Err(FarEntry::Absent),
             Found::Foreign => {
-                self.inner.tally.count(Count::DecodeError);
+                self.unreadable(far, Unreadable::Foreign);
                 Err(FarEntry::Unusable(None))
             }
             Found::Tombstone(version) => Err(FarEntry::Gone(entry_version(*version))),
@@ -287,7 +288,7 @@ impl Cache {
                 return Err(FarEntry::Newer(entry_version(value.version)));
             }
             Err(reject) => {
-                self.inner.tally.count(Count::DecodeError);
+                self.unreadable(far, reject.unreadable());
                 tracing::debug!(
                     cache = self.name(),
                     reject = reject.as_str(),
@@ -482,14 +483,22 @@ impl Cache {
         })
     }
 
+    fn unreadable(&self, far: &Far, what: Unreadable) {
+        self.inner.tally.count(Count::DecodeError);
+        far.tally.unreadable.count(what as usize);
+    }
+
     fn decode<T>(&self, wire: Wire<T>, payload: &crate::codec::envelope::Payload<'_>) -> Option<T> {
         let decoded = match payload.bytes() {
-            Ok(bytes) => (wire.coding?.decode)(&bytes, payload.codec).map_err(|error| error.as_str()),
-            Err(reject) => Err(reject.as_str()),
+            Ok(bytes) => (wire.coding?.decode)(&bytes, payload.codec)
+                .map_err(|error| (error.as_str(), Unreadable::Value)),
+            Err(reject) => Err((reject.as_str(), reject.unreadable())),
         };
         decoded
-            .inspect_err(|reason| {
-                self.inner.tally.count(Count::DecodeError);
+            .inspect_err(|(reason, what)| {
+                if let Some(far) = self.far() {
+                    self.unreadable(far, *what);
+                }
                 tracing::debug!(cache = self.name(), reason, "a stored value could not be decoded");
             })
             .ok()
