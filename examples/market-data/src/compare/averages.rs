@@ -96,8 +96,8 @@ where
         exchange.set_now(now);
         let begun = SystemClock.now();
         let mut visitors = JoinSet::new();
-        for symbol in symbols.iter().cloned() {
-            let signal = signal.clone();
+        for symbol in symbols {
+            let (signal, symbol) = (signal.clone(), symbol.clone());
             visitors.spawn(async move {
                 let mut latencies = Latencies::default();
                 for _ in 0..ASKS {

@@ -50,7 +50,8 @@ pub(super) async fn model(world: &World) -> Result<(Duration, Duration, u64), Fa
     let ask = || service.model.analysis(Kind::Sentiment, "The market is calm.");
     let (first, slow) = timed(ask()).await;
     let (second, fast) = timed(ask()).await;
-    (first?, second?);
+    first?;
+    second?;
     service.close().await?;
     Ok((slow, fast, exchange.asked().model_calls))
 }
