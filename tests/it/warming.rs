@@ -648,7 +648,7 @@ async fn two_nodes_share_the_runs_of_an_interval() {
         left >= 3,
         "of about eight, half are left to the other: {ran} ran, {left} did not"
     );
-    assert!(ran >= 3 && ran <= 6, "{ran} ran, {left} did not");
+    assert!((3..=6).contains(&ran), "{ran} ran, {left} did not");
     assert_eq!(runs.load(Ordering::SeqCst) as u64, ran);
     for (cache, warmer) in nodes.iter().zip(added) {
         cache.close(seconds(5)).await.unwrap();

@@ -10,7 +10,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 
 /// One instrument for each name, and one handle for each set of labels.
-pub struct Bridge {
+pub(crate) struct Bridge {
     meter: Meter,
     help: Kept<String, String>,
     counters: Kept<Key, Arc<Count>>,
@@ -19,7 +19,7 @@ pub struct Bridge {
 }
 
 impl Bridge {
-    pub fn new(meter: Meter) -> Self {
+    pub(crate) fn new(meter: Meter) -> Self {
         Self {
             meter,
             help: Kept::default(),

@@ -109,7 +109,7 @@ fn the_program_serves_as_it_is_configured_and_ends_when_it_is_asked_to() {
     command
         .args(["--port", "0", "--config", file.to_str().unwrap()])
         .env_remove("REDIS_URL");
-    let service = Child::spawn(&mut command.env_remove("MARKET_DATA_TOKEN"));
+    let service = Child::spawn(command.env_remove("MARKET_DATA_TOKEN"));
     let line = service.next_line_with("serving", LONG);
     let address = line
         .split("http://")
