@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cache_core::time::minutes;
 use cache_core::warm::Warmer;
-use cache_core::{Cache, CacheKey, Redis};
+use cache_core::{Cache, CacheKey, Redis, Stored};
 use support::RedisServer;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -106,7 +106,7 @@ async fn live(
     };
     for n in first..first + SEEDED {
         let stored = seed.set(&key("seeded", n), "x".repeat(200), minutes(5)).await;
-        stored.expect("the options are right");
+        assert_eq!(stored.expect("the options are right"), Stored::Yes);
     }
     for n in 0..HOT {
         load(cache, &key("hot", n)).await;

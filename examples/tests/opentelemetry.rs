@@ -1,5 +1,10 @@
 //! What a collector gets from the example `opentelemetry`.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failed test is what a panic is for, also in helpers of tests"
+)]
+
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 

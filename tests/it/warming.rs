@@ -332,6 +332,7 @@ async fn a_warmer_runs_at_start_and_at_its_interval_until_the_cache_is_closed() 
 }
 
 #[tokio::test(start_paused = true)]
+#[expect(clippy::disallowed_methods, reason = "the paused time of the runtime")]
 async fn what_lasts_until_the_next_run_is_left_alone() {
     let cache = timed_cache(|builder| builder);
     let counted = Counted::default();
@@ -488,6 +489,7 @@ async fn settings_that_make_no_sense_are_refused_and_names_are_unique() {
 
 /// What the configuration says wins over the code.
 #[tokio::test(start_paused = true)]
+#[expect(clippy::disallowed_methods, reason = "the paused time of the runtime")]
 async fn the_configuration_of_a_warmer_drives_it() {
     let json = r#"{
         "caches": {"market": {}, "other": {}},

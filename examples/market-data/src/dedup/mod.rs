@@ -159,7 +159,11 @@ impl Dedup {
     /// The id under which the signal of this candle is published.
     pub async fn get_signal_id(&self, candle: &CandleId) -> Result<Option<String>, Error> {
         let key = candle.signal_key(self.config.window)?;
-        Ok(self.fleet.get::<String>(&key).await.map(cache_core::Loaded::into_inner))
+        Ok(self
+            .fleet
+            .get::<String>(&key)
+            .await
+            .map(cache_core::Loaded::into_inner))
     }
 
     /// How many effects were not guarded against repetition by other processes.
