@@ -1,7 +1,6 @@
 //! All areas one after another, each in a process of its own: none inherits another's memory, and one that fails does not
 //! take the others' results with it.
 
-use std::io::Read;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -15,14 +14,16 @@ const AREAS: &[&str] = &[
     "l1",
     "hit-ratio",
     "memory",
-    "instructions",
     "l2",
     "stampede",
     "coherence",
     "outage",
+    "overhead",
+    "warming",
     "scale",
     "http",
     "compile",
+    "instructions",
     #[cfg(feature = "allocations")]
     "allocations",
 ];
@@ -52,18 +53,15 @@ pub(crate) fn measure(effort: Effort, json: bool, folder: Option<&Path>) -> Exit
             None => eprintln!("   FAILED, see above; again: benches {area}"),
         }
         measured.push(Measured { area, took, rows });
-    }
-    let whole = measured.iter().all(|measured| measured.rows.is_some());
-    if let Some(folder) = folder {
-        let page = Page::new(effort, &measured);
-        match page.write(folder) {
-            Ok(()) => eprintln!("{}", folder.join("BENCHMARKS.md").display()),
-            Err(error) => {
-                eprintln!("{}: {error}", folder.display());
-                return ExitCode::FAILURE;
-            }
+        // After each, so that an interrupted run leaves what it knows.
+        if let Some(folder) = folder
+            && let Err(error) = Page::new(effort, &measured).write(folder)
+        {
+            eprintln!("{}: {error}", folder.display());
+            return ExitCode::FAILURE;
         }
     }
+    let whole = measured.iter().all(|measured| measured.rows.is_some());
     let mut report = Report::default();
     report.extend(
         measured
@@ -87,10 +85,11 @@ fn alone(area: &str, effort: Effort) -> Option<Vec<Row>> {
     if effort.is_quick() {
         command.arg("--quick");
     }
-    let mut child = command.spawn().expect("the program can be started again");
-    let mut printed = String::new();
-    let mut output = child.stdout.take().expect("it was asked for");
-    output.read_to_string(&mut printed).ok()?;
-    let succeeded = child.wait().is_ok_and(|status| status.success());
-    serde_json::from_str(&printed).ok().filter(|_| succeeded)
+    let done = command
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("the program can be started again");
+    serde_json::from_slice(&done.stdout)
+        .ok()
+        .filter(|_| done.status.success())
 }

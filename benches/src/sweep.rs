@@ -43,7 +43,7 @@ impl<'a> Step<'a> {
     }
 }
 
-/// Lets the steps take turns, and reports the median of each as one point of the series.
+/// Lets the steps take turns, and reports each as one point of the series.
 pub(crate) fn sweep(mut steps: Vec<Step<'_>>, series: &Series, effort: Effort, report: &mut Report) {
     let counts: Vec<_> = steps.iter_mut().map(|step| step.calibrate(effort.turn)).collect();
     let mut rounds: Vec<Vec<f64>> = steps.iter().map(|_| Vec::new()).collect();
@@ -59,14 +59,16 @@ pub(crate) fn sweep(mut steps: Vec<Step<'_>>, series: &Series, effort: Effort, r
     }
 }
 
-/// Reports one point from what the rounds took, in nanoseconds.
+/// Reports one point from what the rounds took, in nanoseconds: the first quartile, since a busy machine only adds to it, and
+/// a law is to be seen through its noise.
 pub(crate) fn add(series: &Series, at: f64, mut rounds: Vec<f64>, report: &mut Report) {
     rounds.sort_by(f64::total_cmp);
-    let spread = (rounds[rounds.len() * 3 / 4] - rounds[rounds.len() / 4]) / median(rounds.clone()).max(1e-9);
+    let quarter = rounds[rounds.len() / 4];
+    let spread = (rounds[rounds.len() * 3 / 4] - quarter) / median(rounds.clone()).max(1e-9);
     let row = Row::new(
         series.area,
         format!("{}, {at} {}", series.name, series.by),
-        (series.figure)(median(rounds)),
+        (series.figure)(quarter),
         series.unit,
     );
     report.add(row.spread(spread).point(series.name, series.by, at));

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use support::soak::{Findings, Journal, Run, Scenario, node, shop};
+use support::soak::{Findings, Journal, Lateness, Run, Scenario, node, shop};
 
 /// Lets the toolkit run under faults and crowds, for minutes or hours.
 #[derive(Parser)]
@@ -90,6 +90,7 @@ async fn play(part: Part) {
                 patience: 1,
                 program: myself(),
                 journal: Arc::new(Journal::loud()),
+                lateness: Arc::new(Lateness::default()),
             };
             let findings = run.run(scenario).await;
             let json = serde_json::to_string(&findings).expect("findings are numbers and texts");
@@ -187,7 +188,8 @@ fn write(folder: &Path, minutes: f64, findings: &[Findings]) -> std::io::Result<
         "# What was found under faults and crowds\n\n\
          `cargo run --release -p tests --bin soak -- --minutes {minutes}{scenarios} --seed {seed}`: {minutes} minutes in all,\n\
          shared equally by the scenarios. {}\n\n\
-         Times are in milliseconds. Percentiles are rounded up by an eighth at most.\n",
+         Times are in milliseconds. Percentiles are rounded up by an eighth at most. A busy machine is late by itself: by how\n\
+         much is measured beside each scenario, and added to the bounds of recoveries (the most) and of percentiles (the same).\n",
         machine(),
     )?;
     for found in findings {

@@ -130,7 +130,7 @@ async fn memory_is_cleared_before_a_change_is_sent_and_after_it_is_acknowledged(
     assert_eq!(in_memory(cache, 1), Some(1));
     let gate = store.hold(Operation::Mutate);
     let item = key(1);
-    let mut removes = std::future::IntoFuture::into_future(cache.remove(&item));
+    let mut removes = IntoFuture::into_future(cache.remove(&item));
     assert!(poll_once(&mut removes).is_pending());
     assert_eq!(in_memory(cache, 1), None, "before it was sent");
     assert_eq!(value(cache, 1).await, Some(1), "what the store still has");

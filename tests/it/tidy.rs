@@ -1,5 +1,7 @@
 //! The rules of the house that no compiler checks: who may know whom. What is written down is checked in `documents`.
 
+mod sources;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -9,6 +9,7 @@ use super::cluster::Cluster;
 use super::config::{Address, Place, Redis};
 use super::connection::{Connection, Expect};
 use super::fault::{self, Answer};
+use super::layout::slot_of;
 use super::link::{Link, Standing, Target};
 use super::reply::{Items, number};
 use super::request::{Batch, Call, command};
@@ -51,6 +52,22 @@ impl Route {
 
     pub(super) fn is_cluster(&self) -> bool {
         matches!(self, Self::Cluster(_))
+    }
+
+    /// Asks for the remaining life and the value of each key, in this order.
+    pub(super) async fn read(&self, keys: &[&str], within: Duration) -> Result<Vec<Answer>, Fault> {
+        match self {
+            Self::Single(link) => link.run(&Batch::reads(keys), false, within).await,
+            Self::Cluster(cluster) => {
+                let mut calls: Vec<(u16, Call)> = Vec::with_capacity(keys.len() * 2);
+                for key in keys {
+                    let slot = slot_of(key.as_bytes());
+                    calls.push((slot, command(&["PTTL", key]).into()));
+                    calls.push((slot, command(&["GET", key]).into()));
+                }
+                cluster.run(calls, true, within).await
+            }
+        }
     }
 
     /// Sends calls, each to the server of its slot, and returns their answers in order.

@@ -42,7 +42,7 @@ pub(super) async fn run(run: &Run, tally: &Arc<Tally>) -> Findings {
     let mut findings = world.findings(LONGEST_CUT + seconds(1) + CAP);
     findings.count("faults", recoveries.len() as u64);
     recoveries.into_iter().for_each(|took| findings.recovered(took));
-    findings.check_recoveries(run.within(RECOVERY));
+    findings.check_recoveries(run.recovery(RECOVERY));
     findings.never(
         "invalidations not delivered at the end",
         undelivered(world.nodes(), seconds(5)).await,
@@ -142,7 +142,7 @@ impl Disturbance {
             Self::BlackHole => passing(proxy, Fault::BlackHole, lasts * 3).await,
             Self::RepliesWithheld => passing(proxy, Fault::WithholdReplies, lasts).await,
             Self::RepliesDelayed => {
-                passing(proxy, Fault::DelayReplies(Duration::from_millis(50)), lasts).await
+                passing(proxy, Fault::DelayReplies(Duration::from_millis(50)), lasts).await;
             }
             Self::Sliced => passing(proxy, Fault::Slice, lasts).await,
             Self::Tarpit => {

@@ -39,7 +39,7 @@ pub(super) async fn sentinel(run: &Run, tally: &Arc<Tally>) -> Findings {
     let rounds = rounds.await;
     readers.stop().await;
     findings.count("failovers", rounds);
-    findings.check_recoveries(run.within(seconds(1)));
+    findings.check_recoveries(run.recovery(seconds(1)));
     findings.never(
         "invalidations not delivered at the end",
         undelivered(&nodes, seconds(5)).await,
@@ -84,7 +84,7 @@ pub(super) async fn cluster(run: &Run, tally: &Arc<Tally>) -> Findings {
         "commands refused because their keys lie in several slots",
         crossed,
     );
-    findings.check_recoveries(run.within(Duration::from_millis(1_500)));
+    findings.check_recoveries(run.recovery(Duration::from_millis(1_500)));
     findings.never(
         "invalidations not delivered at the end",
         undelivered(&nodes, seconds(5)).await,

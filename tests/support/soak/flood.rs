@@ -6,6 +6,8 @@ use std::time::Duration;
 use cache_core::Cache;
 use cache_core::time::seconds;
 
+use tokio::task::JoinSet;
+
 use super::fleet::{hearing_node, key, tagged, undelivered};
 use super::resources::{Watch, open_files, resident, tasks};
 use super::{Findings, Resources, Run, Tally};
@@ -22,11 +24,14 @@ pub(super) async fn run(run: &Run, tally: &Arc<Tally>) -> Findings {
     tally.disturb(true);
     redis.kill();
     let asked = under_watch("without Redis", run, &mut findings, async {
-        paced(run.length / 2, RATE, async |n| {
-            ask(&cache, n % RETURNING, tally).await;
-            if n.is_multiple_of(10) {
-                // Not acknowledged, and remembered until Redis is back.
-                let _ = cache.remove(&key(n % RETURNING)).await;
+        paced(run.length / 2, |n| {
+            let (cache, tally) = (cache.clone(), tally.clone());
+            async move {
+                ask(&cache, n % RETURNING, &tally).await;
+                if n.is_multiple_of(10) {
+                    // Not acknowledged, and remembered until Redis is back.
+                    let _ = cache.remove(&key(n % RETURNING)).await;
+                }
             }
         })
         .await
@@ -47,8 +52,9 @@ pub(super) async fn run(run: &Run, tally: &Arc<Tally>) -> Findings {
     tally.disturb(false);
 
     let asked = under_watch("under unique keys", run, &mut findings, async {
-        paced(run.length / 2, RATE, async |n| {
-            ask(&cache, RETURNING + n, tally).await
+        paced(run.length / 2, |n| {
+            let (cache, tally) = (cache.clone(), tally.clone());
+            async move { ask(&cache, RETURNING + n, &tally).await }
         })
         .await
     });
@@ -85,17 +91,29 @@ async fn ask(cache: &Cache, n: u64, tally: &Tally) {
     }
 }
 
-/// So many requests a second, one after another; how many there were.
-async fn paced(length: Duration, rate: u64, mut request: impl AsyncFnMut(u64)) -> u64 {
+/// So many requests a second, by a few callers; how many there were.
+async fn paced<F>(length: Duration, request: impl Fn(u64) -> F) -> u64
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let began = Stopwatch::start();
-    let mut n = 0;
+    let mut asked = 0;
+    let mut calls = JoinSet::new();
     while began.elapsed() < length {
-        request(n).await;
-        n += 1;
-        let due = Duration::from_micros(n * 1_000_000 / rate);
-        tokio::time::sleep(due.saturating_sub(began.elapsed())).await;
+        // A timer is no finer than a millisecond, in which there are several requests.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let due = began.elapsed().as_micros() as u64 * RATE / 1_000_000;
+        while asked < due {
+            if calls.len() >= AT_ONCE {
+                calls.join_next().await;
+            }
+            calls.spawn(request(asked));
+            asked += 1;
+        }
+        while calls.try_join_next().is_some() {}
     }
-    n
+    calls.join_all().await;
+    asked
 }
 
 /// Lets the work go on, and checks that nothing grows in its second half.
@@ -140,6 +158,7 @@ fn mib(bytes: u64) -> f64 {
 
 const BUDGET: u64 = 16 << 20;
 const RATE: u64 = 2_000;
+const AT_ONCE: usize = 64;
 /// How many keys are asked for while Redis is away: more than the budget holds.
 const RETURNING: u64 = 50_000;
 const LONG_ENOUGH: Duration = seconds(60);

@@ -40,7 +40,7 @@ pub(super) async fn run(run: &Run, tally: &Arc<Tally>) -> Findings {
         .map(|number| {
             let (tally, stop, popular) = (tally.clone(), stop.clone(), popular.clone());
             let rng = SmallRng::seed_from_u64(run.seed + number);
-            let (port, rest) = (ports[number as usize % SHOPS], run.within(REST));
+            let (port, rest) = (ports[number as usize % SHOPS], REST * run.patience.pow(2));
             tokio::spawn(async move { visit(port, rng, rest, &popular, &stop, &tally).await })
         })
         .collect();
@@ -54,11 +54,11 @@ pub(super) async fn run(run: &Run, tally: &Arc<Tally>) -> Findings {
     for watch in watches {
         findings.resources.push(watch.stop().await);
     }
-    findings.check_recoveries(run.within(RECOVERY));
+    findings.check_recoveries(run.recovery(RECOVERY));
     findings.within(
         "99 % of the requests during faults, against 99 % of the loads and the budget for Redis",
         tally.faulty.at(0.99),
-        run.within(slowest_loads + BUDGET),
+        run.within(slowest_loads + BUDGET) + run.lateness.0.at(0.99),
     );
     findings
 }

@@ -24,6 +24,7 @@ mod flood;
 mod histogram;
 mod journal;
 mod kill_loop;
+mod lateness;
 mod oracle;
 mod resources;
 mod stampede;
@@ -39,6 +40,7 @@ pub use chaos::trim;
 pub use failover::hand_over;
 pub use findings::{Check, Findings, Latency, StaleReads};
 pub use journal::Journal;
+pub use lateness::Lateness;
 pub use resources::Resources;
 pub use tally::Tally;
 
@@ -144,6 +146,8 @@ pub struct Run {
     pub program: PathBuf,
     /// Where progress is told.
     pub journal: Arc<Journal>,
+    /// How much later than asked a timer of this machine wakes a task that does nothing else.
+    pub lateness: Arc<Lateness>,
 }
 
 impl Run {
@@ -158,6 +162,7 @@ impl Run {
             patience: 3,
             program: program.into(),
             journal: Arc::new(Journal::quiet()),
+            lateness: Arc::default(),
         }
     }
 
@@ -169,6 +174,7 @@ impl Run {
         let tally = Arc::new(Tally::default());
         let began = Stopwatch::start();
         let ticking = self.journal.clone().tick(scenario, self.length, tally.clone());
+        let waking = tokio::spawn(self.lateness.clone().measure());
         let own = Watch::start("the process of the scenario", std::process::id());
         let mut findings = match scenario {
             Scenario::S1 => kill_loop::run(self, &tally).await,
@@ -183,9 +189,14 @@ impl Run {
             Scenario::S10 => contention::run(self, &tally).await,
         };
         ticking.abort();
+        waking.abort();
         findings.resources.push(own.stop().await);
         findings.name(scenario, self.seed, began.elapsed());
         findings.tally(&tally);
+        findings.latency(
+            "lateness of a timer: what the machine itself adds",
+            &self.lateness.0,
+        );
         findings.events = self.journal.events();
         println!("{findings}");
         findings
@@ -194,6 +205,11 @@ impl Run {
     /// A bound for a test machine: as promised, times the patience.
     fn within(&self, promised: Duration) -> Duration {
         promised * self.patience
+    }
+
+    /// A bound of a recovery, which is one event among few: as promised, and by how much this machine was late at worst.
+    fn recovery(&self, promised: Duration) -> Duration {
+        self.within(promised) + self.lateness.0.max()
     }
 
     /// Calls `round` until the time is up, once at least.

@@ -6,6 +6,7 @@
 //! loaded anew, never older than what was set. When there are too many, they become one: everything of the cache.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rand::Rng as _;
@@ -24,6 +25,8 @@ use crate::time::Timestamp;
 #[derive(Debug, Default)]
 pub(crate) struct Recovery {
     pending: Mutex<Pending>,
+    /// Whether anything is: told to every read, which would otherwise wait for all others to be told.
+    any: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -77,6 +80,7 @@ impl Recovery {
         let due = pending.due(hold);
         pending.invalidate(id, due);
         pending.keep_bounded(cache);
+        self.note(&pending);
     }
 
     /// A `set` that was not acknowledged, over the version `replaces` that this node knew; `None` if it knew none.
@@ -131,6 +135,7 @@ impl Recovery {
         let mut pending = lock(&self.pending);
         pending.add_mark(mark, strength, hold);
         pending.keep_bounded(cache);
+        self.note(&pending);
     }
 
     pub(crate) fn add_pattern(&self, cache: &Cache, pattern: &KeyPattern) {
@@ -148,14 +153,20 @@ impl Recovery {
                 .push((cache.namespace.clone(), pattern.clone(), due)),
         }
         pending.keep_bounded(cache);
+        self.note(&pending);
+    }
+
+    /// Called before the lock is released: what was added is seen by every read that begins afterwards.
+    fn note(&self, pending: &Pending) {
+        self.any.store(pending.len() > 0, Ordering::SeqCst);
     }
 
     /// Whether something is pending that an entry with these marks falls under.
     pub(crate) fn doubts(&self, id: &EntryId, marks: &Marks) -> bool {
-        let pending = lock(&self.pending);
-        if pending.len() == 0 {
+        if !self.any.load(Ordering::SeqCst) {
             return false;
         }
+        let pending = lock(&self.pending);
         pending.keys.contains_key(id)
             || pending
                 .patterns
@@ -238,6 +249,7 @@ impl Recovery {
             Task::Mark(.., done) => pending.marks.retain(|(.., due)| due.added != done.added),
             Task::Pattern(.., done) => pending.patterns.retain(|(.., due)| due.added != done.added),
         }
+        self.note(&pending);
     }
 }
 
