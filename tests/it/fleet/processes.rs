@@ -1,5 +1,6 @@
 //! Nodes in processes of their own: they share a load, die with it, and are frozen over it.
 
+use support::resp::Value;
 use support::{Child, Children};
 
 use super::*;
@@ -182,7 +183,7 @@ fn builds_of_neighbouring_formats_work_side_by_side() {
         line.rsplit(' ').next().unwrap().to_owned()
     };
     let bytes = |name: &str| match redis.command(&["GETRANGE", &format!("fleet:item:{name}"), "4", "21"]) {
-        support::Value::Bulk(bytes) => bytes,
+        Value::Bulk(bytes) => bytes,
         other => panic!("{other:?}"),
     };
     let format = |name: &str| *bytes(name).last().unwrap();

@@ -1,6 +1,7 @@
 //! One node of a fleet as a process of its own, for tests that kill and freeze it.
 //!
-//! `soak node URL [LOCK_TTL_MS]` (with `NEXT_BUILD` in the environment, as a build of the next formats), then orders line by line on standard input, each answered on standard output:
+//! `soak node URL [LOCK_TTL_MS]`, then orders line by line on standard input, each answered on standard output. With
+//! `NEXT_BUILD` in its environment it is a node of the next build, whose envelopes and notices have other formats.
 //!
 //! | order | answers |
 //! |---|---|

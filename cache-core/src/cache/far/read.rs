@@ -284,11 +284,6 @@ impl Cache {
         let unusable = || FarEntry::Unusable(Some(entry_version(value.version)));
         let frame = match parse(far, key, value) {
             Ok(frame) => frame,
-            Err(Reject::NewerSchema { fresh_for } | Reject::NewerFormat { fresh_for })
-                if !fresh_for.is_zero() =>
-            {
-                return Err(FarEntry::Newer(entry_version(value.version)));
-            }
             Err(reject) => {
                 self.unreadable(far, reject.unreadable());
                 tracing::debug!(
@@ -296,7 +291,14 @@ impl Cache {
                     reject = reject.as_str(),
                     "a stored value was refused"
                 );
-                return Err(unusable());
+                return Err(match reject {
+                    Reject::NewerSchema { fresh_for } | Reject::NewerFormat { fresh_for }
+                        if !fresh_for.is_zero() =>
+                    {
+                        FarEntry::Newer(entry_version(value.version))
+                    }
+                    _ => unusable(),
+                });
             }
         };
         if frame.hard_remaining.is_zero() {

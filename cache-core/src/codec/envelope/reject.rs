@@ -46,7 +46,7 @@ impl Reject {
         match self {
             Self::Foreign => Unreadable::Foreign,
             Self::Truncated | Self::Checksum | Self::Malformed | Self::Decompress => Unreadable::Damaged,
-            Self::NewerFormat | Self::OlderSchema | Self::NewerSchema { .. } => Unreadable::Version,
+            Self::NewerFormat { .. } | Self::OlderSchema | Self::NewerSchema { .. } => Unreadable::Version,
             Self::Unsigned | Self::UnknownMacKey | Self::Mac | Self::KeyMismatch => Unreadable::Signature,
             Self::Codec | Self::Compression => Unreadable::Codec,
             Self::TooLarge => Unreadable::TooLarge,
