@@ -14,6 +14,7 @@
 //! nobody waits for it. And an answer is believed only if nothing that this node learned while it was under way speaks
 //! against it: every question notes the epoch at which it was sent.
 
+mod alone;
 mod change;
 mod commit;
 mod depart;
@@ -44,6 +45,7 @@ use crate::stats::{Count, SharedStats};
 use crate::sync::Arc;
 use crate::time::{Clock, Timestamp};
 
+pub(crate) use alone::Keep;
 pub(crate) use change::Setting;
 pub(crate) use depart::{Departure, Leave, Right, Sight};
 pub(crate) use giveback::Holding;
@@ -52,6 +54,7 @@ pub(crate) use listen::{WeakCache, listen};
 pub(crate) use read::{FarEntry, ReadAs};
 pub(crate) use wakeup::Wakeup;
 
+use alone::Alone;
 use listen::Hearing;
 use recovery::Recovery;
 
@@ -65,6 +68,7 @@ pub(crate) struct Far {
     near_cap: Duration,
     hearing: Hearing,
     recovery: Recovery,
+    alone: Alone,
     /// Bounds what is told again and again in the background.
     giving_back: Semaphore,
     /// Answers about marks that were asked for before this epoch are not believed any more.
@@ -109,6 +113,7 @@ impl Far {
             settings,
             hearing: Hearing::default(),
             recovery: Recovery::default(),
+            alone: Alone::default(),
             giving_back: Semaphore::new(GIVEN_BACK_AGAIN),
             forget_before: AtomicU64::new(0),
             tally,
@@ -142,6 +147,10 @@ impl Far {
         &self.recovery
     }
 
+    pub(crate) fn alone(&self) -> &Alone {
+        &self.alone
+    }
+
     pub(crate) fn port(&self) -> &Arc<dyn Shared> {
         &self.port
     }
@@ -151,12 +160,12 @@ impl Far {
         (self.settings.lock_ttl, self.settings.disconnected_cap)
     }
 
-    /// What is known without asking.
     /// Whether a breaker keeps operations from a server.
     pub(crate) fn is_refused(&self) -> bool {
         self.port.health().iter().any(|server| server.breaker != "closed")
     }
 
+    /// What is known without asking.
     pub(crate) fn stats(&self, now: Timestamp) -> SharedStats {
         let servers = self.port.health();
         let sum = |of: fn(&EndpointHealth) -> u64| servers.iter().map(of).sum();

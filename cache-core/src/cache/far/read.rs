@@ -192,7 +192,7 @@ impl Cache {
             .await?;
         Ok(Some(Inspected {
             state: match standing {
-                Compared::Gone | Compared::Overtaken => "invalidated",
+                Compared::Gone | Compared::Doubted | Compared::Overtaken => "invalidated",
                 _ if frame.hard_remaining.is_zero() => "expired",
                 Compared::Good if !frame.soft_remaining.is_zero() => "fresh",
                 Compared::Good | Compared::Aged => "stale",
@@ -333,6 +333,7 @@ impl Cache {
             Compared::Good => !frame.soft_remaining.is_zero(),
             Compared::Aged => false,
             Compared::Gone => return Ok(FarEntry::Gone(version)),
+            Compared::Doubted => return Ok(unusable),
             Compared::Overtaken => return Ok(FarEntry::Overtaken),
         };
         Ok(
@@ -402,7 +403,7 @@ impl Cache {
             Box::pin(self.compare_views(far, frame, marks, views, budget, written)).await?
         };
         if far.recovery.doubts(id, marks) {
-            return Ok(Compared::Gone);
+            return Ok(Compared::Doubted);
         }
         let overtaken = self.inner.epochs.overtook(id, asked.seen, Some(frame.version))
             || marks.standing(asked.seen) == Standing::Invalid;
@@ -530,6 +531,8 @@ enum Compared {
     /// Softly invalidated.
     Aged,
     Gone,
+    /// This node knows better, and the shared tier has not heard of it yet.
+    Doubted,
     /// Something happened to it while it was on its way.
     Overtaken,
 }
