@@ -1,7 +1,6 @@
 //! All areas one after another, each in a process of its own: none inherits another's memory, and one that fails does not
 //! take the others' results with it.
 
-use std::io::Read;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -18,8 +17,10 @@ const AREAS: &[&str] = &[
     "l2",
     "stampede",
     "coherence",
-    "scale",
     "outage",
+    "overhead",
+    "warming",
+    "scale",
     "http",
     "compile",
     "instructions",
@@ -84,10 +85,11 @@ fn alone(area: &str, effort: Effort) -> Option<Vec<Row>> {
     if effort.is_quick() {
         command.arg("--quick");
     }
-    let mut child = command.spawn().expect("the program can be started again");
-    let mut printed = String::new();
-    let mut output = child.stdout.take().expect("it was asked for");
-    output.read_to_string(&mut printed).ok()?;
-    let succeeded = child.wait().is_ok_and(|status| status.success());
-    serde_json::from_str(&printed).ok().filter(|_| succeeded)
+    let done = command
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("the program can be started again");
+    serde_json::from_slice(&done.stdout)
+        .ok()
+        .filter(|_| done.status.success())
 }

@@ -8,6 +8,8 @@
 //! cargo run --release -p benches -- outage          what callers notice while Redis is away
 //! cargo run --release -p benches -- http            cached HTTP responses, in process and over loopback
 //! cargo run --release -p benches -- memory          whether bounds hold
+//! cargo run --release -p benches -- overhead        what metrics and scrapes cost beside hits
+//! cargo run --release -p benches -- warming         what live callers notice while two nodes warm
 //! cargo run --release -p benches --features allocations -- allocations    allocations per hit, heap per entry
 //! cargo run --release -p benches -- compile         what a hundred annotated functions add to a build
 //! cargo run --release -p benches -- instructions    instructions per hit, under valgrind's callgrind
@@ -39,6 +41,7 @@ mod measure;
 mod memory;
 mod node;
 mod outage;
+mod overhead;
 mod page;
 mod peers;
 mod plot;
@@ -46,6 +49,7 @@ mod report;
 mod scale;
 mod stampede;
 mod sweep;
+mod warming;
 mod workload;
 
 use std::path::PathBuf;
@@ -86,6 +90,10 @@ enum Area {
     Http,
     /// Whether bounds hold under a flood.
     Memory,
+    /// What a metrics recorder and scrapes cost beside hits of the in-process tier.
+    Overhead,
+    /// What live callers notice while two nodes warm ten thousand keys.
+    Warming,
     /// Allocations per hit, and bytes on the heap per entry.
     #[cfg(feature = "allocations")]
     Allocations,
@@ -152,6 +160,8 @@ fn main() -> ExitCode {
         Area::Stampede => stampede::measure(effort, &mut report),
         Area::Http => http::measure(effort, &mut report),
         Area::Memory => memory::measure(effort, &mut report),
+        Area::Overhead => overhead::measure(effort, &mut report),
+        Area::Warming => warming::measure(effort, &mut report),
         #[cfg(feature = "allocations")]
         Area::Allocations => allocations::measure(&mut report),
         Area::Compile => compile::measure(effort, &mut report),

@@ -39,6 +39,10 @@ pub(crate) const QUICK_EXPIRING: &str = "quick_cache + expiry";
 pub(crate) const FOYER: &str = "foyer S3-FIFO";
 
 impl Caches {
+    pub(crate) fn ours(&self) -> Cache {
+        self.cache.clone()
+    }
+
     pub(crate) fn filled() -> Self {
         let workload = Workload::new();
         let cache = Cache::builder("bench")

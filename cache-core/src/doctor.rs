@@ -102,6 +102,14 @@ impl Cache {
         let stats = self.stats();
         examine_settings(&mut diagnosis, &self.inner().regimen());
         examine_memory(&mut diagnosis, &stats);
+        for warmer in self.missing_warmers() {
+            diagnosis.add(
+                "warmer_missing",
+                Severity::Warning,
+                format!("the configuration has a warmer `{warmer}`, and no code added one of that name"),
+                "add it with `Cache::add_warmer`, or take it out of the configuration",
+            );
+        }
         if let Some(server) = self.ask_server().await {
             match server {
                 Ok(facts) => examine_server(&mut diagnosis, &facts),

@@ -14,17 +14,22 @@
 //!   invalidation; an entry keeps pointers to its marks and is valid while none moved since its *seen*. Invalidating
 //!   is therefore one atomic store, however many entries carry the mark.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use foldhash::quality::RandomState;
+
 use crate::entry::{EntryId, Prehashed, Version};
+use crate::known::Known;
 use crate::later::Later;
 use crate::notice::LogId;
 use crate::shared::{self, MarkVersions};
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
-use crate::tag::TagSet;
+use crate::tag::{MAX_TAGS, TagError, TagSet, check as check_tag};
 use crate::time::Timestamp;
 
 /// The sequence, the record of mutated keys, and the registry of marks.
@@ -58,6 +63,8 @@ struct Stripe {
     keys: HashMap<EntryId, Mutation, Prehashed>,
     /// What is not among the keys counts as mutated and held off like this.
     floor: Mutation,
+    /// No key is held off beyond this.
+    held_until: Timestamp,
     /// How many keys make it worth forgetting some.
     forget_at: usize,
 }
@@ -226,7 +233,10 @@ impl Epochs {
     ) -> Result<R, Refusal> {
         self.note(now);
         let stripe = self.stripe(id);
-        permit(&self.floor, &stripe.last(id), seen, version, now)?;
+        // Mostly nothing at all was mutated meanwhile, and the key need not be looked for among the mutated ones.
+        if now < stripe.held_until || !self.is_still(seen) {
+            permit(&self.floor, &stripe.last(id), seen, version, now)?;
+        }
         Ok(act())
     }
 
@@ -243,8 +253,17 @@ impl Epochs {
 
     /// Whether the key was, or may have been, mutated since `seen`, other than by what left this `version`.
     pub(crate) fn overtook(&self, id: &EntryId, seen: u64, version: Option<Version>) -> bool {
-        let mutated = self.permits(id, seen, version, Timestamp::MAX);
-        mutated == Err(Refusal::Mutated)
+        if self.is_still(seen) {
+            return false;
+        }
+        // Hold-offs are over at the end of time.
+        let last = self.stripe(id).last(id);
+        permit(&self.floor, &last, seen, version, Timestamp::MAX).is_err()
+    }
+
+    /// Whether nothing was mutated since `seen`: then no key and no mark was.
+    fn is_still(&self, seen: u64) -> bool {
+        self.seen() == seen
     }
 
     /// Whether the key was, or may have been, mutated since `seen`.
@@ -315,6 +334,7 @@ impl Stripe {
     }
 
     fn record(&mut self, id: &EntryId, mutation: Mutation, now: Timestamp) {
+        self.held_until = self.held_until.max(mutation.held_until);
         if let Some(last) = self.keys.get_mut(id) {
             *last = mutation.or_later(*last);
             return;
@@ -394,8 +414,8 @@ impl Namespace {
 #[derive(Debug)]
 pub(crate) struct Mark {
     name: MarkName,
-    /// What the shared tier says of the mark, and what this node had seen when it asked.
-    known: Mutex<Option<(Arc<MarkView>, u64)>>,
+    /// What the shared tier says of the mark.
+    known: Known,
     hard: AtomicU64,
     soft: AtomicU64,
     /// The last of both, and the one before it.
@@ -411,6 +431,9 @@ pub(crate) struct Mark {
 #[derive(Clone, Debug)]
 pub(crate) struct MarkView {
     pub(crate) versions: MarkVersions,
+    /// The fingerprints of the versions, as entries carry them.
+    pub(crate) hard: u64,
+    pub(crate) soft: u64,
     /// When it was asked.
     pub(crate) asked: Timestamp,
 }
@@ -438,7 +461,7 @@ impl Mark {
     fn new(name: MarkName) -> Self {
         Self {
             name,
-            known: Mutex::default(),
+            known: Known::default(),
             hard: AtomicU64::new(0),
             soft: AtomicU64::new(0),
             moved: AtomicU64::new(0),
@@ -464,9 +487,20 @@ impl Mark {
 
     /// What the shared tier said of the mark, unless it may have changed: since then it moved, or `since` has passed.
     pub(crate) fn known(&self, since: u64) -> Option<Arc<MarkView>> {
-        let known = lock(&self.known);
-        let (view, seen) = known.as_ref()?;
-        (*seen >= since && !self.was_moved_since(*seen)).then(|| view.clone())
+        let (view, seen) = self.known.last()?;
+        self.is_current(seen, since).then_some(view)
+    }
+
+    /// Whether these are the fingerprints of what [`known`](Self::known) would give, decided without a lock. A no may
+    /// mean that it is just changing.
+    pub(crate) fn is_known_as(&self, hard: u64, soft: u64, since: u64) -> bool {
+        self.known.glimpse().is_some_and(|known| {
+            (known.hard, known.soft) == (hard, soft) && self.is_current(known.seen, since)
+        })
+    }
+
+    fn is_current(&self, seen: u64, since: u64) -> bool {
+        seen >= since && !self.was_moved_since(seen)
     }
 
     /// Remembers an answer to a question that was sent at `seen`, and the hold-off that it speaks of.
@@ -475,10 +509,7 @@ impl Mark {
         if !view.versions.hold.is_zero() {
             self.held_until.fetch_max(held_until.as_nanos(), Ordering::SeqCst);
         }
-        let mut known = lock(&self.known);
-        if known.as_ref().is_none_or(|(_, before)| *before <= seen) {
-            *known = Some((view, seen));
-        }
+        self.known.remember(view, seen);
     }
 
     /// Whether anything was hard-invalidated under this mark after `seen`.
@@ -555,11 +586,61 @@ pub(crate) type Scope = Arc<[Arc<Mark>]>;
 /// Marks by name: a scope is found by namespace and prefix, a tag by namespace and tag.
 #[derive(Debug, Default)]
 struct Names {
-    marks: HashMap<(u32, Kind, Box<str>), Arc<Mark>>,
-    scopes: HashMap<(u32, Box<str>), Scope>,
+    marks: HashMap<NameKey, Arc<Mark>, RandomState>,
+    scopes: HashMap<NameKey, Scope, RandomState>,
     /// How many marks make it worth forgetting some.
     forget_at: usize,
 }
+
+/// What a name is looked up by: a namespace's number, a kind, and the name itself.
+type NameParts<'a> = (u32, Kind, &'a str);
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct NameKey(u32, Kind, Box<str>);
+
+impl NameKey {
+    fn of((namespace, kind, name): NameParts<'_>) -> Self {
+        Self(namespace, kind, name.into())
+    }
+}
+
+/// Lets a [`NameKey`] be found without one being made: every read of the shared tier looks up its marks.
+trait Named {
+    fn parts(&self) -> NameParts<'_>;
+}
+
+impl Named for NameKey {
+    fn parts(&self) -> NameParts<'_> {
+        (self.0, self.1, &self.2)
+    }
+}
+
+impl Named for NameParts<'_> {
+    fn parts(&self) -> NameParts<'_> {
+        *self
+    }
+}
+
+impl<'a> Borrow<dyn Named + 'a> for NameKey {
+    fn borrow(&self) -> &(dyn Named + 'a) {
+        self
+    }
+}
+
+impl Hash for dyn Named + '_ {
+    /// As a [`NameKey`] has it.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.parts().hash(state);
+    }
+}
+
+impl PartialEq for dyn Named + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+impl Eq for dyn Named + '_ {}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
@@ -627,9 +708,9 @@ impl Epochs {
 
     /// The mark of this name, made if need be.
     pub(crate) fn mark(&self, namespace: &Namespace, kind: Kind, name: &str) -> Arc<Mark> {
-        let (namespace, text) = (namespace.id, &namespace.text);
-        let mut names = self.names(namespace, name);
-        if let Some(mark) = names.marks.get(&(namespace, kind, Box::from(name))) {
+        let (parts, text) = ((namespace.id, kind, name), &namespace.text);
+        let mut names = self.names(namespace.id, name);
+        if let Some(mark) = names.marks.get(&parts as &dyn Named) {
             return mark.clone();
         }
         if names.marks.len() >= names.forget_at.max(NAMES_PER_STRIPE) {
@@ -642,9 +723,7 @@ impl Epochs {
             Kind::Prefix => MarkName::Prefix(text.clone(), name.into()),
         }));
         mark.move_to(self.marks_floor.load(Ordering::SeqCst), Strength::Hard);
-        names
-            .marks
-            .insert((namespace, kind, Box::from(name)), mark.clone());
+        names.marks.insert(NameKey::of(parts), mark.clone());
         mark
     }
 
@@ -662,15 +741,39 @@ impl Epochs {
         }
     }
 
+    /// The marks of an entry whose tags are known by name, as an entry in the shared tier carries them.
+    ///
+    /// # Errors
+    ///
+    /// As for [`TagSet::new`].
+    pub(crate) fn marks_named<'t>(
+        &self,
+        namespace: &Namespace,
+        prefix: &str,
+        tags: impl Iterator<Item = &'t str>,
+    ) -> Result<Marks, TagError> {
+        let mut known = Vec::new();
+        for tag in tags {
+            check_tag(tag)?;
+            if !add(&mut known, [self.mark(namespace, Kind::Tag, tag)], MAX_TAGS) {
+                return Err(TagError::TooMany);
+            }
+        }
+        Ok(Marks {
+            scope: self.scope(namespace, prefix),
+            tags: known.into(),
+        })
+    }
+
     fn scope(&self, namespace: &Namespace, prefix: &str) -> Scope {
-        let key = (namespace.id, Box::from(prefix));
-        if let Some(scope) = self.names(namespace.id, prefix).scopes.get(&key) {
+        let parts = (namespace.id, Kind::Prefix, prefix);
+        if let Some(scope) = self.names(namespace.id, prefix).scopes.get(&parts as &dyn Named) {
             return scope.clone();
         }
         let mark = self.mark(namespace, Kind::Prefix, prefix);
         let scope: Scope = namespace.marks.iter().cloned().chain([mark]).collect();
         let mut names = self.names(namespace.id, prefix);
-        names.scopes.entry(key).or_insert(scope).clone()
+        names.scopes.entry(NameKey::of(parts)).or_insert(scope).clone()
     }
 
     /// Forgets marks that no entry and no load holds and that hold nothing off, and remembers the latest of their
@@ -774,6 +877,18 @@ mod tests {
             epochs.store(&id(1), seen, None, Timestamp::from_nanos(1_500), || ()),
             Ok(())
         );
+    }
+
+    #[test]
+    fn asking_whether_a_key_changed_ends_no_hold_off() {
+        let (epochs, now) = (Epochs::new(), Timestamp::from_nanos(1));
+        epochs.note(now);
+        let seen = epochs.seen();
+        epochs.mutate(&id(1), now, Timestamp::ZERO, |_| ());
+        assert!(epochs.overtook(&id(1), seen, None));
+        assert!(!epochs.overtook(&id(2), epochs.seen(), None));
+        // Marks that hold stores off are kept until the time that was noted last.
+        assert!(epochs.recently.load(Ordering::SeqCst) < 10_000_000_000);
     }
 
     #[test]

@@ -63,6 +63,7 @@
 //! | loading ahead of traffic | [`warm`], [`Cache::refresh_ahead`] |
 //! | deduplication and locks | [`Cache::claim`], [`Cache::try_claim`], [`Cache::try_lock`] |
 //! | your own tests | `testing` (feature `test-util`) |
+//! | a guide: failures, HTTP, security, tuning, migration, design | `docs/guide/` of the repository |
 //!
 //! # Runtime
 //!
@@ -85,7 +86,7 @@
 //! | `msgpack` | no | `codec::Codec::MessagePack` |
 //! | `lz4`, `zstd` | no | `codec::Compression::lz4`, `codec::Compression::zstd` |
 //! | `mac` | no | `CacheBuilder::signatures`: signed entries in the shared tier |
-//! | `config` | no | `config::Config`: caches, Redis, policies and warmers from files and the environment |
+//! | `config`, `toml` | no | `config::Config`: caches, Redis, policies and warmers from files and the environment |
 //! | `test-util` | no | `testing`: a manual clock, a scripted shared tier, chaos, a recording observer |
 
 // Documentation links to the macro also when it is switched off.
@@ -106,6 +107,7 @@ mod flight;
 mod freshness;
 pub mod health;
 pub mod key;
+mod known;
 mod later;
 mod loaded;
 mod measure;
@@ -143,8 +145,9 @@ pub use cache_macros::cache_put;
 pub use cache_macros::cached;
 
 pub use cache::{
-    Ahead, Cache, CacheBuilder, CacheValue, Claim, ClaimAttempt, Inspected, Inspection, Invalidation,
-    KeyPattern, LoadContext, LockGuard, MemoryCache, MemoryCacheBuilder, StorePermit, Typed,
+    Ahead, Cache, CacheBuilder, CacheValue, Claim, ClaimAttempt, Claiming, Inspected, Inspection,
+    Invalidation, KeyPattern, LoadContext, LockGuard, Locking, MemoryCache, MemoryCacheBuilder, StorePermit,
+    TryClaiming, TryLocking, Typed, Updating,
 };
 pub use error::{Error, ErrorKind, LoadError};
 pub use key::CacheKey;

@@ -148,6 +148,7 @@ pub(crate) struct SharedTally {
     pub(crate) took: Histogram,
     pub(crate) faults: CounterFamily,
     pub(crate) gaps: CounterFamily,
+    pub(crate) unreadable: CounterFamily,
 }
 
 impl SharedTally {
@@ -159,6 +160,7 @@ impl SharedTally {
             took: Histogram::default(),
             faults: CounterFamily::new("cache_shared_errors_total", "kind", &faults),
             gaps: CounterFamily::new("cache_log_gaps_total", "reason", &gaps),
+            unreadable: CounterFamily::new("cache_decode_errors_total", "reason", &Unreadable::ALL),
         }
     }
 
@@ -176,6 +178,37 @@ impl SharedTally {
         self.took.record(took);
         crate::telemetry::told("cache_shared_seconds", &self.cache, took);
     }
+}
+
+/// What was wrong with a stored value: few words, since nobody acts on more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unreadable {
+    /// Not an entry.
+    Foreign,
+    /// Cut, changed, or contradicting itself.
+    Damaged,
+    /// Of another format or schema.
+    Version,
+    /// Not signed, or for another key.
+    Signature,
+    /// In a codec or compression that this build has not.
+    Codec,
+    /// Above a limit.
+    TooLarge,
+    /// The envelope is right, and the value in it is none of this type.
+    Value,
+}
+
+impl Unreadable {
+    const ALL: [&str; 7] = [
+        "foreign",
+        "damaged",
+        "version",
+        "signature",
+        "codec",
+        "too_large",
+        "value",
+    ];
 }
 
 /// In microseconds: a local hit of Redis up to the longest load.

@@ -71,7 +71,7 @@ pub enum SampleValue {
 
 macro_rules! metrics {
     ($($name:ident $kind:ident [$($label:literal),*] $help:literal;)+) => {
-        /// Every metric of a cache. Those of `cache_shared_` and below are there only with a shared tier.
+        /// Every metric of a cache. Those of `cache_shared_` and below, up to `cache_recovery_`, are there only with a shared tier.
         pub const METRICS: &[Metric] = &[$(Metric {
             name: stringify!($name),
             kind: MetricKind::$kind,
@@ -103,12 +103,12 @@ metrics! {
     cache_shared_seconds Histogram [] "How long operations on the shared tier took.";
     cache_shared_errors_total Counter ["kind"] "Operations on the shared tier that gave no answer.";
     cache_degraded_total Counter [] "Steps that were done without the shared tier.";
-    cache_decode_errors_total Counter [] "Stored values that could not be read.";
+    cache_decode_errors_total Counter ["reason"] "Stored values that could not be read.";
     cache_locks_total Counter ["result"] "Locks of loads, over all nodes.";
     cache_breaker_state Gauge ["state"] "1 for the state of the shared tier's breakers, the worst of them.";
     cache_breaker_openings_total Counter [] "Times that a server failed so often that it was asked no more.";
     cache_servers Gauge ["state"] "Servers of the shared tier, by whether a connection stands.";
-    cache_reconnects_total Counter [] "Connections made beyond the first of each server.";
+    cache_reconnects_total Counter ["reason"] "Connections made in place of one that had ended.";
     cache_log_heard Gauge [] "1 while invalidations by other nodes are heard.";
     cache_log_lag_seconds Gauge [] "Time since it was last confirmed that all of them had been heard.";
     cache_log_gaps_total Counter ["reason"] "Times that some may have been missed, and everything here was forgotten.";
@@ -116,6 +116,8 @@ metrics! {
     cache_pending_invalidations Gauge [] "Invalidations that the shared tier has yet to acknowledge.";
     cache_recovered_total Counter [] "Those that were delivered after all.";
     cache_recovery_overflows_total Counter [] "Times that too many were pending and became one of everything.";
+    cache_warmer_runs_total Counter ["result"] "Runs of warmers.";
+    cache_warmed_total Counter ["result"] "Keys that warming went through.";
     cache_http_requests_total Counter ["outcome"] "HTTP requests, by what the cache did with them.";
 }
 
@@ -230,12 +232,29 @@ impl Stats {
             ],
         );
         list.count("cache_ttls_clamped_total", c.ttls_clamped);
+        list.counts(
+            "cache_warmer_runs_total",
+            "result",
+            &[
+                ("done", c.warmers_done),
+                ("failed", c.warmers_failed),
+                ("elsewhere", c.warmers_elsewhere),
+            ],
+        );
+        list.counts(
+            "cache_warmed_total",
+            "result",
+            &[
+                ("loaded", c.warmed_loaded),
+                ("skipped", c.warmed_skipped),
+                ("failed", c.warmed_failed),
+            ],
+        );
     }
 
     fn shared_counts(&self, list: &mut List) {
         let c = &self.counters;
         list.count("cache_degraded_total", c.degraded);
-        list.count("cache_decode_errors_total", c.decode_errors);
         list.counts(
             "cache_locks_total",
             "result",
@@ -278,7 +297,8 @@ impl SharedStats {
                 SampleValue::Level(servers as f64),
             );
         }
-        list.count("cache_reconnects_total", self.reconnects);
+        list.counts("cache_reconnects_total", "reason", &self.reconnects);
+        list.counts("cache_decode_errors_total", "reason", &self.decode_errors);
         list.level("cache_log_heard", if self.log_heard { 1.0 } else { 0.0 });
         list.level(
             "cache_log_lag_seconds",

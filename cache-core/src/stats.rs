@@ -282,8 +282,10 @@ pub struct SharedStats {
     pub servers_connected: u64,
     /// Operations under way.
     pub in_flight: u64,
-    /// Connections made beyond the first of each server.
-    pub reconnects: u64,
+    #[serde(serialize_with = "as_map")]
+    /// Connections made in place of one that had ended, by why it had: `closed` by the server, `silent` for too long, or
+    /// `refused`, because an answer said that it is of no use.
+    pub reconnects: Vec<(&'static str, u64)>,
     /// Whether invalidations by other nodes are heard.
     pub log_heard: bool,
     /// How long ago it was confirmed that all of them had been heard; `None` if never.
@@ -292,6 +294,9 @@ pub struct SharedStats {
     #[serde(serialize_with = "as_map")]
     /// Times that some may have been missed, by [reason](crate::shared::GapReason::as_str).
     pub log_gaps: Vec<(&'static str, u64)>,
+    #[serde(serialize_with = "as_map")]
+    /// Stored values that could not be read, by what was wrong with them.
+    pub decode_errors: Vec<(&'static str, u64)>,
     /// Invalidations that the shared tier has yet to acknowledge.
     pub pending_invalidations: u64,
 }
@@ -328,6 +333,15 @@ impl Tally {
     #[inline]
     pub(crate) fn count(&self, count: Count) {
         self.stripes[own_stripe()].0[count as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a hit, and tells whether it is the one of [`SAMPLE`] that is looked at more closely. The counter itself says
+    /// which one that is, so that telling costs no more than counting.
+    #[inline]
+    pub(crate) fn count_hit(&self) -> bool {
+        let before =
+            self.stripes[own_stripe()].0[Count::MemoryFresh as usize].fetch_add(1, Ordering::Relaxed);
+        before % SAMPLE == SAMPLE / 2
     }
 
     pub(crate) fn miss(&self, reason: MissReason) {
@@ -497,6 +511,9 @@ impl Drop for LoadWatch<'_> {
         }
     }
 }
+
+/// One hit in so many is attributed to its prefix and tags.
+pub(crate) const SAMPLE: u64 = 64;
 
 #[inline]
 fn own_stripe() -> usize {

@@ -82,7 +82,7 @@ impl Tag {
 }
 
 /// `const`, hence by bytes: the control characters are C0, DEL and C1 (`C2 80` to `C2 9F` in UTF-8).
-const fn check(text: &str) -> Result<(), TagError> {
+pub(crate) const fn check(text: &str) -> Result<(), TagError> {
     let bytes = text.as_bytes();
     if bytes.is_empty() {
         return Err(TagError::Empty);

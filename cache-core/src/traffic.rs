@@ -1,15 +1,16 @@
-//! Which prefixes and tags entries are stored under most: two small tables with a fixed number of places.
+//! Which prefixes and tags are in use most: two small tables with a fixed number of places.
 //!
-//! Counted where an entry enters the in-process tier (a load, a `set`, a copy from the shared tier), which costs
-//! microseconds anyway; never on a hit. So this tells where the *work* comes from. Hits are not attributed: a table that
-//! all threads share would cost each of them more than all the rest.
+//! Counted are values that enter the in-process tier (a load, a `set`, a copy from the shared tier), each of them, and
+//! hits of that tier, one in [64](SAMPLE), which then counts for as many: a table that all threads share would cost each hit
+//! more than all the rest of it.
 
 use serde::Serialize;
 
 use crate::epochs::{MarkName, Marks};
+use crate::stats::SAMPLE;
 use crate::sync::{Arc, Mutex, lock};
 
-/// What was stored most of late, busiest first.
+/// What was used most of late, busiest first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Traffic {
@@ -19,7 +20,7 @@ pub struct Traffic {
     pub tags: Vec<Busy>,
 }
 
-/// A prefix or tag with its part of what is stored.
+/// A prefix or tag with its part of the traffic.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Busy {
@@ -27,7 +28,7 @@ pub struct Busy {
     pub namespace: Arc<str>,
     /// The prefix or tag.
     pub name: Box<str>,
-    /// At most this share of the entries stored of late, from 0 to 1.
+    /// Its share of the hits and stores of late, from 0 to 1: an estimate, since hits are sampled.
     pub share: f64,
 }
 
@@ -39,29 +40,40 @@ pub(crate) struct TrafficCounter {
 
 #[derive(Debug, Default)]
 struct Tables {
-    stored: u64,
+    noted: u64,
     prefixes: Table,
     tags: Table,
 }
 
 impl TrafficCounter {
-    /// Notes that an entry with these marks was stored. When another thread is noting one, this one is left out: shares
-    /// stay what they are.
+    /// Notes that an entry with these marks was stored.
     pub(crate) fn stored(&self, marks: &Marks) {
+        self.note(marks, 1);
+    }
+
+    /// Notes that an entry with these marks was hit, on behalf of as many hits as one in is noted.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn hit(&self, marks: &Marks) {
+        self.note(marks, SAMPLE);
+    }
+
+    /// When another thread is noting one, this one is left out: shares stay what they are.
+    fn note(&self, marks: &Marks, weight: u64) {
         let Ok(mut tables) = self.tables.try_lock() else {
             return;
         };
-        if tables.stored >= HALVE_AT {
-            tables.stored /= 2;
+        if tables.noted >= HALVE_AT {
+            tables.noted /= 2;
             tables.prefixes.halve();
             tables.tags.halve();
         }
-        tables.stored += 1;
+        tables.noted += weight;
         for mark in marks.iter() {
             match mark.name() {
                 MarkName::Namespace(_) => {}
-                MarkName::Prefix(namespace, prefix) => tables.prefixes.count(namespace, prefix),
-                MarkName::Tag(namespace, tag) => tables.tags.count(namespace, tag),
+                MarkName::Prefix(namespace, prefix) => tables.prefixes.count(namespace, prefix, weight),
+                MarkName::Tag(namespace, tag) => tables.tags.count(namespace, tag, weight),
             }
         }
     }
@@ -69,8 +81,8 @@ impl TrafficCounter {
     pub(crate) fn read(&self) -> Traffic {
         let tables = lock(&self.tables);
         Traffic {
-            prefixes: tables.prefixes.busiest(tables.stored),
-            tags: tables.tags.busiest(tables.stored),
+            prefixes: tables.prefixes.busiest(tables.noted),
+            tags: tables.tags.busiest(tables.noted),
         }
     }
 }
@@ -91,13 +103,13 @@ struct Place {
 }
 
 impl Table {
-    fn count(&mut self, namespace: &Arc<str>, name: &str) {
+    fn count(&mut self, namespace: &Arc<str>, name: &str, weight: u64) {
         let known = self
             .places
             .iter_mut()
             .find(|place| *place.name == *name && place.namespace == *namespace);
         if let Some(place) = known {
-            place.count += 1;
+            place.count += weight;
             return;
         }
         let newcomer = |count| Place {
@@ -106,9 +118,9 @@ impl Table {
             count,
         };
         if self.places.len() < PLACES {
-            self.places.push(newcomer(1));
+            self.places.push(newcomer(weight));
         } else if let Some(rarest) = self.places.iter_mut().min_by_key(|place| place.count) {
-            *rarest = newcomer(rarest.count + 1);
+            *rarest = newcomer(rarest.count + weight);
         }
     }
 
@@ -117,7 +129,7 @@ impl Table {
         self.places.retain(|place| place.count > 0);
     }
 
-    fn busiest(&self, stored: u64) -> Vec<Busy> {
+    fn busiest(&self, noted: u64) -> Vec<Busy> {
         let mut places: Vec<&Place> = self.places.iter().collect();
         places.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.name.cmp(&b.name)));
         let shown = places.into_iter().take(SHOWN);
@@ -125,19 +137,19 @@ impl Table {
             .map(|place| Busy {
                 namespace: place.namespace.clone(),
                 name: place.name.clone(),
-                share: (place.count as f64 / stored.max(1) as f64).min(1.0),
+                share: (place.count as f64 / noted.max(1) as f64).min(1.0),
             })
             .collect()
     }
 }
 
-/// Looked through for every stored entry: as many as a cache line's walk allows, and enough for a top ten.
+/// Looked through for everything that is noted: as many as a cache line's walk allows, and enough for a top ten.
 const PLACES: usize = 64;
 
 const SHOWN: usize = 10;
 
 /// Then what happened longer ago counts half: the table tells of late, not of ever.
-const HALVE_AT: u64 = 10_000;
+const HALVE_AT: u64 = 2_000 * SAMPLE;
 
 #[cfg(test)]
 mod tests {
@@ -145,7 +157,7 @@ mod tests {
 
     fn count(table: &mut Table, name: &str, times: usize) {
         let namespace: Arc<str> = "c".into();
-        (0..times).for_each(|_| table.count(&namespace, name));
+        (0..times).for_each(|_| table.count(&namespace, name, 1));
     }
 
     #[test]
@@ -166,7 +178,7 @@ mod tests {
     fn namespaces_are_apart_and_what_was_long_ago_fades() {
         let mut table = Table::default();
         count(&mut table, "user", 8);
-        table.count(&"other".into(), "user");
+        table.count(&"other".into(), "user", 1);
         table.halve();
         let busiest = table.busiest(4);
         assert_eq!(busiest.len(), 1, "one store, halved, is none");

@@ -13,7 +13,7 @@
 //!   meanwhile join, and however many nodes warm a list, each key is loaded once. It counts as a call in
 //!   [`stats`](crate::stats).
 //! * Live traffic goes first: an eighth of the [loads](crate::CacheBuilder::max_concurrent_loads) that may run at once is
-//!   left to it, and warming stops before memory is full, so that nothing is pushed out that traffic has brought in.
+//!   left to it; while Redis is in trouble warming stands back, for five seconds of a run at most; and it stops before memory is full, so that nothing is pushed out that traffic has brought in.
 //! * Nothing waits for a warmer. [`close`](crate::Cache::close) ends it.
 //!
 //! # Warmers in a fleet

@@ -7,6 +7,7 @@ use syn::{Type, parse_quote};
 
 use crate::args::{Companions, OF_BATCHES, Tags, Ttl};
 use crate::attributes::wrapper_attrs;
+use crate::companions::Companion;
 use crate::diag::Diag;
 use crate::function::{Param, Style, last_segment, type_arguments};
 use crate::model::{CachedFn, is_detached};
@@ -102,15 +103,7 @@ impl Batch {
 
     /// The companions: of a single id, and the function itself.
     pub(crate) fn companions(&self) -> TokenStream {
-        self.item.companions_named(&[
-            "site",
-            "key",
-            "peek",
-            "set",
-            "invalidate",
-            "invalidate_all",
-            "uncached",
-        ])
+        self.item.companions()
     }
 
     /// What the load owns, what each run of it clones, and the call of the body.
@@ -155,7 +148,7 @@ impl Batch {
                 quote!(__this,)
             }
         });
-        let (function, generics) = (item.companion_path("uncached"), item.turbofish());
+        let (function, generics) = (item.companion_path(Companion::Uncached), item.turbofish());
         (owned, clones, quote!(#function #generics(#receiver #(#values),*)))
     }
 }

@@ -6,20 +6,10 @@ use syn::spanned::Spanned as _;
 use syn::{Expr, Signature, parse_quote};
 
 use crate::attributes::{belongs_to_body, is_condition, wrapper_attrs};
+use crate::companions::Companion;
 use crate::function::{Param, Style};
 use crate::model::{CachedFn, is_detached};
 use crate::tokens::respan;
-
-/// What a generated function does.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Call {
-    /// Answers from the cache, or loads.
-    Read,
-    /// The same, and tells how it was come by.
-    Tell,
-    /// Loads anew.
-    Refresh,
-}
 
 impl CachedFn {
     /// The function that takes the place of the annotated one.
@@ -27,7 +17,7 @@ impl CachedFn {
         let attrs = wrapper_attrs(&self.function.attrs);
         let vis = &self.function.vis;
         let sig = self.signature(&self.function.sig.ident);
-        let mut body = self.call(Call::Read);
+        let mut body = self.read();
         if !self.has_companions() && self.is_free() {
             let nested = self.uncached(&format_ident!("__uncached"), &syn::Visibility::Inherited);
             body = quote!(#nested #body);
@@ -80,42 +70,39 @@ impl CachedFn {
     }
 
     /// Looks, and loads if need be: statements that end in the result.
-    pub(crate) fn call(&self, call: Call) -> TokenStream {
+    fn read(&self) -> TokenStream {
         let private = self.private();
         let (output, shape) = (&self.output, self.shape_path());
         let (site, cache, key) = (self.site_call(), self.open(), self.key_closure());
-        let guard = self.guard(call);
-        let found = match call {
-            Call::Read => quote_spanned!(self.value_span()=> #private::look::<#output, #shape>),
-            Call::Tell | Call::Refresh => {
-                quote_spanned!(self.value_span()=> #private::look_told::<#output, #shape>)
-            }
-        };
-        let miss = match call {
-            Call::Read | Call::Tell => quote! {
-                match #found(#site, __cache, __ops, #key) {
-                    ::core::result::Result::Ok(__output) => return __output,
-                    ::core::result::Result::Err(__miss) => __miss,
-                }
-            },
-            Call::Refresh => quote! {
-                #private::Miss::<#output, #shape>::unseen(#site, __cache, __ops, #private::key(#site, #key))
-            },
-        };
-        let (load, forced) = (self.load(), call == Call::Refresh);
-        let answer = match call {
-            Call::Read | Call::Refresh => quote!(__load.await.0),
-            Call::Tell => quote! {{
-                let (__output, __outcome) = __load.await;
-                <#output as #private::Output<#shape>>::tell(__output, __outcome)
-            }},
-        };
+        let guard = self.guard(&quote!(__body.await));
+        let look = quote_spanned!(self.value_span()=> #private::look::<#output, #shape>);
+        let load = self.load();
         quote! {
             #cache
             #guard
-            let __miss = #miss;
-            let __load = { let __forced = #forced; #load };
-            #answer
+            let __miss = match #look(#site, __cache, __ops, #key) {
+                ::core::result::Result::Ok(__output) => return __output,
+                ::core::result::Result::Err(__miss) => __miss,
+            };
+            let __load = #load;
+            __load.await.0
+        }
+    }
+
+    /// The same in a function of its own, with a `__way` to the load: statements that end in the result and its outcome.
+    pub(crate) fn read_or_refresh(&self) -> TokenStream {
+        let (private, site, cache, key) = (self.private(), self.site_call(), self.open(), self.key_closure());
+        let guard = self.guard(&quote!((__body.await, #private::bypassed())));
+        let load = self.load();
+        quote! {
+            #cache
+            #guard
+            let __miss = match __way.look(#site, __cache, __ops, #key) {
+                ::core::result::Result::Ok(__told) => return __told,
+                ::core::result::Result::Err(__miss) => __miss,
+            };
+            let __load = #load;
+            __load.await
         }
     }
 
@@ -158,8 +145,17 @@ impl CachedFn {
         }
     }
 
-    /// `if = ..`: whether to use the cache at all.
-    fn guard(&self, call: Call) -> TokenStream {
+    /// How long the future of the body lives.
+    fn lifetime(&self) -> TokenStream {
+        if self.borrowed {
+            quote!('_)
+        } else {
+            quote!('static)
+        }
+    }
+
+    /// `if = ..`: whether to use the cache at all. Otherwise the answer is made of `__body`.
+    fn guard(&self, answer: &TokenStream) -> TokenStream {
         let Some(condition) = &self.args.condition else {
             return TokenStream::new();
         };
@@ -172,18 +168,11 @@ impl CachedFn {
             }
             expr => expr.to_token_stream(),
         };
-        let future = self.body_future();
-        let (output, shape) = (&self.output, self.shape_path());
-        let answer = match call {
-            Call::Read | Call::Refresh => quote!(__body.await),
-            Call::Tell => {
-                quote!(<#output as #private::Output<#shape>>::tell(__body.await, #private::bypassed()))
-            }
-        };
+        let (future, output, lifetime) = (self.body_future(), &self.output, self.lifetime());
         quote_spanned! {condition.span()=>
             let __use_cache: bool = #condition;
             if !__use_cache {
-                let __body: #private::BoxFuture<'_, #output> = #future;
+                let __body: #private::BoxFuture<#lifetime, #output> = #future;
                 return #answer;
             }
         }
@@ -199,20 +188,13 @@ impl CachedFn {
             quote!(owned)
         };
         let private = self.private();
-        let (output, lifetime) = (
-            &self.output,
-            if self.borrowed {
-                quote!('_)
-            } else {
-                quote!('static)
-            },
-        );
+        let (output, lifetime) = (&self.output, self.lifetime());
         quote! {{
             let __options = #options;
             let __errors = #errors;
             let __after = #after;
             let __body: #private::BoxFuture<#lifetime, #output> = #body;
-            __miss.#mode(__options, __errors, __forced, __body, __after)
+            __miss.#mode(__options, __errors, __body, __after)
         }}
     }
 
@@ -281,7 +263,7 @@ impl CachedFn {
                 quote!(#name)
             }
         });
-        let (function, generics) = (self.companion_path("uncached"), self.turbofish());
+        let (function, generics) = (self.companion_path(Companion::Uncached), self.turbofish());
         quote!(#function #generics(#receiver #(#values),*))
     }
 

@@ -97,6 +97,9 @@ impl CachedFn {
         if let Some(codec) = &args.codec {
             set("codec", codec.span(), quote!(#private::Codec::#codec));
         }
+        if args.tags.is_none() {
+            return quote!(::core::result::Result::<_, #private::Error>::Ok(#options));
+        }
         let tags = self.tags();
         quote!((|| -> ::core::result::Result<#private::EntryOptions, #private::Error> {
             ::core::result::Result::Ok(#options #tags)
@@ -123,6 +126,10 @@ impl CachedFn {
 
     /// What the error type allows.
     pub(crate) fn errors(&self) -> TokenStream {
+        if !self.shape.is_fallible() {
+            let private = self.private();
+            return quote!(#private::Errors::NONE);
+        }
         self.errors_of(&self.error_type())
     }
 

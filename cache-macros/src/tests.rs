@@ -38,6 +38,45 @@ fn a_free_function_with_owned_arguments() {
     );
 }
 
+/// The manual shows the function of its first example, with short paths.
+#[test]
+fn the_manual_shows_what_a_function_expands_to() {
+    let item = quote! {
+        async fn quote(symbol: String) -> u64 { symbol.len() as u64 }
+    };
+    let expansion = crate::read(quote!(ttl = "5m", prefix = "quote"), &item);
+    let mut file: syn::File = syn::parse2(expansion).expect("an expansion is made of items");
+    file.items.truncate(1);
+    let syn::Item::Fn(function) = &mut file.items[0] else {
+        panic!("the function comes first")
+    };
+    function.attrs.clear();
+    let long = prettyplease::unparse(&file);
+    let paths = [
+        "::cache_core::__private::",
+        "::core::result::",
+        "::core::option::",
+        "::core::time::",
+        "::std::boxed::",
+    ];
+    let short = paths.iter().fold(long, |text, path| text.replace(path, ""));
+    let shown = prettyplease::unparse(&syn::parse_file(&short).expect("short paths are paths"));
+
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cache-core/src/cached.md");
+    let manual = std::fs::read_to_string(&path).expect("the manual is there");
+    let (before, rest) = manual
+        .split_once("# What it expands to")
+        .expect("the manual shows it");
+    let (prose, rest) = rest.split_once("```text\n").expect("as text");
+    let (known, after) = rest.split_once("```").expect("which ends");
+    if std::env::var_os("UPDATE_EXPANSIONS").is_some() {
+        let manual = format!("{before}# What it expands to{prose}```text\n{shown}```{after}");
+        std::fs::write(&path, manual).expect("the manual can be written");
+        return;
+    }
+    assert_eq!(known, shown, "the manual shows something else");
+}
+
 #[test]
 fn a_fallible_function_with_borrowed_arguments_and_most_options() {
     let options = quote! {

@@ -19,7 +19,10 @@ use cache_tower::policy::{Decision, HttpCachePolicy, RequestView, StoredHead, Ti
 use http::{HeaderMap, Method, StatusCode};
 use tokio::runtime::{Builder, Runtime};
 
-const PROBES: [(&str, fn(u64)); 6] = [
+/// Its name, and what repeats it so many times.
+type Probe = (&'static str, fn(u64));
+
+const PROBES: [Probe; 6] = [
     ("hit: Cache::get", hit),
     ("hit: Typed::get", typed_hit),
     ("hit: Typed::get_or_load", loading_hit),

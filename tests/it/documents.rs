@@ -120,7 +120,8 @@ fn headings_are_linked_to_as_forges_do_it() {
     assert_eq!(anchors(text), expected.map(String::from).into());
 }
 
-/// Manuals beside the code are included by the code; everything else is named in the list of pages.
+/// Manuals beside the code are included by the code; everything else is named in the list of pages, and hides no lines,
+/// since a forge shows them.
 #[test]
 fn every_example_is_compiled() {
     let pages = fs::read_to_string(root().join("tests/support/pages.rs")).unwrap();
@@ -132,6 +133,10 @@ fn every_example_is_compiled() {
             continue;
         }
         with_examples += 1;
+        let hidden = text
+            .lines()
+            .find(|line| line.starts_with("# #[") || line.starts_with("# use "));
+        assert_eq!(hidden, None, "{name} hides a line of an example");
         let include = format!("include_str!(\"../../{name}\")");
         assert!(
             pages.contains(&include),

@@ -160,7 +160,7 @@ async fn a_lock_is_waited_for_until_it_is_released_ends_or_patience_does() {
     let held = cache.lock("job", minutes(1), Duration::ZERO).await.unwrap();
     let refused = cache.lock("job", minutes(1), seconds(5)).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Contended);
-    let mut waits = Box::pin(cache.lock("job", seconds(3), minutes(5)));
+    let mut waits = cache.lock("job", seconds(3), minutes(5)).into_future();
     assert!(poll_once(&mut waits).is_pending());
     held.release().await;
     let dies = waits.await.unwrap();
@@ -180,7 +180,7 @@ async fn a_waiter_that_is_dropped_holds_nothing() {
     let (cache, _) = cache();
     let held = cache.try_lock("job", minutes(1)).await.unwrap().unwrap();
     for _ in 0..10 {
-        let mut waits = Box::pin(cache.lock("job", minutes(1), minutes(1)));
+        let mut waits = cache.lock("job", minutes(1), minutes(1)).into_future();
         assert!(poll_once(&mut waits).is_pending());
     }
     drop(held);

@@ -235,7 +235,7 @@ fn futures_are_send() {
     is_send(cache.remaining_ttl(&one));
     is_send(cache.set(&one, 1_u32, minutes(1)));
     is_send(cache.set_many([(one.clone(), 1_u32)], minutes(1)));
-    is_send(cache.update(&one, minutes(1), |_| 1_u32));
+    is_send(cache.update(&one, minutes(1), |_| 1_u32).into_future());
     is_send(cache.remove(&one).into_future());
     is_send(cache.invalidate_tag("t").hold(seconds(1)).into_future());
     is_send(cache.remove_prefix("p").into_future());
@@ -244,11 +244,11 @@ fn futures_are_send() {
     is_send(cache.invalidate_tag_soft("t"));
     is_send(cache.clear_soft());
     is_send(cache.purge());
-    is_send(cache.claim(&one, minutes(1)));
-    is_send(cache.try_claim(&one, minutes(1)));
+    is_send(cache.claim(&one, minutes(1)).into_future());
+    is_send(cache.try_lock("l", minutes(1)).into_future());
+    is_send(cache.lock("l", minutes(1), minutes(1)).into_future());
+    is_send(cache.try_claim(&one, minutes(1)).into_future());
     is_send(cache.server());
-    is_send(cache.try_lock("l", minutes(1)));
-    is_send(cache.lock("l", minutes(1), minutes(1)));
     is_send(cache.close(minutes(1)));
     is_send(typed.get(1_u32));
     is_send(typed.lookup(1_u32));

@@ -9,6 +9,7 @@ mod admin;
 mod batch;
 mod cached_fn;
 mod cancellation;
+mod coherence;
 mod dashboard;
 mod documents;
 mod eager;

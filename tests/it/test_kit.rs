@@ -11,7 +11,7 @@ use cache_core::{Cache, EntryOptions, ErrorKind, MissReason, OutcomeKind, TagSet
 use crate::engine::{Broken, Origin, key, ms, poll_once};
 
 /// A fleet that hears its log.
-async fn fleet(nodes: &[&ScriptedStore]) -> (Vec<Cache>, ManualClock) {
+pub(crate) async fn fleet(nodes: &[&ScriptedStore]) -> (Vec<Cache>, ManualClock) {
     let clock = ManualClock::new();
     let mut caches = Vec::new();
     for store in nodes {
@@ -20,7 +20,7 @@ async fn fleet(nodes: &[&ScriptedStore]) -> (Vec<Cache>, ManualClock) {
     (caches, clock)
 }
 
-async fn hearing(store: &ScriptedStore, clock: &ManualClock) -> Cache {
+pub(crate) async fn hearing(store: &ScriptedStore, clock: &ManualClock) -> Cache {
     let cache = Cache::builder("kit")
         .clock(clock.clone())
         .shared((*store).clone())
@@ -109,6 +109,7 @@ async fn a_store_that_is_away_fails_no_read_and_every_invalidation_is_delivered_
     assert_eq!(load(one, 1, 11).await, (11, OutcomeKind::Loaded));
 }
 
+/// B1.7
 #[tokio::test(start_paused = true)]
 async fn a_silent_store_costs_one_budget() {
     let store = ScriptedStore::new(TokioClock);
@@ -161,6 +162,7 @@ async fn operations_wait_at_a_gate_as_many_as_it_lets_through() {
     assert!(store.asked().is_empty());
 }
 
+/// B12.3, B12.5
 #[tokio::test]
 async fn a_notice_on_its_way_hides_nothing_from_who_asks_the_store() {
     let store = ScriptedStore::new(SystemClock);

@@ -2,6 +2,7 @@
 
 mod sources;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -170,4 +171,51 @@ fn nothing_is_left_to_do_silently() {
             "say it in an issue, not in the code",
         );
     }
+}
+
+/// The rules of docs/semantics.md.
+fn rules() -> BTreeSet<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let page = fs::read_to_string(root.join("docs/semantics.md")).unwrap();
+    let rules = page.split("* **B").skip(1);
+    rules
+        .map(|rest| format!("B{}", rest.split("**").next().unwrap()))
+        .collect()
+}
+
+/// Words like `B8.14`.
+fn cited(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '.')
+        .map(|word| word.trim_end_matches('.'))
+        .filter(|word| {
+            let number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+            let rest = word.strip_prefix('B').and_then(|rest| rest.split_once('.'));
+            rest.is_some_and(|(group, rule)| number(group) && number(rule))
+        })
+}
+
+#[test]
+fn every_rule_is_cited_by_a_test_and_every_citation_is_a_rule() {
+    let rules = rules();
+    assert!(
+        rules.len() > 100,
+        "{} rules: the page was not understood",
+        rules.len()
+    );
+    let mut tested = BTreeSet::new();
+    for path in files("", &[".rs"]) {
+        let text = fs::read_to_string(&path).unwrap();
+        for rule in cited(&text) {
+            assert!(
+                rules.contains(rule),
+                "{} cites {rule}, which docs/semantics.md does not have",
+                path.display()
+            );
+            if path.to_string_lossy().contains("/tests") || text.contains("#[cfg(test)]") {
+                tested.insert(rule.to_owned());
+            }
+        }
+    }
+    let untested: Vec<_> = rules.difference(&tested).collect();
+    assert!(untested.is_empty(), "no test cites {untested:?}");
 }

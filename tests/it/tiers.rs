@@ -38,7 +38,7 @@ async fn a_fresh_hit_gives_the_very_value_that_was_loaded_and_loads_nothing() {
     assert_eq!(origin.loads(), 1);
 }
 
-/// B1.10, B2.2
+/// B0.5, B1.10, B2.2
 #[tokio::test]
 async fn a_ttl_holds_to_the_millisecond_and_get_never_shows_what_is_stale() {
     let (cache, clock) = cache();

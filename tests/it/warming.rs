@@ -26,6 +26,7 @@ fn counts(report: &WarmReport) -> (u64, u64, u64, u64) {
     (report.loaded, report.skipped, report.failed, report.left)
 }
 
+/// B15.1
 #[tokio::test]
 async fn a_list_is_loaded_once_and_what_is_fresh_is_skipped() {
     let (cache, _) = cache();
@@ -109,6 +110,7 @@ async fn keys_are_begun_at_the_rate_that_is_set() {
     assert!(took >= seconds(2) && took < ms(2_100), "{took:?}");
 }
 
+/// B15.1
 #[tokio::test]
 async fn warming_stops_before_it_pushes_out_what_is_there() {
     let (cache, _) = cache_with(|builder| builder.memory_entries(1_000));
@@ -160,6 +162,7 @@ async fn two_nodes_warm_one_list(nodes: [Cache; 2]) {
     assert_eq!((one.skipped + two.skipped, one.failed + two.failed), (50, 0));
 }
 
+/// B15.2
 #[tokio::test(flavor = "multi_thread")]
 async fn two_nodes_on_redis_that_warm_one_list_load_each_key_once() {
     let redis = RedisServer::start();
@@ -329,6 +332,7 @@ async fn a_warmer_runs_at_start_and_at_its_interval_until_the_cache_is_closed() 
 }
 
 #[tokio::test(start_paused = true)]
+#[expect(clippy::disallowed_methods, reason = "the paused time of the runtime")]
 async fn what_lasts_until_the_next_run_is_left_alone() {
     let cache = timed_cache(|builder| builder);
     let counted = Counted::default();
@@ -485,6 +489,7 @@ async fn settings_that_make_no_sense_are_refused_and_names_are_unique() {
 
 /// What the configuration says wins over the code.
 #[tokio::test(start_paused = true)]
+#[expect(clippy::disallowed_methods, reason = "the paused time of the runtime")]
 async fn the_configuration_of_a_warmer_drives_it() {
     let json = r#"{
         "caches": {"market": {}, "other": {}},
@@ -531,12 +536,21 @@ async fn the_configuration_of_a_warmer_drives_it() {
         "{unknown}"
     );
     assert_eq!(caches.get("other").unwrap().missing_warmers(), ["nobody"]);
+    let diagnosis = caches.get("other").unwrap().doctor().await;
+    let found = diagnosis
+        .findings
+        .iter()
+        .find(|finding| finding.code == "warmer_missing");
+    assert!(found.unwrap().what.contains("`nobody`"));
     assert!(caches.get("market").unwrap().missing_warmers().is_empty());
 }
 
+/// A node that believes in its Redis for longer than a starved machine takes to answer: what is counted here is who loads,
+/// not what happens without a shared tier.
 fn node_on(redis: &RedisServer) -> Cache {
+    let redis = Redis::from_url(&redis.url()).unwrap();
     Cache::builder("warm")
-        .redis(Redis::from_url(&redis.url()).unwrap())
+        .redis(redis.operation_timeout(seconds(30)).unwrap())
         .build()
         .unwrap()
 }
@@ -575,6 +589,34 @@ async fn two_nodes_with_one_warmer_load_each_key_once() {
     }
 }
 
+/// At the size of a service, both at the same time.
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_keys_are_loaded_once_by_two_nodes_at_once() {
+    let redis = RedisServer::start();
+    let counted = Counted::default();
+    let nodes = [node_on(&redis), node_on(&redis)];
+    let added = nodes.each_ref().map(|cache| {
+        let load = counted.load();
+        let slow = move |key| {
+            let load = load(key);
+            async move {
+                tokio::time::sleep(ms(10)).await;
+                load.await
+            }
+        };
+        let warmer = Warmer::keys("list", keys(10_000), minutes(5), slow).concurrency(50);
+        cache.add_warmer(warmer.each_node()).unwrap()
+    });
+    let mut loaded = 0;
+    for warmer in &added {
+        let run = warmer.settled().await.unwrap();
+        assert_eq!((run.report.failed, run.report.tried()), (0, 10_000), "{run:?}");
+        loaded += run.report.loaded;
+    }
+    assert_eq!(loaded, 10_000);
+    counted.assert_each(10_000, 1);
+}
+
 /// At an interval one node of the fleet runs, and the others leave it at that.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_nodes_share_the_runs_of_an_interval() {
@@ -608,7 +650,7 @@ async fn two_nodes_share_the_runs_of_an_interval() {
         left >= 3,
         "of about eight, half are left to the other: {ran} ran, {left} did not"
     );
-    assert!(ran >= 3 && ran <= 6, "{ran} ran, {left} did not");
+    assert!((3..=6).contains(&ran), "{ran} ran, {left} did not");
     assert_eq!(runs.load(Ordering::SeqCst) as u64, ran);
     for (cache, warmer) in nodes.iter().zip(added) {
         cache.close(seconds(5)).await.unwrap();

@@ -57,3 +57,6 @@ struct Admin;
 
 #[doc = include_str!("../../docs/configuration.md")]
 struct Configuration;
+
+#[doc = include_str!("../../docs/operations.md")]
+struct Operations;

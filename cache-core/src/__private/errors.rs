@@ -13,6 +13,14 @@ pub struct Errors<E> {
     pub convert: Option<fn(Error) -> E>,
 }
 
+impl<E> Errors<E> {
+    /// Nothing.
+    pub const NONE: Self = Self {
+        clone: None,
+        convert: None,
+    };
+}
+
 impl<E> Clone for Errors<E> {
     fn clone(&self) -> Self {
         *self

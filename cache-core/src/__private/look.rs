@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::__private::{Output, Site};
+use crate::__private::{Output, Site, Told};
 use crate::cache::{Cache, CacheValue, Wire};
 use crate::error::Error;
 use crate::key::{CacheKey, KeyBuf, KeyError};
@@ -37,6 +37,8 @@ pub struct Miss<O: Output<S>, S> {
     /// A key that could not be made: the call then runs without the cache.
     pub(super) key: Result<CacheKey, Error>,
     pub(super) ops: Ops<O::Value>,
+    /// Whatever is stored.
+    pub(super) forced: bool,
 }
 
 impl<O: Output<S>, S> fmt::Debug for Miss<O, S> {
@@ -48,19 +50,69 @@ impl<O: Output<S>, S> fmt::Debug for Miss<O, S> {
 }
 
 impl<O: Output<S>, S> Miss<O, S> {
-    /// A call that does not look at all.
-    pub fn unseen(
-        site: &'static Site,
-        cache: &Cache,
-        ops: Ops<O::Value>,
-        key: Result<CacheKey, Error>,
-    ) -> Self {
+    fn new(site: &'static Site, cache: &Cache, ops: Ops<O::Value>, key: Result<CacheKey, Error>) -> Self {
         Self {
             site,
             cache: cache.clone(),
             key,
             ops,
+            forced: false,
         }
+    }
+}
+
+/// How a companion comes to a load.
+pub trait Way<O: Output<S>, S>: Send {
+    /// The result and how it was come by, if there is to be no load.
+    ///
+    /// # Errors
+    ///
+    /// What is needed to load.
+    fn look(
+        self,
+        site: &'static Site,
+        cache: &Cache,
+        ops: Ops<O::Value>,
+        parts: impl FnOnce(&mut KeyBuf) -> Result<(), KeyError>,
+    ) -> Result<Told<O>, Miss<O, S>>;
+}
+
+/// Loads if there is nothing in the in-process tier.
+#[derive(Debug)]
+pub struct Look;
+
+/// Loads whatever is stored.
+#[derive(Debug)]
+pub struct Refresh;
+
+impl<O: Output<S>, S> Way<O, S> for Look {
+    fn look(
+        self,
+        site: &'static Site,
+        cache: &Cache,
+        ops: Ops<O::Value>,
+        parts: impl FnOnce(&mut KeyBuf) -> Result<(), KeyError>,
+    ) -> Result<Told<O>, Miss<O, S>> {
+        let miss = Miss::new(site, cache, ops, key(site, parts));
+        let found = miss.key.as_ref().ok().and_then(|key| {
+            let loaded: Loaded<O::Value> = cache.hit(key.as_key())?;
+            let output = O::join(Ok(Some((miss.ops.clone)(&loaded))))?;
+            Some((output, loaded.outcome()))
+        });
+        found.ok_or(miss)
+    }
+}
+
+impl<O: Output<S>, S> Way<O, S> for Refresh {
+    fn look(
+        self,
+        site: &'static Site,
+        cache: &Cache,
+        ops: Ops<O::Value>,
+        parts: impl FnOnce(&mut KeyBuf) -> Result<(), KeyError>,
+    ) -> Result<Told<O>, Miss<O, S>> {
+        let miss = Miss::new(site, cache, ops, key(site, parts));
+        Err(Miss { forced: true, ..miss })
     }
 }
 
@@ -79,36 +131,13 @@ pub fn look<O: Output<S>, S>(
     let mut key = KeyBuf::EMPTY;
     key.begin(site.prefix());
     if let Err(error) = site.check().and_then(|()| Ok(parts(&mut key)?)) {
-        return Err(Miss::unseen(site, cache, ops, Err(error)));
+        return Err(Miss::new(site, cache, ops, Err(error)));
     }
     let loaded: Option<Loaded<O::Value>> = cache.hit(key.as_key());
     match loaded.and_then(|loaded| O::join(Ok(Some((ops.clone)(&loaded))))) {
         Some(output) => Ok(output),
-        None => Err(Miss::unseen(site, cache, ops, Ok(key.finish()))),
+        None => Err(Miss::new(site, cache, ops, Ok(key.finish()))),
     }
-}
-
-/// Like `look`, and tells how the result was come by.
-///
-/// # Errors
-///
-/// As `look`.
-pub fn look_told<O: Output<S>, S>(
-    site: &'static Site,
-    cache: &Cache,
-    ops: Ops<O::Value>,
-    parts: impl FnOnce(&mut KeyBuf) -> Result<(), KeyError>,
-) -> Result<O::Told, Miss<O, S>> {
-    let key = match key(site, parts) {
-        Ok(key) => key,
-        Err(error) => return Err(Miss::unseen(site, cache, ops, Err(error))),
-    };
-    let loaded: Option<Loaded<O::Value>> = cache.hit(key.as_key());
-    let told = loaded.and_then(|loaded| {
-        let output = O::join(Ok(Some((ops.clone)(&loaded))))?;
-        Some(output.tell(loaded.outcome()))
-    });
-    told.ok_or_else(|| Miss::unseen(site, cache, ops, Ok(key)))
 }
 
 /// The key of a call.
@@ -131,16 +160,19 @@ pub fn key(
 /// # Errors
 ///
 /// If the key could not be made.
-pub async fn peek<T: Send + Sync + 'static>(
+pub fn peek<T: Send + Sync + 'static>(
     cache: &Cache,
-    ops: Ops<T>,
+    Ops { wire, .. }: Ops<T>,
     key: Result<CacheKey, Error>,
-) -> Result<Option<Loaded<T>>, Error> {
-    let key = key?;
-    if let Some(hit) = cache.hit(key.as_key()) {
-        return Ok(Some(hit));
+) -> impl Future<Output = Result<Option<Loaded<T>>, Error>> + use<T> {
+    let cache = cache.clone();
+    async move {
+        let key = key?;
+        if let Some(hit) = cache.hit(key.as_key()) {
+            return Ok(Some(hit));
+        }
+        Ok(cache.fresh_or_miss(key.as_key(), wire).await)
     }
-    Ok(cache.fresh_or_miss(key.as_key(), ops.wire).await)
 }
 
 /// Stores the value of a call.
@@ -148,14 +180,15 @@ pub async fn peek<T: Send + Sync + 'static>(
 /// # Errors
 ///
 /// If the key or the options could not be made.
-pub async fn set<T: Send + Sync + 'static>(
+pub fn set<T: Send + Sync + 'static>(
     cache: &Cache,
-    ops: Ops<T>,
+    Ops { wire, .. }: Ops<T>,
     key: Result<CacheKey, Error>,
     value: Option<T>,
     options: Result<EntryOptions, Error>,
-) -> Result<Stored, Error> {
-    cache.write(&key?, value, &options?, ops.wire).await
+) -> impl Future<Output = Result<Stored, Error>> + use<T> {
+    let cache = cache.clone();
+    async move { cache.write(&key?, value, &options?, wire).await }
 }
 
 /// Removes what is stored for a call.
@@ -163,8 +196,12 @@ pub async fn set<T: Send + Sync + 'static>(
 /// # Errors
 ///
 /// If the key could not be made, or the cache says so.
-pub async fn invalidate(cache: &Cache, key: Result<CacheKey, Error>) -> Result<(), Error> {
-    cache.remove(&key?).await
+pub fn invalidate(
+    cache: &Cache,
+    key: Result<CacheKey, Error>,
+) -> impl Future<Output = Result<(), Error>> + use<> {
+    let cache = cache.clone();
+    async move { cache.remove(&key?).await }
 }
 
 /// Removes what is stored for all calls of a function.
@@ -172,6 +209,18 @@ pub async fn invalidate(cache: &Cache, key: Result<CacheKey, Error>) -> Result<(
 /// # Errors
 ///
 /// As the cache says.
-pub async fn invalidate_all(cache: &Cache, site: &'static Site) -> Result<(), Error> {
-    cache.remove_whole_prefix(site.prefix()).await
+pub fn invalidate_all(cache: &Cache, site: &'static Site) -> impl Future<Output = Result<(), Error>> + use<> {
+    let cache = cache.clone();
+    async move { cache.remove_whole_prefix(site.prefix()).await }
+}
+
+/// The result of a load.
+pub async fn untold<O>(load: impl Future<Output = Told<O>>) -> O {
+    load.await.0
+}
+
+/// The result of a load, with the story of how it was come by.
+pub async fn told<O: Output<S>, S>(load: impl Future<Output = Told<O>>) -> O::Told {
+    let (output, outcome) = load.await;
+    output.tell(outcome)
 }

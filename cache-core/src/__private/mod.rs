@@ -29,7 +29,9 @@ pub use door::{Door, Holds, cache_of, open};
 pub use errors::{
     Errors, NoClone, NoConversion, Probe, TellsCacheErrors, ViaClone, ViaFrom, tells_cache_errors,
 };
-pub use look::{Miss, Ops, invalidate, invalidate_all, key, look, look_told, ops, peek, set};
+pub use look::{
+    Look, Miss, Ops, Refresh, Way, invalidate, invalidate_all, key, look, ops, peek, set, told, untold,
+};
 pub use output::{Fallible, FallibleMaybe, Maybe, Never, Output, Plain};
 pub use run::{After, Told, bypassed};
 pub use site::{Site, slashed};

@@ -38,7 +38,6 @@ impl<O: Output<S>, S: 'static> Miss<O, S> {
         self,
         options: Result<EntryOptions, Error>,
         errors: Errors<O::Error>,
-        forced: bool,
         body: BoxFuture<'static, O>,
         after: Option<After<'static, O::Value>>,
     ) -> BoxFuture<'static, Told<O>>
@@ -46,7 +45,7 @@ impl<O: Output<S>, S: 'static> Miss<O, S> {
         O: 'static,
     {
         let body = Box::pin(body.instrument(tracing::Span::current()));
-        self.read_through(options, errors, forced, body, after, |slot| {
+        self.read_through(options, errors, body, after, |slot| {
             Work::Owned(Box::new(move |context| {
                 Box::pin(async move { slot.load(context).await })
             }))
@@ -58,14 +57,13 @@ impl<O: Output<S>, S: 'static> Miss<O, S> {
         self,
         options: Result<EntryOptions, Error>,
         errors: Errors<O::Error>,
-        forced: bool,
         body: BoxFuture<'a, O>,
         after: Option<After<'a, O::Value>>,
     ) -> BoxFuture<'a, Told<O>>
     where
         O: 'a,
     {
-        self.read_through(options, errors, forced, body, after, |slot| {
+        self.read_through(options, errors, body, after, |slot| {
             Work::Borrowed(Box::new(move |context| {
                 Box::pin(async move { slot.load(context).await })
             }))
@@ -76,7 +74,6 @@ impl<O: Output<S>, S: 'static> Miss<O, S> {
         self,
         options: Result<EntryOptions, Error>,
         errors: Errors<O::Error>,
-        forced: bool,
         body: BoxFuture<'a, O>,
         after: Option<After<'a, O::Value>>,
         work: MakeWork<'a, O, S>,
@@ -86,7 +83,7 @@ impl<O: Output<S>, S: 'static> Miss<O, S> {
     {
         let prepared = self.key.and_then(|key| Ok((key, options?)));
         let site = self.site;
-        let (cache, ops) = (self.cache, self.ops);
+        let (cache, ops, forced) = (self.cache, self.ops, self.forced);
         Box::pin(async move {
             let (key, options) = match prepared {
                 Ok(prepared) => {

@@ -32,6 +32,7 @@ fn opened() -> (Breaker, Duration) {
     (breaker, transition.wait)
 }
 
+/// B14.1
 #[test]
 fn five_failures_in_a_row_open_it_and_an_answer_in_between_does_not() {
     let breaker = breaker();
@@ -85,6 +86,7 @@ fn check_rate(pattern: &str, step: u64, expected: Option<usize>) {
     );
 }
 
+/// B14.1
 #[test]
 fn half_of_twenty_calls_in_ten_seconds_open_it() {
     check_rate("FA", 100, Some(21));
@@ -112,6 +114,7 @@ fn an_open_breaker_refuses_without_its_lock_until_the_wait_ends() {
     );
 }
 
+/// B14.3
 #[test]
 fn one_probe_at_a_time_and_two_answers_close_it() {
     let (breaker, wait) = opened();
@@ -158,6 +161,7 @@ fn a_probe_that_is_dropped_makes_room_for_the_next() {
     assert!(breaker.permit(now).unwrap().is_probe());
 }
 
+/// B14.3
 #[test]
 fn every_failed_probe_doubles_the_wait_up_to_thirty_seconds() {
     let (breaker, mut wait) = opened();
@@ -202,6 +206,7 @@ fn jitter_spreads_the_waits_of_nodes() {
     assert_eq!(open_wait(&settings, 0, 1.0), Duration::from_millis(800));
 }
 
+/// B14.5
 #[test]
 fn a_handshake_lets_the_next_call_probe_and_closes_nothing() {
     let (breaker, _) = opened();
@@ -270,6 +275,7 @@ fn reports_from_before_a_transition_change_nothing() {
     assert_eq!(breaker.state(), BreakerState::ForcedOpen);
 }
 
+/// B14.4
 #[test]
 fn operators_have_the_last_word() {
     let breaker = breaker();
@@ -323,6 +329,7 @@ fn assert_words<const N: usize>(words: [&str; N]) {
     );
 }
 
+/// B14.2
 #[test]
 fn a_refusal_costs_less_than_ten_microseconds() {
     let (breaker, _) = opened();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::cache::failures::Failures;
 use crate::cache::far::{Far, FarSettings};
-use crate::cache::lock::{Leases, MAX_LEASES};
+use crate::cache::leases::{Leases, MAX_LEASES};
 use crate::cache::tasks::Tasks;
 use crate::cache::upkeep::Upkeep;
 use crate::cache::warm::{Schedule, Warmers};

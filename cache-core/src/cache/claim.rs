@@ -1,9 +1,12 @@
 //! Claims: for effects that must happen once.
 
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
 use std::time::Duration;
 
 use crate::cache::Cache;
-use crate::cache::lock::{Hold, LeaseKind};
+use crate::cache::hold::{Hold, Reach};
+use crate::cache::leases::LeaseKind;
 use crate::error::Error;
 use crate::key::CacheKey;
 
@@ -30,6 +33,12 @@ impl Claim {
     pub async fn release(self) -> bool {
         self.hold.release().await
     }
+
+    /// Whether the shared tier knows of the claim: not if there is none, nor if the claim is a
+    /// [local fallback](Claiming::local_fallback).
+    pub fn is_shared(&self) -> bool {
+        self.hold.is_shared()
+    }
 }
 
 /// What became of an attempt to claim an item; see [`Cache::try_claim`].
@@ -44,6 +53,85 @@ pub enum ClaimAttempt {
         /// elsewhere, and worth another attempt after this time, should that process have died.
         remaining: Duration,
     },
+}
+
+/// A claim that is made when this is awaited.
+///
+/// # Cancellation
+///
+/// Dropped before it is done, it holds nothing.
+#[must_use = "a claim is made when this is awaited"]
+#[derive(Debug)]
+pub struct Claiming<'a> {
+    attempt: TryClaiming<'a>,
+}
+
+impl Claiming<'_> {
+    /// Goes on without the shared tier while that is away: among the callers of this node that chose the same, one gets
+    /// the claim. **Other nodes are not excluded**, so an item may be processed once per node during an outage; this
+    /// node does not repeat what it claimed before the outage, or during it. For effects that are better done twice
+    /// than not at all.
+    ///
+    /// The price is a record in this process of every claim that is made this way, until it ends.
+    pub fn local_fallback(self) -> Self {
+        Self {
+            attempt: self.attempt.local_fallback(),
+        }
+    }
+}
+
+impl<'a> IntoFuture for Claiming<'a> {
+    type Output = Result<Option<Claim>, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            Ok(match self.attempt.run().await? {
+                ClaimAttempt::Claimed(claim) => Some(claim),
+                ClaimAttempt::Refused { .. } => None,
+            })
+        })
+    }
+}
+
+/// A [`Claiming`] that says of an item that is refused for how long.
+///
+/// # Cancellation
+///
+/// Dropped before it is done, it holds nothing.
+#[must_use = "a claim is made when this is awaited"]
+#[derive(Debug)]
+pub struct TryClaiming<'a> {
+    cache: &'a Cache,
+    key: &'a CacheKey,
+    lease: Duration,
+    reach: Reach,
+}
+
+impl TryClaiming<'_> {
+    /// Goes on without the shared tier while that is away: see [`Claiming::local_fallback`].
+    pub fn local_fallback(mut self) -> Self {
+        self.reach = Reach::FallBack;
+        self
+    }
+
+    async fn run(self) -> Result<ClaimAttempt, Error> {
+        let name = self.cache.lease(LeaseKind::Claim, self.key.text());
+        let taken = self.cache.take_lease(name, "lease", self.lease, self.reach);
+        Ok(match taken.await? {
+            Ok(hold) => ClaimAttempt::Claimed(Claim { hold }),
+            Err(remaining) => ClaimAttempt::Refused { remaining },
+        })
+    }
+}
+
+impl<'a> IntoFuture for TryClaiming<'a> {
+    type Output = Result<ClaimAttempt, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
 }
 
 impl Cache {
@@ -63,12 +151,11 @@ impl Cache {
     ///
     /// [`Invalid`](crate::ErrorKind::Invalid) for a zero lease; [`Overloaded`](crate::ErrorKind::Overloaded) if a
     /// million locks and claims are held in memory; [`Unavailable`](crate::ErrorKind::Unavailable) if there is a shared
-    /// tier and it does not answer.
-    pub async fn claim(&self, key: &CacheKey, lease: Duration) -> Result<Option<Claim>, Error> {
-        Ok(match self.try_claim(key, lease).await? {
-            ClaimAttempt::Claimed(claim) => Some(claim),
-            ClaimAttempt::Refused { .. } => None,
-        })
+    /// tier and it does not answer, unless [`local_fallback`](Claiming::local_fallback) was chosen.
+    pub fn claim<'a>(&'a self, key: &'a CacheKey, lease: Duration) -> Claiming<'a> {
+        Claiming {
+            attempt: self.try_claim(key, lease),
+        }
     }
 
     /// Like [`claim`](Self::claim), and says of an item that is refused for how long: a worker that must lose nothing
@@ -95,11 +182,12 @@ impl Cache {
     /// # Errors
     ///
     /// As for [`claim`](Self::claim).
-    pub async fn try_claim(&self, key: &CacheKey, lease: Duration) -> Result<ClaimAttempt, Error> {
-        let name = self.lease(LeaseKind::Claim, key.text());
-        Ok(match self.take_lease(name, "lease", lease).await? {
-            Ok(hold) => ClaimAttempt::Claimed(Claim { hold }),
-            Err(remaining) => ClaimAttempt::Refused { remaining },
-        })
+    pub fn try_claim<'a>(&'a self, key: &'a CacheKey, lease: Duration) -> TryClaiming<'a> {
+        TryClaiming {
+            cache: self,
+            key,
+            lease,
+            reach: Reach::Fleet,
+        }
     }
 }

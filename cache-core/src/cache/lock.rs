@@ -1,287 +1,16 @@
-//! Named, time-bound ownership: the table behind locks and claims, and the lock itself.
-//!
-//! A lease belongs to whoever holds its token and ends by itself, so a holder that dies blocks nobody for longer than
-//! the lease. Leases are kept apart from cached entries: they are never evicted.
+//! The lock: a lease by name, with a guard that knows when it is lost.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
 
 use crate::cache::Cache;
-use crate::cache::far::{Far, Holding, Wakeup};
+use crate::cache::far::Wakeup;
+use crate::cache::hold::{Hold, Reach};
+use crate::cache::leases::LeaseKind;
 use crate::error::{Error, ErrorKind};
-use crate::shared::{AcquireRequest, Acquisition, LockKind, Token};
-use crate::sync::{Arc, Mutex, lock};
-use crate::time::Timestamp;
-
-/// What a lease is for; locks and claims of one name do not meet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum LeaseKind {
-    Lock,
-    Claim,
-}
-
-impl LeaseKind {
-    fn shared(self) -> LockKind {
-        match self {
-            Self::Lock => LockKind::Lock,
-            Self::Claim => LockKind::Claim,
-        }
-    }
-}
-
-/// Which lease: by namespace, purpose and name.
-pub(crate) type LeaseName = (u32, LeaseKind, Box<str>);
-
-/// The leases of one cache.
-#[derive(Debug)]
-pub(crate) struct Leases {
-    table: Mutex<Table>,
-    released: Arc<Notify>,
-}
-
-#[derive(Debug)]
-struct Table {
-    leases: HashMap<LeaseName, Lease>,
-    /// Grows with every lease given: a fencing token.
-    issued: u64,
-    sweep_at: usize,
-    limit: usize,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Lease {
-    token: u64,
-    until: Timestamp,
-}
-
-impl Leases {
-    /// At most so many leases at once.
-    pub(crate) fn new(limit: usize) -> Self {
-        let table = Table {
-            leases: HashMap::new(),
-            issued: 0,
-            sweep_at: MIN_SWEEP,
-            limit,
-        };
-        Self {
-            table: Mutex::new(table),
-            released: Arc::default(),
-        }
-    }
-
-    /// Takes the lease if nobody holds it; its token.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Overloaded`] if the table is full of leases that are all held.
-    pub(crate) fn acquire(
-        &self,
-        name: &LeaseName,
-        now: Timestamp,
-        until: Timestamp,
-    ) -> Result<Option<u64>, Error> {
-        let mut table = lock(&self.table);
-        if table.leases.get(name).is_some_and(|lease| now < lease.until) {
-            return Ok(None);
-        }
-        table.make_room(now)?;
-        table.issued += 1;
-        let token = table.issued;
-        table.leases.insert(name.clone(), Lease { token, until });
-        Ok(Some(token))
-    }
-
-    /// Moves the end of a lease that `token` still holds; whether it did.
-    pub(crate) fn extend(&self, name: &LeaseName, token: u64, now: Timestamp, until: Timestamp) -> bool {
-        let mut table = lock(&self.table);
-        let held = table
-            .leases
-            .get_mut(name)
-            .filter(|lease| lease.token == token && now < lease.until);
-        held.map(|lease| lease.until = until).is_some()
-    }
-
-    /// Gives a lease back that `token` still holds; whether it did.
-    pub(crate) fn release(&self, name: &LeaseName, token: u64, now: Timestamp) -> bool {
-        let mut table = lock(&self.table);
-        let held = table
-            .leases
-            .get(name)
-            .is_some_and(|lease| lease.token == token && now < lease.until);
-        if held {
-            table.leases.remove(name);
-        }
-        drop(table);
-        if held {
-            self.released.notify_waiters();
-        }
-        held
-    }
-
-    /// Whether `token` holds the lease.
-    pub(crate) fn holds(&self, name: &LeaseName, token: u64, now: Timestamp) -> bool {
-        self.until(name, now).is_some_and(|(holder, _)| holder == token)
-    }
-
-    /// Who holds the lease, and until when.
-    pub(crate) fn until(&self, name: &LeaseName, now: Timestamp) -> Option<(u64, Timestamp)> {
-        let table = lock(&self.table);
-        table
-            .leases
-            .get(name)
-            .filter(|lease| now < lease.until)
-            .map(|lease| (lease.token, lease.until))
-    }
-}
-
-impl Table {
-    /// Sweeps ended leases away whenever the table has doubled: constant work per lease.
-    fn make_room(&mut self, now: Timestamp) -> Result<(), Error> {
-        if self.leases.len() >= self.sweep_at {
-            self.leases.retain(|_, lease| now < lease.until);
-            self.sweep_at = (self.leases.len() * 2).max(MIN_SWEEP).min(self.limit);
-        }
-        if self.leases.len() >= self.limit {
-            return Err(Error::new(
-                ErrorKind::Overloaded,
-                format!("{} locks and claims are held; shorten their leases", self.limit),
-            ));
-        }
-        Ok(())
-    }
-}
-
-const MIN_SWEEP: usize = 1_024;
-/// About 100 MB of names and leases: more than that is a leak, and is said instead of fed.
-pub(crate) const MAX_LEASES: usize = 1_000_000;
-
-/// A lease that is held, in this process or in the shared tier. Given back when it is dropped, if it is to be.
-#[derive(Debug)]
-pub(crate) struct Hold {
-    cache: Cache,
-    name: LeaseName,
-    place: Place,
-    /// When it ends as far as this holder knows, in nanoseconds; 0 once it is known to be lost.
-    until: AtomicU64,
-}
-
-#[derive(Debug)]
-enum Place {
-    Here(u64),
-    Far {
-        far: Arc<Far>,
-        token: Token,
-        fencing: u64,
-    },
-}
-
-impl Hold {
-    pub(crate) fn fencing(&self) -> u64 {
-        match &self.place {
-            Place::Here(token) => *token,
-            Place::Far { fencing, .. } => *fencing,
-        }
-    }
-
-    pub(crate) fn is_held(&self) -> bool {
-        let now = self.cache.inner.clock.now();
-        let held_here = match &self.place {
-            Place::Here(token) => self.cache.inner.leases.holds(&self.name, *token, now),
-            Place::Far { .. } => true,
-        };
-        held_here && now.as_nanos() < self.until.load(Ordering::Relaxed)
-    }
-
-    /// Holds it for `ttl` from now; whether it was still held.
-    pub(crate) async fn extend(&self, ttl: Duration) -> bool {
-        let now = self.cache.inner.clock.now();
-        let extended = match &self.place {
-            Place::Here(token) => self.cache.inner.leases.extend(&self.name, *token, now, now + ttl),
-            Place::Far { far, token, .. } => {
-                let name = self.cache.lease_text(&self.name);
-                match far
-                    .port()
-                    .extend(self.name.1.shared(), &name, *token, ttl, far.budget())
-                    .await
-                {
-                    Ok(extended) => extended,
-                    // Unknown: what was known about the end still holds.
-                    Err(fault) => {
-                        self.cache.degraded("extend", &fault);
-                        return false;
-                    }
-                }
-            }
-        };
-        let until = if extended { (now + ttl).as_nanos() } else { 0 };
-        self.until.store(until, Ordering::Relaxed);
-        extended
-    }
-
-    /// Gives it back; whether it was still held.
-    pub(crate) async fn release(&self) -> bool {
-        let was_held = self.until.swap(0, Ordering::Relaxed) > 0;
-        match &self.place {
-            Place::Here(token) => {
-                self.cache
-                    .inner
-                    .leases
-                    .release(&self.name, *token, self.cache.inner.clock.now())
-            }
-            Place::Far { far, token, .. } if was_held => {
-                let name = self.cache.lease_text(&self.name);
-                let unanswered = self.cache.give_back_unheard(far, self.holding(), *token);
-                let released = far
-                    .port()
-                    .give_back(self.name.1.shared(), &name, *token, far.budget())
-                    .await;
-                match released {
-                    Ok(released) => {
-                        unanswered.disarm();
-                        released
-                    }
-                    // Not answered is not given back: told again in the background.
-                    Err(fault) => {
-                        self.cache.degraded("release", &fault);
-                        false
-                    }
-                }
-            }
-            Place::Far { .. } => false,
-        }
-    }
-
-    /// Gives it back without waiting for it: the lease ends by itself where nothing can be sent.
-    pub(crate) fn release_in_background(&self) {
-        if self.until.swap(0, Ordering::Relaxed) == 0 {
-            return;
-        }
-        match &self.place {
-            Place::Here(token) => {
-                self.cache
-                    .inner
-                    .leases
-                    .release(&self.name, *token, self.cache.inner.clock.now());
-            }
-            Place::Far { far, token, .. } => {
-                self.cache.give_back(far.clone(), self.holding(), *token);
-            }
-        }
-    }
-
-    fn holding(&self) -> Holding {
-        Holding::Named(self.name.1.shared(), self.cache.lease_text(&self.name))
-    }
-
-    /// Lets the lease run to its end.
-    pub(crate) fn leave_to_its_end(&self) {
-        self.until.store(0, Ordering::Relaxed);
-    }
-}
 
 /// A held lock. Released by [`release`](Self::release) or on drop, and lost when its time ends.
 ///
@@ -301,8 +30,17 @@ impl LockGuard {
     }
 
     /// A number that is larger for every later holder.
+    ///
+    /// The number of a [local fallback](TryLocking::local_fallback) grows on its node only, and is smaller than any that
+    /// the shared tier gave out: who compares numbers refuses its holder.
     pub fn fencing_token(&self) -> u64 {
         self.hold.fencing()
+    }
+
+    /// Whether the shared tier has confirmed the lock, at the last time that it was asked: not if there is none, nor
+    /// if the lock is a [local fallback](TryLocking::local_fallback).
+    pub fn is_shared(&self) -> bool {
+        self.hold.is_shared()
     }
 
     /// Holds the lock for `ttl` from now; whether it was still this guard's.
@@ -322,6 +60,121 @@ impl Drop for LockGuard {
     }
 }
 
+/// A try at a lock, made when this is awaited.
+///
+/// # Cancellation
+///
+/// Dropped before it is done, it holds nothing.
+#[must_use = "a lock is tried when this is awaited"]
+#[derive(Debug)]
+pub struct TryLocking<'a> {
+    cache: &'a Cache,
+    name: &'a str,
+    ttl: Duration,
+    reach: Reach,
+}
+
+impl TryLocking<'_> {
+    /// Goes on without the shared tier while that is away: among the callers of this node that chose the same, the lock
+    /// belongs to one. **Other nodes are not excluded.** The guard says which it is by
+    /// [`is_shared`](LockGuard::is_shared); once the shared tier is back, a guard that it does not know is refused its
+    /// next renewal if it was shared before, and otherwise ends on this node as it began.
+    pub fn local_fallback(mut self) -> Self {
+        self.reach = Reach::FallBack;
+        self
+    }
+
+    async fn attempt(&self) -> Result<Option<LockGuard>, Error> {
+        let name = self.cache.lease(LeaseKind::Lock, self.name);
+        let hold = self.cache.take_lease(name, "ttl", self.ttl, self.reach);
+        Ok(hold.await?.ok().map(|hold| LockGuard { hold }))
+    }
+}
+
+impl<'a> IntoFuture for TryLocking<'a> {
+    type Output = Result<Option<LockGuard>, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.attempt().await })
+    }
+}
+
+/// A wait for a lock, begun when this is awaited.
+///
+/// # Cancellation
+///
+/// Dropped while waiting, it holds nothing.
+#[must_use = "a lock is waited for when this is awaited"]
+#[derive(Debug)]
+pub struct Locking<'a> {
+    attempt: TryLocking<'a>,
+    wait: Duration,
+}
+
+impl Locking<'_> {
+    /// Goes on without the shared tier while that is away: see [`TryLocking::local_fallback`].
+    pub fn local_fallback(self) -> Self {
+        Self {
+            attempt: self.attempt.local_fallback(),
+            ..self
+        }
+    }
+
+    async fn obtain(&self) -> Result<LockGuard, Error> {
+        let Self { attempt, wait } = self;
+        let contended = || {
+            Error::new(
+                ErrorKind::Contended,
+                format!("the lock `{}` was held for all of {wait:?}", attempt.name),
+            )
+        };
+        if Handle::try_current().is_err() {
+            return attempt.attempt().await?.ok_or_else(contended);
+        }
+        match tokio::time::timeout(*wait, self.wait()).await {
+            Ok(guard) => guard,
+            Err(_) => Err(contended()),
+        }
+    }
+
+    async fn wait(&self) -> Result<LockGuard, Error> {
+        let TryLocking { cache, name, ttl, .. } = self.attempt;
+        let mut wakeup = Wakeup::new();
+        loop {
+            let released = cache.inner.leases.released.notified();
+            tokio::pin!(released);
+            // Enabled before the try, so that no release between the two is missed.
+            released.as_mut().enable();
+            if let Some(guard) = self.attempt.attempt().await? {
+                return Ok(guard);
+            }
+            let elsewhere = async {
+                match cache.far() {
+                    Some(far) => {
+                        let text = cache.lease_text(&cache.lease(LeaseKind::Lock, name));
+                        wakeup.next(far, &text, ttl).await;
+                    }
+                    None => tokio::time::sleep(cache.lease_end(name)).await,
+                }
+            };
+            tokio::select! {
+                () = released => {}
+                () = elsewhere => {}
+            }
+        }
+    }
+}
+
+impl<'a> IntoFuture for Locking<'a> {
+    type Output = Result<LockGuard, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.obtain().await })
+    }
+}
+
 impl Cache {
     /// Takes the lock of this name for at most `ttl`, if nobody holds it: on this node, or with a shared tier, in the
     /// fleet.
@@ -330,12 +183,15 @@ impl Cache {
     ///
     /// [`Invalid`](ErrorKind::Invalid) for a zero `ttl`; [`Overloaded`](ErrorKind::Overloaded) if a million locks and
     /// claims are held in memory; [`Unavailable`](ErrorKind::Unavailable) if there is a shared tier and it does not
-    /// answer: a lock that only this node knows would be none.
-    pub async fn try_lock(&self, name: &str, ttl: Duration) -> Result<Option<LockGuard>, Error> {
-        let hold = self
-            .take_lease(self.lease(LeaseKind::Lock, name), "ttl", ttl)
-            .await?;
-        Ok(hold.ok().map(|hold| LockGuard { hold }))
+    /// answer: a lock that only this node knows would be none, unless that is what you
+    /// [choose](TryLocking::local_fallback).
+    pub fn try_lock<'a>(&'a self, name: &'a str, ttl: Duration) -> TryLocking<'a> {
+        TryLocking {
+            cache: self,
+            name,
+            ttl,
+            reach: Reach::Fleet,
+        }
     }
 
     /// Takes the lock of this name for at most `ttl`, waiting up to `wait` while others hold it. Without a tokio runtime
@@ -344,122 +200,10 @@ impl Cache {
     /// # Errors
     ///
     /// [`Contended`](ErrorKind::Contended) if it is held all that time; otherwise as for [`try_lock`](Self::try_lock).
-    ///
-    /// # Cancellation
-    ///
-    /// Dropped while waiting, it holds nothing.
-    pub async fn lock(&self, name: &str, ttl: Duration, wait: Duration) -> Result<LockGuard, Error> {
-        let contended = || {
-            Error::new(
-                ErrorKind::Contended,
-                format!("the lock `{name}` was held for all of {wait:?}"),
-            )
-        };
-        if Handle::try_current().is_err() {
-            return self.try_lock(name, ttl).await?.ok_or_else(contended);
-        }
-        let acquire = async {
-            let mut wakeup = Wakeup::new();
-            loop {
-                let released = self.inner.leases.released.notified();
-                tokio::pin!(released);
-                // Enabled before the try, so that no release between the two is missed.
-                released.as_mut().enable();
-                if let Some(guard) = self.try_lock(name, ttl).await? {
-                    return Ok(guard);
-                }
-                if let Some(far) = self.far() {
-                    let text = self.lease_text(&self.lease(LeaseKind::Lock, name));
-                    wakeup.next(far, &text, ttl).await;
-                    continue;
-                }
-                tokio::select! {
-                    () = released => {}
-                    () = tokio::time::sleep(self.lease_end(name)) => {}
-                }
-            }
-        };
-        match tokio::time::timeout(wait, acquire).await {
-            Ok(guard) => guard,
-            Err(_) => Err(contended()),
-        }
-    }
-
-    pub(crate) fn lease(&self, kind: LeaseKind, name: &str) -> LeaseName {
-        (self.namespace.id, kind, name.into())
-    }
-
-    /// The lease's name in the shared tier, where braces mean something.
-    pub(crate) fn lease_text(&self, name: &LeaseName) -> String {
-        let plain = name.2.replace('%', "%25").replace('{', "%7B").replace('}', "%7D");
-        format!("{}:{plain}", self.namespace.text)
-    }
-
-    /// The lease, or how long its holder has it yet.
-    pub(crate) async fn take_lease(
-        &self,
-        name: LeaseName,
-        field: &str,
-        ttl: Duration,
-    ) -> Result<Result<Hold, Duration>, Error> {
-        if ttl.is_zero() {
-            return Err(Error::invalid(format!(
-                "`{field}` is zero; a lease needs some time"
-            )));
-        }
-        let now = self.inner.clock.now();
-        let place = match self.far().cloned() {
-            None => self.take_lease_here(&name, now, ttl)?,
-            Some(far) => self.take_lease_far(far, &name, ttl).await?,
-        };
-        let until = AtomicU64::new((now + ttl).as_nanos());
-        Ok(place.map(|place| Hold {
-            cache: self.clone(),
-            name,
-            place,
-            until,
-        }))
-    }
-
-    fn take_lease_here(
-        &self,
-        name: &LeaseName,
-        now: Timestamp,
-        ttl: Duration,
-    ) -> Result<Result<Place, Duration>, Error> {
-        let leases = &self.inner.leases;
-        let token = leases.acquire(name, now, now + ttl)?;
-        let remaining = || {
-            leases
-                .until(name, now)
-                .map_or(Duration::ZERO, |(_, until)| until.since(now))
-        };
-        Ok(token.map(Place::Here).ok_or_else(remaining))
-    }
-
-    async fn take_lease_far(
-        &self,
-        far: Arc<Far>,
-        name: &LeaseName,
-        ttl: Duration,
-    ) -> Result<Result<Place, Duration>, Error> {
-        let token = Token::random();
-        let text = self.lease_text(name);
-        let request = AcquireRequest {
-            kind: name.1.shared(),
-            name: &text,
-            token,
-            ttl,
-        };
-        // A caller that leaves meanwhile, or hears no answer, holds nothing.
-        let holding = Holding::Named(request.kind, text.clone());
-        let unanswered = self.give_back_unheard(&far, holding, token);
-        let answer = far.port().acquire(request, far.budget()).await;
-        unanswered.hear(&answer);
-        match answer {
-            Ok(Acquisition::Acquired { fencing }) => Ok(Ok(Place::Far { far, token, fencing })),
-            Ok(Acquisition::Held { remaining }) => Ok(Err(remaining)),
-            Err(fault) => Err(self.unavailable("acquire", &fault)),
+    pub fn lock<'a>(&'a self, name: &'a str, ttl: Duration, wait: Duration) -> Locking<'a> {
+        Locking {
+            attempt: self.try_lock(name, ttl),
+            wait,
         }
     }
 
@@ -474,67 +218,3 @@ impl Cache {
 
 /// The cache's clock and the runtime's timer may run apart, as they do in tests.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn name(n: usize) -> LeaseName {
-        (0, LeaseKind::Claim, format!("{n}").into())
-    }
-
-    #[test]
-    fn ended_leases_make_room_and_held_ones_are_kept() {
-        let leases = Leases::new(MAX_LEASES);
-        let end = Timestamp::from_nanos(10);
-        for n in 0..100_000 {
-            leases.acquire(&name(n), Timestamp::ZERO, end).unwrap().unwrap();
-        }
-        assert_eq!(leases.acquire(&name(7), Timestamp::ZERO, end).unwrap(), None);
-        for n in 0..200_000 {
-            let now = Timestamp::from_nanos(10 + n as u64);
-            leases
-                .acquire(&name(1_000_000 + n), now, now + Duration::from_nanos(1))
-                .unwrap()
-                .unwrap();
-        }
-        assert!(
-            lock(&leases.table).leases.len() <= 200_001,
-            "the table kept what had ended"
-        );
-    }
-
-    #[test]
-    fn a_table_that_was_full_of_ended_leases_takes_new_ones() {
-        const LIMIT: usize = 3 * MIN_SWEEP;
-        let leases = Leases::new(LIMIT);
-        let end = Timestamp::from_nanos(10);
-        let acquire = |n, now, until| leases.acquire(&name(n), now, until);
-        for n in 0..LIMIT {
-            acquire(n, Timestamp::ZERO, end).unwrap().unwrap();
-        }
-        let full = acquire(LIMIT, Timestamp::ZERO, end).unwrap_err();
-        assert_eq!(full.kind(), ErrorKind::Overloaded);
-        assert!(acquire(LIMIT, end, Timestamp::MAX).unwrap().is_some());
-    }
-
-    #[test]
-    fn only_the_holder_of_the_token_extends_and_releases() {
-        let leases = Leases::new(MAX_LEASES);
-        let (now, end) = (Timestamp::ZERO, Timestamp::from_nanos(10));
-        let first = leases.acquire(&name(1), now, end).unwrap().unwrap();
-        assert!(!leases.release(&name(1), first + 1, now));
-        assert!(leases.extend(&name(1), first, now, Timestamp::from_nanos(20)));
-        let later = Timestamp::from_nanos(25);
-        let second = leases
-            .acquire(&name(1), later, Timestamp::from_nanos(40))
-            .unwrap()
-            .unwrap();
-        assert!(second > first, "fencing tokens grow");
-        assert!(
-            !leases.release(&name(1), first, later),
-            "the late holder frees nothing"
-        );
-        assert!(leases.holds(&name(1), second, later));
-    }
-}

@@ -108,7 +108,9 @@ impl Cache {
         {
             return None;
         }
-        self.inner.tally.count(Count::MemoryFresh);
+        if self.inner.tally.count_hit() {
+            self.inner.traffic.hit(&meta.marks);
+        }
         let outcome = Outcome::hit(OutcomeKind::Fresh, Tier::Memory, meta.age(now));
         if let Some(observer) = &self.inner.observer {
             self.observed(&**observer, key).tell(End::Answered(outcome));
@@ -165,13 +167,12 @@ impl Cache {
         watch: &mut Watch<'_>,
     ) -> Finding<T> {
         let found = self.look(key);
-        let (Some(far), reason) = (self.far().cloned(), found.reason()) else {
+        let (Some(far), Some(reason)) = (self.far(), found.reason()) else {
             return found;
         };
-        let Some(reason) = reason else { return found };
         watch.missed(reason);
         self.start_upkeep();
-        match self.look_far(&far, &key.to_key(), wire, reason).await {
+        match self.look_far(far, &key.to_key(), wire, reason).await {
             // What is stale here is hidden by an invalidation that this node has yet to hear of.
             Finding::Miss(MissReason::Invalidated) => Finding::Miss(MissReason::Invalidated),
             Finding::Miss(_) => found,
@@ -281,7 +282,7 @@ impl Cache {
             }
         }
         match read {
-            Ok(read) => self.found_far(&id, read, reason),
+            Ok(read) => self.found_far(&id, read, reason, self.inner.clock.now()),
             Err(fault) => {
                 self.degraded("read", &fault);
                 self.found_unconfirmed(&id).unwrap_or(Finding::Miss(reason))
@@ -309,11 +310,11 @@ impl Cache {
         id: &EntryId,
         read: FarEntry<T>,
         reason: MissReason,
+        now: Timestamp,
     ) -> Finding<T> {
-        let now = self.inner.clock.now();
         match read {
             FarEntry::Fresh(entry) => {
-                self.promote(id, &entry);
+                self.promote_at(id, &entry, now);
                 let age = entry.meta().age(now);
                 let outcome = Outcome::hit(OutcomeKind::Fresh, Tier::Shared, age);
                 match typed(entry) {
@@ -344,9 +345,9 @@ impl Cache {
         for (watch, found) in watches.iter_mut().zip(&found) {
             found.reason().into_iter().for_each(|reason| watch.missed(reason));
         }
-        if let Some(far) = self.far().cloned() {
+        if let Some(far) = self.far() {
             self.start_upkeep();
-            self.look_far_for_many(&far, keys, wire, &mut found).await;
+            self.look_far_for_many(far, keys, wire, &mut found).await;
         }
         let found = found.into_iter().zip(&mut watches);
         found.map(|(found, watch)| found.fresh_or_missed(watch)).collect()
@@ -372,8 +373,9 @@ impl Cache {
         let mut inquiry = self.inquiry(far);
         match self.read_far_many(&mut inquiry, &ids, &[], read_as).await {
             Ok(read) => {
+                let now = self.inner.clock.now();
                 for (((at, reason), id), read) in missing.iter().zip(&ids).zip(read) {
-                    found[*at] = self.found_far(id, read, *reason);
+                    found[*at] = self.found_far(id, read, *reason, now);
                 }
             }
             Err(fault) => {
@@ -390,7 +392,11 @@ impl Cache {
     /// Copies what was read in the shared tier into this process, unless something was heard of it since it was asked
     /// for.
     pub(crate) fn promote(&self, id: &EntryId, entry: &AnyEntry) {
-        let (version, now) = (Some(entry.meta().version), self.inner.clock.now());
+        self.promote_at(id, entry, self.inner.clock.now());
+    }
+
+    fn promote_at(&self, id: &EntryId, entry: &AnyEntry, now: Timestamp) {
+        let version = Some(entry.meta().version);
         let _ = self
             .inner
             .epochs

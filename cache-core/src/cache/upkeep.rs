@@ -23,7 +23,11 @@ pub(crate) struct Upkeep {
 impl Cache {
     /// Starts the task unless it runs.
     pub(crate) fn start_upkeep(&self) {
-        if self.inner.tasks.is_closing() || self.inner.upkeep.runs.swap(true, Ordering::Relaxed) {
+        // Every read comes here: one look is all that it pays while upkeep runs.
+        if self.inner.upkeep.runs.load(Ordering::Relaxed)
+            || self.inner.tasks.is_closing()
+            || self.inner.upkeep.runs.swap(true, Ordering::Relaxed)
+        {
             return;
         }
         self.start_warmers();

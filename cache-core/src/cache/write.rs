@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::cache::far::{Far, Setting, Unheard};
 use crate::cache::shape::Shape;
 use crate::cache::{Cache, Wire};
-use crate::entry::{AnyEntry, EntryId};
+use crate::entry::{AnyEntry, EntryId, Version};
 use crate::epochs::{Refusal, held_until};
 use crate::error::Error;
 use crate::key::CacheKey;
@@ -149,8 +149,8 @@ impl Cache {
         let (mut begun, mut sent) = (Vec::new(), Vec::new());
         for (at, set) in settings.iter().enumerate() {
             match self.begin_write(set, now) {
-                Ok(epoch) => {
-                    begun.push((at, epoch));
+                Ok((epoch, replaces)) => {
+                    begun.push((at, epoch, replaces));
                     sent.push(set.clone());
                 }
                 Err(refusal) => stored[at] = refused(refusal),
@@ -169,27 +169,30 @@ impl Cache {
             self.degraded("set", &fault);
             vec![None; sent.len()]
         });
-        for ((set, (at, epoch)), verdict) in sent.iter().zip(begun).zip(verdicts) {
+        for ((set, (at, epoch, replaces)), verdict) in sent.iter().zip(begun).zip(verdicts) {
             stored[at] = match verdict {
                 Some(Verdict::Applied) => Stored::Yes,
                 Some(Verdict::HeldOff(_)) => Stored::HeldOff,
                 Some(Verdict::OutOfMemory) | None => Stored::Locally,
                 Some(_) => Stored::Superseded,
             };
-            if stored[at] == Stored::Locally {
+            match stored[at] {
+                Stored::Yes => far.recovery().set_arrived(&set.id),
                 // What the shared tier has is older, or unknown: other nodes must not go on reading it.
-                far.recovery().add_key(self, &set.id, Duration::ZERO);
+                Stored::Locally => far.recovery().add_set(self, &set.id, replaces, &set.entry, wire),
+                _ => {}
             }
             self.end_mutation(&set.id, epoch, &set.entry, stored[at].is_stored());
         }
         stored
     }
 
-    fn begin_write(&self, set: &Setting, now: Timestamp) -> Result<u64, Refusal> {
+    fn begin_write(&self, set: &Setting, now: Timestamp) -> Result<(u64, Option<Version>), Refusal> {
         self.may_store(&set.entry, now)?;
         self.inner.epochs.mutate_since(&set.id, u64::MAX, now, |epoch| {
+            let replaces = self.replaces(&set.id);
             self.forget_here(&set.id);
-            epoch
+            (epoch, replaces)
         })
     }
 
@@ -215,8 +218,8 @@ impl Cache {
     }
 
     /// Ends what [`forget_here`](Self::forget_here) began: keeps `entry` if it was stored and nothing but its own echo
-    /// happened to the key meanwhile.
-    pub(crate) fn end_mutation(&self, id: &EntryId, begun: u64, entry: &AnyEntry, stored: bool) {
+    /// happened to the key meanwhile. Whether it is kept.
+    pub(crate) fn end_mutation(&self, id: &EntryId, begun: u64, entry: &AnyEntry, stored: bool) -> bool {
         let (now, version) = (self.inner.clock.now(), entry.meta().version);
         self.inner
             .epochs
@@ -225,14 +228,16 @@ impl Cache {
                 self.inner.flights.detach_entry(id);
                 if stored && undisturbed {
                     entry.meta().stored_at_epoch(epoch);
-                    self.insert(id, entry);
-                } else if self
+                    return self.insert(id, entry);
+                }
+                if self
                     .current(id)
                     .is_some_and(|current| current.meta().version != version)
                 {
                     self.inner.memory.remove(id.as_ref());
                 }
-            });
+                false
+            })
     }
 
     /// Forgets what this process has under a key; the key's stripe is locked by the caller.

@@ -82,7 +82,7 @@ impl Adapter {
 
 impl Shared for Adapter {
     fn read<'a>(&'a self, key: &'a str, within: Duration) -> Reply<'a, Reading> {
-        Box::pin(async move { Self::one(self.read_keys(&[key], within)).await })
+        Box::pin(self.read_key(key, within))
     }
 
     fn read_many<'a>(&'a self, keys: &'a [&'a str], within: Duration) -> Reply<'a, Vec<Reading>> {

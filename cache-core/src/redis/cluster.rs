@@ -200,7 +200,11 @@ impl Cluster {
 
     async fn travel(&self, leg: Leg, repeatable: bool, within: Duration) -> Result<Vec<Next>, Fault> {
         let calls = leg.journeys.iter().map(|journey| journey.call.clone()).collect();
-        let batch = Batch { calls, repeatable };
+        let batch = if repeatable {
+            Batch::repeatable(calls)
+        } else {
+            Batch::once(calls)
+        };
         let answers = match leg.link.run(&batch, leg.asking, within).await {
             Ok(answers) => answers,
             // The node has just left the map.

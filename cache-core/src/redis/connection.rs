@@ -13,9 +13,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::config::{Address, Login, Settings};
+use super::exchange::Exchange;
 use super::fault::{self, Answer, Refusal};
-use super::request::{Batch, ScriptForm};
-use super::stream::{Activity, Progress, Stream};
+use super::request::{Batch, Calls, ScriptForm, command};
+use super::stream::{Activity, Loan, Progress, Stream};
 use crate::shared::{Fault, FaultKind};
 use crate::sync::{Mutex, lock};
 use crate::time::{Clock, SystemClock};
@@ -23,14 +24,14 @@ use crate::time::{Clock, SystemClock};
 /// A multiplexed connection: any number of requests at a time, answered in order.
 pub(super) struct Connection {
     id: u64,
-    multiplexed: MultiplexedConnection,
+    exchange: Exchange,
     activity: Arc<Activity>,
     /// The driver has ended: the other side closed, or the bytes were not RESP.
     ended: CancellationToken,
     /// Somebody learned from an answer that this connection is of no use.
     condemned: CancellationToken,
     verdict: Mutex<Option<Fault>>,
-    _driver: AbortOnDropHandle<()>,
+    _porter: AbortOnDropHandle<()>,
 }
 
 /// What the other side must be.
@@ -51,6 +52,8 @@ pub(super) enum End {
     Silent,
     /// An answer said that it is of no use.
     Condemned(Fault),
+    /// Another server is the master now.
+    Deposed,
 }
 
 impl Connection {
@@ -66,33 +69,37 @@ impl Connection {
             .map_err(|_| progress.fault(address, settings.connect_timeout))?
     }
 
+    /// The driver greets: it knows every server's way of that. Then the stream is ours.
     async fn greet(stream: Stream, settings: &Settings, expect: Expect) -> Result<Self, Fault> {
         let activity = stream.activity();
         let config = AsyncConnectionConfig::new()
             .set_response_timeout(None)
-            .set_connection_timeout(None)
-            .set_pipeline_buffer_size(QUEUE);
-        let (mut multiplexed, driver) =
-            MultiplexedConnection::new_with_config(&info(settings), stream, config)
-                .await
-                .map_err(|error| activity.explain(fault::greeting(&error)))?;
+            .set_connection_timeout(None);
+        let loan = Loan::of(stream);
+        let greeted = MultiplexedConnection::new_with_config(&info(settings), loan.clone(), config).await;
+        greeted
+            .map(drop)
+            .map_err(|error| activity.explain(fault::greeting(&error)))?;
+        let stream = loan.back().ok_or_else(|| fault::shape("the greeting"))?;
+        let (exchange, porter) = Exchange::over(stream);
         let ended = CancellationToken::new();
         let guard = ended.clone().drop_guard();
-        let driver = AbortOnDropHandle::new(tokio::spawn(async move {
-            driver.await;
+        let porter = AbortOnDropHandle::new(tokio::spawn(async move {
+            porter.await;
             drop(guard);
         }));
-        let role = multiplexed.send_packed_command(&redis::cmd("ROLE")).await;
-        check_role(role, expect).map_err(|fault| activity.explain(fault))?;
-        Ok(Self {
+        let connection = Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            multiplexed,
+            exchange,
             activity,
             ended,
             condemned: CancellationToken::new(),
             verdict: Mutex::new(None),
-            _driver: driver,
-        })
+            _porter: porter,
+        };
+        let role = connection.one("ROLE").await;
+        check_role(role, expect).map_err(|fault| connection.activity.explain(fault))?;
+        Ok(connection)
     }
 
     pub(super) fn id(&self) -> u64 {
@@ -104,18 +111,10 @@ impl Connection {
     }
 
     /// Sends a batch and waits for all answers. A script that the server does not know is sent once as text.
-    pub(super) async fn send(&self, batch: &Batch, asking: bool) -> Result<Vec<Answer>, Fault> {
-        let places = batch.places();
-        let mut answers = self.send_form(batch, &places, ScriptForm::Hash, asking).await?;
-        let unknown: Vec<usize> = places
-            .into_iter()
-            .filter(|place| answers[*place] == Err(Refusal::NoScript))
-            .collect();
-        if !unknown.is_empty() {
-            let again = self.send_form(batch, &unknown, ScriptForm::Text, asking).await?;
-            for (place, answer) in unknown.into_iter().zip(again) {
-                answers[place] = answer;
-            }
+    pub(super) async fn send(&self, batch: &Batch<'_>, asking: bool) -> Result<Vec<Answer>, Fault> {
+        let mut answers = self.send_form(&batch.calls, ScriptForm::Hash, asking).await?;
+        if answers.iter().any(is_unknown) {
+            Box::pin(self.send_texts(batch, &mut answers, asking)).await?;
         }
         for answer in &answers {
             self.judge(answer);
@@ -123,40 +122,40 @@ impl Connection {
         Ok(answers)
     }
 
+    /// Sends those scripts as text that were not known.
+    async fn send_texts(&self, batch: &Batch<'_>, answers: &mut [Answer], asking: bool) -> Result<(), Fault> {
+        let calls = batch.calls.listed().iter().zip(&*answers);
+        let calls = calls.filter(|(_, answer)| is_unknown(answer));
+        let calls = Calls::List(calls.map(|(call, _)| call.clone()).collect());
+        let again = self.send_form(&calls, ScriptForm::Text, asking).await?;
+        let places = answers.iter_mut().filter(|answer| is_unknown(answer));
+        for (place, answer) in places.zip(again) {
+            *place = answer;
+        }
+        Ok(())
+    }
+
     async fn send_form(
         &self,
-        batch: &Batch,
-        places: &[usize],
+        calls: &Calls<'_>,
         form: ScriptForm,
         asking: bool,
     ) -> Result<Vec<Answer>, Fault> {
-        let pipeline = batch.pipeline(places, form, asking);
-        let count = if asking { places.len() * 2 } else { places.len() };
-        let sent = self
-            .multiplexed
-            .clone()
-            .send_packed_commands(&pipeline, 0, count)
-            .await;
-        let values = match sent {
-            Ok(values) => values,
-            Err(error) => match fault::of_driver(&error) {
-                Refusal::Fault(fault) if fault.kind() == FaultKind::Disconnected => {
-                    return Err(fault.after_sending());
-                }
-                refusal if places.len() == 1 => return Ok(vec![Err(refusal)]),
-                refusal => return Err(refusal.into()),
-            },
-        };
-        if values.len() != count {
-            return Err(fault::shape("a pipeline"));
-        }
+        // Asking for permission is answered, too.
         let step = if asking { 2 } else { 1 };
-        Ok(values
-            .into_iter()
-            .skip(step - 1)
-            .step_by(step)
-            .map(fault::answer)
-            .collect())
+        let asked = self
+            .exchange
+            .ask(calls.len() * step, |out| calls.write(form, asking, out));
+        let values = asked.await.map_err(Fault::after_sending)?.into_iter();
+        Ok(values.skip(step - 1).step_by(step).map(fault::answer).collect())
+    }
+
+    /// The answer to a command of one word.
+    async fn one(&self, word: &str) -> Answer {
+        let calls = Calls::List(vec![command(&[word]).into()]);
+        let answers = self.send_form(&calls, ScriptForm::Hash, false).await;
+        let answer = answers.map_err(Refusal::Fault)?.into_iter().next();
+        answer.unwrap_or_else(|| Err(Refusal::Fault(fault::shape(word))))
     }
 
     /// Some answers speak about the server rather than the command.
@@ -175,8 +174,7 @@ impl Connection {
 
     /// Whether the server answers.
     pub(super) async fn ping(&self) -> bool {
-        let mut multiplexed = self.multiplexed.clone();
-        multiplexed.send_packed_command(&redis::cmd("PING")).await.is_ok()
+        self.one("PING").await.is_ok()
     }
 
     /// Returns when the connection has ended or should. Asks for a sign of life after a second of silence, and tells
@@ -235,6 +233,10 @@ pub(super) async fn open_pubsub(address: &Address, settings: &Settings) -> Resul
         .map_err(|_| progress.fault(address, settings.connect_timeout))?
 }
 
+fn is_unknown(answer: &Answer) -> bool {
+    *answer == Err(Refusal::NoScript)
+}
+
 fn condemns(kind: FaultKind) -> bool {
     matches!(
         kind,
@@ -264,17 +266,16 @@ fn info(settings: &Settings) -> RedisConnectionInfo {
 }
 
 /// A user who may not ask for the role is believed to be connected to a master.
-fn check_role(role: redis::RedisResult<Value>, expect: Expect) -> Result<(), Fault> {
-    let role = match role {
+fn check_role(role: Answer, expect: Expect) -> Result<(), Fault> {
+    let role = match role.map_err(Fault::from) {
         Ok(role) => role,
-        Err(error) => {
-            let fault = match fault::of_driver(&error) {
-                Refusal::Fault(fault) => fault,
-                refusal => refusal.into(),
-            };
+        Err(fault) => {
             return match fault.kind() {
                 FaultKind::NoPermission | FaultKind::Server => Ok(()),
-                FaultKind::Disconnected => Err(fault::greeting(&error)),
+                FaultKind::Disconnected => Err(Fault::new(
+                    FaultKind::Handshake,
+                    "the connection ended during the greeting",
+                )),
                 _ => Err(fault),
             };
         }
@@ -290,8 +291,6 @@ fn check_role(role: redis::RedisResult<Value>, expect: Expect) -> Result<(), Fau
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-/// Requests that may wait for the socket; the bound on operations lies above it.
-const QUEUE: usize = 1_024;
 /// After so long without a byte, ask for one.
 const QUIET: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(20);

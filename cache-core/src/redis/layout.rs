@@ -75,7 +75,7 @@ pub(super) fn held_of(kind: LockKind, name: &str) -> (String, String) {
 
 /// An entry key must have text and no braces, otherwise its companions would lie in another slot.
 pub(super) fn check(key: &str) -> Result<(), Fault> {
-    if key.is_empty() || key.contains(['{', '}']) {
+    if key.is_empty() || key.bytes().any(|byte| matches!(byte, b'{' | b'}')) {
         return Err(Fault::new(
             FaultKind::Invalid,
             "an entry key is not empty and has no braces",
@@ -92,15 +92,28 @@ pub(super) fn slot_of(key: &[u8]) -> u16 {
 /// CRC-16/XMODEM, as Redis Cluster prescribes.
 fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc, byte| {
-        (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| {
-            if crc & 0x8000 == 0 {
+        (crc << 8) ^ CRC16[usize::from((crc >> 8) as u8 ^ byte)]
+    })
+}
+
+/// What every byte does to the sum.
+static CRC16: [u16; 256] = {
+    let (mut table, mut byte) = ([0; 256], 0);
+    while byte < 256 {
+        let (mut crc, mut bit) = ((byte as u16) << 8, 0);
+        while bit < 8 {
+            crc = if crc & 0x8000 == 0 {
                 crc << 1
             } else {
                 (crc << 1) ^ 0x1021
-            }
-        })
-    })
-}
+            };
+            bit += 1;
+        }
+        table[byte] = crc;
+        byte += 1;
+    }
+    table
+};
 
 pub(super) const SLOTS: u16 = 16_384;
 
@@ -132,6 +145,7 @@ mod tests {
     }
 
     proptest! {
+        /// B8.16
         #[test]
         fn companions_share_the_slot_of_their_key(key in "[^{}]{1,40}") {
             let slot = slot_by_specification(&key);
@@ -143,6 +157,7 @@ mod tests {
             }
         }
 
+        /// B8.16
         #[test]
         fn marks_and_log_share_a_slot(root in "[a-zA-Z0-9_.-]{1,20}", tag in ".{1,40}") {
             let layout = Layout::new(&root);

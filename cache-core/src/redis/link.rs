@@ -4,18 +4,19 @@
 //! * While no connection stands and none has failed yet, operations wait for it within their own deadline. After a
 //!   failed attempt they fail at once with its reason, and the task tries again every second.
 //! * A connection is replaced when the other side closes it, when it is silent for three seconds although a byte is
-//!   due, and when an answer says that it leads to the wrong server (a replica, a loading one).
+//!   due, when an answer says that it leads to the wrong server (a replica, a loading one), and when a majority of the
+//!   sentinels names another one.
 //! * In front of it all is the breaker: a server that fails is not asked. Every connection made, and every sign of life
 //!   on a quiet one, lets the supervisor probe it, so that recovery waits for no caller.
 //! * At most `max_in_flight` operations are under way; the next one is refused at once.
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use redis::aio::PubSub;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -40,8 +41,10 @@ struct Core {
     settings: Settings,
     expect: Expect,
     state: watch::Sender<State>,
-    in_flight: Semaphore,
+    in_flight: AtomicUsize,
     connects: AtomicU64,
+    /// Connections made in place of others, in the order of [`REASONS`].
+    reconnects: [AtomicU64; REASONS.len()],
     breaker_openings: AtomicU64,
     breaker: Breaker,
     /// Counts recoveries, for all links of a tier.
@@ -55,6 +58,16 @@ pub(super) enum Target {
     Fixed(Address),
     /// The one that sentinels name.
     Sentinel(Arc<Sentinels>),
+}
+
+/// What those who decide who the master is say of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    Named,
+    /// Another one is.
+    Deposed,
+    /// They are not reached, or do not agree.
+    Unknown,
 }
 
 #[derive(Clone, Debug)]
@@ -72,6 +85,17 @@ impl Target {
         match self {
             Self::Fixed(address) => Ok(address.clone()),
             Self::Sentinel(sentinels) => sentinels.master().await,
+        }
+    }
+
+    async fn standing(&self, address: &Address) -> Standing {
+        match self {
+            Self::Fixed(_) => Standing::Named,
+            Self::Sentinel(sentinels) => match sentinels.majority().await {
+                Some(named) if named == *address => Standing::Named,
+                Some(_) => Standing::Deposed,
+                None => Standing::Unknown,
+            },
         }
     }
 }
@@ -92,15 +116,15 @@ impl Link {
         expect: Expect,
         recoveries: &watch::Sender<u64>,
     ) -> Self {
-        let in_flight = Semaphore::new(settings.max_in_flight.min(Semaphore::MAX_PERMITS));
         Self {
             core: Arc::new(Core {
                 target,
                 settings,
                 expect,
                 state: watch::Sender::new(State::Connecting),
-                in_flight,
+                in_flight: AtomicUsize::new(0),
                 connects: AtomicU64::new(0),
+                reconnects: Default::default(),
                 breaker_openings: AtomicU64::new(0),
                 breaker: Breaker::new(BreakerSettings::default(), rand::random()),
                 recoveries: recoveries.clone(),
@@ -112,23 +136,18 @@ impl Link {
     /// Sends a batch within a budget; see the module's rules. `asking` prefixes every call with `ASKING`.
     pub(super) async fn run(
         &self,
-        batch: &Batch,
+        batch: &Batch<'_>,
         asking: bool,
         within: Duration,
     ) -> Result<Vec<Answer>, Fault> {
         let permit = self.core.permit()?;
-        let Ok(_place) = self.core.in_flight.try_acquire() else {
-            return Err(Fault::new(
-                FaultKind::Overload,
-                "too many operations are under way",
-            ));
-        };
+        let _place = self.core.place()?;
         let result = self.within(batch, asking, within).await;
         self.core.record(permit, report(&result));
         result
     }
 
-    async fn within(&self, batch: &Batch, asking: bool, within: Duration) -> Result<Vec<Answer>, Fault> {
+    async fn within(&self, batch: &Batch<'_>, asking: bool, within: Duration) -> Result<Vec<Answer>, Fault> {
         let sent = AtomicBool::new(false);
         match timeout(within, self.attempt(batch, asking, &sent)).await {
             Ok(result) => result,
@@ -139,14 +158,19 @@ impl Link {
         }
     }
 
-    async fn attempt(&self, batch: &Batch, asking: bool, sent: &AtomicBool) -> Result<Vec<Answer>, Fault> {
+    async fn attempt(
+        &self,
+        batch: &Batch<'_>,
+        asking: bool,
+        sent: &AtomicBool,
+    ) -> Result<Vec<Answer>, Fault> {
         let connection = self.connection(0).await?;
         sent.store(true, Ordering::Relaxed);
         match connection.send(batch, asking).await {
             Err(fault) if fault.kind() == FaultKind::Disconnected && batch.repeatable => {
                 // The supervisor learns of it by itself; wait for what it brings.
                 let next = self.connection(connection.id()).await.map_err(|_| fault)?;
-                next.send(batch, asking).await
+                Box::pin(next.send(batch, asking)).await
             }
             Err(fault) => {
                 if fault.kind() == FaultKind::Protocol {
@@ -166,6 +190,11 @@ impl Link {
         {
             return Ok(connection.clone());
         }
+        // Boxed, like all that is rare: every operation carries the room for what it may have to wait for.
+        Box::pin(self.wait_for_connection(after)).await
+    }
+
+    async fn wait_for_connection(&self, after: u64) -> Result<Arc<Connection>, Fault> {
         let mut state = self.core.state.subscribe();
         self.supervise();
         loop {
@@ -208,12 +237,9 @@ impl Link {
         connection::open_pubsub(&address, &self.core.settings).await
     }
 
-    /// Whether those who decide still name this address as the master.
-    pub(super) async fn confirms(&self, address: &Address) -> bool {
-        match &self.core.target {
-            Target::Fixed(_) => true,
-            Target::Sentinel(sentinels) => sentinels.majority_names(address).await,
-        }
+    /// What those who decide say of this address.
+    pub(super) async fn standing(&self, address: &Address) -> Standing {
+        self.core.target.standing(address).await
     }
 
     pub(super) fn health(&self) -> EndpointHealth {
@@ -223,12 +249,12 @@ impl Link {
             State::Down(fault) => (false, Some(fault)),
             State::Connecting | State::Closed => (false, None),
         };
-        let free = self.core.in_flight.available_permits();
         EndpointHealth {
             endpoint: self.core.target.to_string(),
             connected,
             connects: self.core.connects.load(Ordering::Relaxed),
-            in_flight: self.core.settings.max_in_flight.saturating_sub(free),
+            reconnects: self.core.reconnects(),
+            in_flight: self.core.in_flight.load(Ordering::Relaxed),
             last_fault,
             breaker: self.core.breaker.state().as_str(),
             breaker_openings: self.core.breaker_openings.load(Ordering::Relaxed),
@@ -259,16 +285,21 @@ impl fmt::Debug for Link {
 
 /// Keeps a connection standing, until aborted.
 async fn supervise(core: Arc<Core>) {
+    let mut replaced: Option<usize> = None;
     loop {
         let began = SystemClock.now();
-        let pause = match core.connect().await {
-            Ok(connection) => {
+        let pause = match core.open().await {
+            Ok((connection, address)) => {
                 let connection = Arc::new(connection);
                 core.connects.fetch_add(1, Ordering::Relaxed);
+                if let Some(reason) = replaced.take() {
+                    core.reconnects[reason].fetch_add(1, Ordering::Relaxed);
+                }
                 core.show(State::Up(connection.clone()));
-                let end = core.attend(&connection).await;
+                let end = core.attend(&connection, &address).await;
                 let lived = SystemClock.now().since(began);
                 tracing::debug!(endpoint = %core.target, ?end, "a connection to Redis ended");
+                replaced = Some(reason_of(&end));
                 core.after(end, lived)
             }
             Err(fault) => {
@@ -279,6 +310,15 @@ async fn supervise(core: Arc<Core>) {
             }
         };
         tokio::time::sleep(pause).await;
+    }
+}
+
+/// An operation's place among those that may be under way; free again when this is dropped.
+struct Taken<'c>(&'c AtomicUsize);
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -297,9 +337,41 @@ fn report(result: &Result<Vec<Answer>, Fault>) -> Report {
     }
 }
 
+/// The place of a reason in [`REASONS`].
+fn reason_of(end: &End) -> usize {
+    match end {
+        End::Closed => 0,
+        End::Silent => 1,
+        End::Condemned(_) => 2,
+        End::Deposed => 3,
+    }
+}
+
+/// Why a connection was replaced: the server closed it, it fell silent, an answer said that it is of no use, or a
+/// majority of the sentinels names another server.
+const REASONS: [&str; 4] = ["closed", "silent", "refused", "deposed"];
+
 impl Core {
+    fn reconnects(&self) -> Vec<(&'static str, u64)> {
+        let counts = self.reconnects.iter().map(|count| count.load(Ordering::Relaxed));
+        REASONS.into_iter().zip(counts).collect()
+    }
+
+    fn place(&self) -> Result<Taken<'_>, Fault> {
+        // Too many for a moment, if several are refused at once; never too many under way.
+        let taken = Taken(&self.in_flight);
+        if self.in_flight.fetch_add(1, Ordering::Relaxed) < self.settings.max_in_flight {
+            return Ok(taken);
+        }
+        Err(Fault::new(
+            FaultKind::Overload,
+            "too many operations are under way",
+        ))
+    }
+
+    /// By the coarse clock, like everything that every call does: the breaker counts in seconds.
     fn permit(&self) -> Result<Permit<'_>, Fault> {
-        match self.breaker.permit(SystemClock.now()) {
+        match self.breaker.permit(SystemClock.coarse()) {
             Ok(mut permit) => {
                 self.tell(permit.take_transition());
                 Ok(permit)
@@ -309,7 +381,7 @@ impl Core {
     }
 
     fn record(&self, permit: Permit<'_>, report: Report) {
-        self.tell(permit.record(report, SystemClock.now()));
+        self.tell(permit.record(report, SystemClock.coarse()));
     }
 
     /// One line per change of state.
@@ -334,7 +406,7 @@ impl Core {
     }
 
     /// Watches a connection to its end; whenever it is known to live, the breaker may learn so.
-    async fn attend(&self, connection: &Connection) -> End {
+    async fn attend(&self, connection: &Connection, address: &Address) -> End {
         let alive = Notify::new();
         alive.notify_one();
         let probing = async {
@@ -346,6 +418,21 @@ impl Core {
         tokio::select! {
             end = connection.watch(&alive) => end,
             () = probing => End::Closed,
+            () = self.deposed(address) => {
+                connection.condemn(Fault::new(FaultKind::ReadOnly, "another server is the master"));
+                End::Deposed
+            }
+        }
+    }
+
+    /// Ends when sentinels have made another server the master: this one may not know it, and would go on to take
+    /// writes that are lost.
+    async fn deposed(&self, address: &Address) {
+        if matches!(self.target, Target::Fixed(_)) {
+            return std::future::pending().await;
+        }
+        while self.target.standing(address).await != Standing::Deposed {
+            tokio::time::sleep(ASK_SENTINELS).await;
         }
     }
 
@@ -366,10 +453,6 @@ impl Core {
                 return;
             }
         }
-    }
-
-    async fn connect(&self) -> Result<Connection, Fault> {
-        self.open().await.map(|(connection, _)| connection)
     }
 
     async fn open(&self) -> Result<(Connection, Address), Fault> {
@@ -421,14 +504,14 @@ impl Core {
                 self.show(State::Down(fault));
                 pause
             }
-            End::Closed | End::Silent if lived >= SHORT_LIFE => {
+            End::Closed | End::Silent | End::Deposed if lived >= SHORT_LIFE => {
                 self.show(State::Connecting);
                 Duration::ZERO
             }
-            End::Closed | End::Silent => {
+            End::Closed | End::Silent | End::Deposed => {
                 self.show(State::Down(Fault::new(
                     FaultKind::Disconnected,
-                    "the server closes connections at once",
+                    "connections do not last",
                 )));
                 SHORT_LIFE
             }
@@ -440,5 +523,7 @@ fn closed() -> Fault {
     Fault::new(FaultKind::Closed, "the shared tier was closed")
 }
 
+/// How often sentinels are asked whether the master is still the same.
+const ASK_SENTINELS: Duration = Duration::from_secs(1);
 /// A connection that ended sooner counts as a failed attempt.
 const SHORT_LIFE: Duration = Duration::from_millis(200);

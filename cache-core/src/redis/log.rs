@@ -21,6 +21,7 @@ use super::adapter::{self, Adapter, Heard};
 use super::config::Address;
 use super::connection::Connection;
 use super::fault::{self, Answer};
+use super::link::Standing;
 use super::reply::{Items, bytes, log_id, text};
 use super::request::{Batch, Call, ScriptCall, command};
 use super::route::Route;
@@ -210,8 +211,11 @@ impl Follower {
         if let Err(reason) = standing {
             self.skip_to(Position(newest), reason);
         }
-        let confirmed = self.route.confirms(address).await;
-        Ok(confirmed.then_some((beat.asked, newest_id)))
+        match self.route.standing(address).await {
+            Standing::Named => Ok(Some((beat.asked, newest_id))),
+            Standing::Unknown => Ok(None),
+            Standing::Deposed => Err(Fault::new(FaultKind::ReadOnly, "another server is the master")),
+        }
     }
 
     async fn ask_for_heartbeat(&self, connection: &Connection) -> Result<Heartbeat, Fault> {
@@ -476,6 +480,7 @@ mod tests {
         check(Some(&entry(7, 99_999, "b")), None, Err(GapReason::Trimmed));
     }
 
+    /// B12.4
     #[test]
     fn only_the_very_next_entry_fits() {
         let position = Position(entry(7, 10, "a"));

@@ -5,8 +5,9 @@
 //! set-ups (one server, Sentinel, Cluster) differ.
 //!
 //! * `config`, `tls`: what users set.
-//! * `stream`, `connection`, `link`, `sentinel`, `cluster`, `route`: how a batch of commands reaches the right server
+//! * `stream`, `resp`, `exchange`, `connection`, `link`, `sentinel`, `cluster`, `route`: how a batch of commands reaches the right server
 //!   within its budget, whatever happens to servers and network.
+//!   The driver greets and subscribes; questions and answers travel through `exchange`, which is built for many callers.
 //! * `scripts`, `layout`: what is done there, in one step each, and under which names.
 //! * `adapter` and its parts `values`, `leases`, `marks`, `log`, `wake`, `inspect`: the port.
 
@@ -20,6 +21,7 @@ mod adapter;
 mod cluster;
 mod config;
 mod connection;
+mod exchange;
 mod fault;
 mod inspect;
 mod layout;
@@ -29,6 +31,7 @@ mod log;
 mod marks;
 mod reply;
 mod request;
+mod resp;
 mod route;
 mod scripts;
 mod sentinel;

@@ -1,22 +1,32 @@
 //! What is sent: commands and scripts, in batches that travel together.
 
-use redis::{Cmd, Pipeline};
-
+use super::resp::{put_count, put_word};
 use super::scripts::Script;
 
 /// Commands that travel together, in order, and are answered one by one. They are not a transaction.
 #[derive(Clone, Debug)]
-pub(super) struct Batch {
-    pub(super) calls: Vec<Call>,
+pub(super) struct Batch<'a> {
+    pub(super) calls: Calls<'a>,
     /// Whether the whole may be sent again although it may have been carried out.
     pub(super) repeatable: bool,
 }
 
 #[derive(Clone, Debug)]
+pub(super) enum Calls<'a> {
+    List(Vec<Call>),
+    /// For each key its remaining life, then its value: what nearly every batch is, written without being listed first.
+    Reads(&'a [&'a str]),
+}
+
+#[derive(Clone, Debug)]
 pub(super) enum Call {
-    Command(Cmd),
+    Command(Command),
     Script(ScriptCall),
 }
+
+/// A command as it is sent.
+#[derive(Clone, Debug)]
+pub(super) struct Command(Vec<u8>);
 
 /// A script with its keys and arguments.
 #[derive(Clone, Debug)]
@@ -33,44 +43,74 @@ pub(super) enum ScriptForm {
     Text,
 }
 
-impl Batch {
+impl<'a> Batch<'a> {
     /// Carried out twice it does what it does once.
     pub(super) fn repeatable(calls: Vec<Call>) -> Self {
         Self {
-            calls,
+            calls: Calls::List(calls),
+            repeatable: true,
+        }
+    }
+
+    pub(super) fn reads(keys: &'a [&'a str]) -> Self {
+        Self {
+            calls: Calls::Reads(keys),
             repeatable: true,
         }
     }
 
     pub(super) fn once(calls: Vec<Call>) -> Self {
         Self {
-            calls,
+            calls: Calls::List(calls),
             repeatable: false,
         }
     }
+}
 
-    /// The calls at these places as one pipeline.
-    pub(super) fn pipeline(&self, places: &[usize], form: ScriptForm, asking: bool) -> Pipeline {
-        let mut pipeline = Pipeline::with_capacity(places.len());
-        for place in places {
-            if asking {
-                pipeline.cmd("ASKING");
-            }
-            pipeline.add_command(self.calls[*place].command(form));
+impl Calls<'_> {
+    /// How many there are, each of which is answered.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::List(calls) => calls.len(),
+            Self::Reads(keys) => keys.len() * 2,
         }
-        pipeline
     }
 
-    pub(super) fn places(&self) -> Vec<usize> {
-        (0..self.calls.len()).collect()
+    /// Appends what is sent.
+    pub(super) fn write(&self, form: ScriptForm, asking: bool, out: &mut Vec<u8>) {
+        match self {
+            Self::List(calls) => calls.iter().for_each(|call| call.write(form, asking, out)),
+            Self::Reads(keys) => {
+                for key in *keys {
+                    for name in ["PTTL", "GET"] {
+                        if asking {
+                            out.extend_from_slice(ASKING);
+                        }
+                        put_command(out, &[name, key]);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The calls whose scripts may be unknown to the server, by place.
+    pub(super) fn listed(&self) -> &[Call] {
+        match self {
+            Self::List(calls) => calls,
+            Self::Reads(_) => &[],
+        }
     }
 }
 
 impl Call {
-    fn command(&self, form: ScriptForm) -> Cmd {
+    /// Appends what is sent.
+    pub(super) fn write(&self, form: ScriptForm, asking: bool, out: &mut Vec<u8>) {
+        if asking {
+            out.extend_from_slice(ASKING);
+        }
         match self {
-            Self::Command(command) => command.clone(),
-            Self::Script(call) => call.command(form),
+            Self::Command(command) => out.extend_from_slice(&command.0),
+            Self::Script(call) => call.write(form, out),
         }
     }
 }
@@ -98,20 +138,21 @@ impl ScriptCall {
         self.arg(number.to_string())
     }
 
-    fn command(&self, form: ScriptForm) -> Cmd {
-        let mut command = match form {
-            ScriptForm::Hash => redis::cmd("EVALSHA"),
-            ScriptForm::Text => redis::cmd("EVAL"),
+    fn write(&self, form: ScriptForm, out: &mut Vec<u8>) {
+        let (name, script) = match form {
+            ScriptForm::Hash => ("EVALSHA", &self.script.hash),
+            ScriptForm::Text => ("EVAL", &self.script.text),
         };
-        match form {
-            ScriptForm::Hash => command.arg(&self.script.hash),
-            ScriptForm::Text => command.arg(&self.script.text),
-        };
-        command.arg(self.keys.len()).arg(&self.keys);
-        for argument in &self.arguments {
-            command.arg(argument.as_slice());
+        put_count(out, 3 + self.keys.len() + self.arguments.len());
+        put_word(out, name.as_bytes());
+        put_word(out, script.as_bytes());
+        put_word(out, itoa::Buffer::new().format(self.keys.len()).as_bytes());
+        for key in &self.keys {
+            put_word(out, key.as_bytes());
         }
-        command
+        for argument in &self.arguments {
+            put_word(out, argument);
+        }
     }
 }
 
@@ -121,17 +162,27 @@ impl From<ScriptCall> for Call {
     }
 }
 
-impl From<Cmd> for Call {
-    fn from(command: Cmd) -> Self {
+impl From<Command> for Call {
+    fn from(command: Command) -> Self {
         Self::Command(command)
     }
 }
 
 /// A command of these words.
-pub(super) fn command(words: &[&str]) -> Cmd {
-    let mut command = Cmd::new();
-    for word in words {
-        command.arg(*word);
-    }
-    command
+pub(super) fn command(words: &[&str]) -> Command {
+    // A kind, a length of two digits and two line ends for each.
+    let length = words.iter().map(|word| word.len() + 7).sum::<usize>() + 8;
+    let mut bytes = Vec::with_capacity(length);
+    put_command(&mut bytes, words);
+    Command(bytes)
 }
+
+fn put_command(out: &mut Vec<u8>, words: &[&str]) {
+    put_count(out, words.len());
+    for word in words {
+        put_word(out, word.as_bytes());
+    }
+}
+
+/// The next command is answered although its slot has not arrived.
+const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";

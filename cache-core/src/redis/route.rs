@@ -9,7 +9,8 @@ use super::cluster::Cluster;
 use super::config::{Address, Place, Redis};
 use super::connection::{Connection, Expect};
 use super::fault::{self, Answer};
-use super::link::{Link, Target};
+use super::layout::slot_of;
+use super::link::{Link, Standing, Target};
 use super::reply::{Items, number};
 use super::request::{Batch, Call, command};
 use super::sentinel::Sentinels;
@@ -51,6 +52,22 @@ impl Route {
 
     pub(super) fn is_cluster(&self) -> bool {
         matches!(self, Self::Cluster(_))
+    }
+
+    /// Asks for the remaining life and the value of each key, in this order.
+    pub(super) async fn read(&self, keys: &[&str], within: Duration) -> Result<Vec<Answer>, Fault> {
+        match self {
+            Self::Single(link) => link.run(&Batch::reads(keys), false, within).await,
+            Self::Cluster(cluster) => {
+                let mut calls: Vec<(u16, Call)> = Vec::with_capacity(keys.len() * 2);
+                for key in keys {
+                    let slot = slot_of(key.as_bytes());
+                    calls.push((slot, command(&["PTTL", key]).into()));
+                    calls.push((slot, command(&["GET", key]).into()));
+                }
+                cluster.run(calls, true, within).await
+            }
+        }
     }
 
     /// Sends calls, each to the server of its slot, and returns their answers in order.
@@ -131,10 +148,10 @@ impl Route {
     }
 
     /// Whether this address is still the master, as far as anybody besides itself knows.
-    pub(super) async fn confirms(&self, address: &Address) -> bool {
+    pub(super) async fn standing(&self, address: &Address) -> Standing {
         match self {
-            Self::Single(link) => link.confirms(address).await,
-            Self::Cluster(_) => true,
+            Self::Single(link) => link.standing(address).await,
+            Self::Cluster(_) => Standing::Named,
         }
     }
 

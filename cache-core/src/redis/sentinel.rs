@@ -61,25 +61,41 @@ impl Sentinels {
         }
     }
 
-    /// Whether more than half of all sentinels name this address.
-    pub(super) async fn majority_names(&self, master: &Address) -> bool {
+    /// The master that more than half of all sentinels name, if they do.
+    pub(super) async fn majority(&self) -> Option<Address> {
         let addresses = lock(&self.addresses).clone();
         let needed = addresses.len() / 2 + 1;
-        let mut agreeing = 0;
         let mut asked = tokio::task::JoinSet::new();
         for sentinel in addresses {
             let (service, settings) = (self.service.clone(), self.settings.clone());
-            asked.spawn(async move { ask(&sentinel, &service, &settings).await });
+            asked.spawn(async move {
+                ask(&sentinel, &service, &settings)
+                    .await
+                    .map(|named| (sentinel, named))
+            });
         }
+        let mut votes: Vec<(Address, usize)> = Vec::new();
         while let Some(answer) = asked.join_next().await {
-            if matches!(answer, Ok(Ok(named)) if named == *master) {
-                agreeing += 1;
-            }
-            if agreeing >= needed {
-                return true;
+            let Ok(Ok((sentinel, named))) = answer else {
+                continue;
+            };
+            let count = match votes.iter_mut().find(|(known, _)| *known == named) {
+                Some((_, count)) => {
+                    *count += 1;
+                    *count
+                }
+                None => {
+                    votes.push((named.clone(), 1));
+                    1
+                }
+            };
+            if count >= needed {
+                // One that lags behind the others is not the one to ask.
+                self.prefer(&sentinel);
+                return Some(named);
             }
         }
-        false
+        None
     }
 
     async fn ask(&self, sentinel: &Address) -> Result<Address, Fault> {

@@ -18,6 +18,7 @@ use tokio::net::UnixStream;
 use super::config::{Address, Settings};
 use super::fault;
 use crate::shared::{Fault, FaultKind};
+use crate::sync::{Mutex, lock};
 use crate::time::{Clock, SystemClock, Timestamp};
 
 /// A connected stream, TLS included, that notes when bytes arrive.
@@ -207,6 +208,51 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.inner.as_mut().poll_shutdown(cx)
+    }
+}
+
+/// A stream that is lent, and asked back once the borrower has gone.
+#[derive(Clone)]
+pub(super) struct Loan(Arc<Mutex<Option<Stream>>>);
+
+impl Loan {
+    pub(super) fn of(stream: Stream) -> Self {
+        Self(Arc::new(Mutex::new(Some(stream))))
+    }
+
+    pub(super) fn back(self) -> Option<Stream> {
+        lock(&self.0).take()
+    }
+
+    fn with<R>(&self, act: impl FnOnce(Pin<&mut Stream>) -> Poll<io::Result<R>>) -> Poll<io::Result<R>> {
+        match &mut *lock(&self.0) {
+            Some(stream) => act(Pin::new(stream)),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+}
+
+impl AsyncRead for Loan {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.with(|stream| stream.poll_read(cx, buffer))
+    }
+}
+
+impl AsyncWrite for Loan {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.with(|stream| stream.poll_write(cx, bytes))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.with(|stream| stream.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.with(|stream| stream.poll_shutdown(cx))
     }
 }
 

@@ -8,7 +8,7 @@ use super::adapter::{Adapter, fresh_incarnation};
 use super::fault::{Answer, Refusal};
 use super::layout::{self, error_of, guard_of, lock_of, slot_of};
 use super::reply::{Header, Items, header, log_id, millis, number};
-use super::request::{Call, ScriptCall, command};
+use super::request::ScriptCall;
 use super::scripts;
 use crate::notice::{LogId, Op};
 use crate::shared::{
@@ -17,17 +17,16 @@ use crate::shared::{
 };
 
 impl Adapter {
+    pub(super) async fn read_key(&self, key: &str, within: Duration) -> Result<Reading, Fault> {
+        let mut readings = self.read_keys(&[key], within).await?;
+        readings.pop().ok_or_else(|| super::fault::shape("GET"))
+    }
+
     /// The remaining life is asked for first: a value that slips in between is younger than what is said of it.
     pub(super) async fn read_keys(&self, keys: &[&str], within: Duration) -> Result<Vec<Reading>, Fault> {
+        keys.iter().try_for_each(|key| layout::check(key))?;
         let sent = self.clock.now();
-        let mut calls = Vec::with_capacity(keys.len() * 2);
-        for key in keys {
-            layout::check(key)?;
-            let slot = slot_of(key.as_bytes());
-            calls.push((slot, Call::from(command(&["PTTL", key]))));
-            calls.push((slot, Call::from(command(&["GET", key]))));
-        }
-        let mut answers = self.route.run(calls, true, within).await?.into_iter();
+        let mut answers = self.route.read(keys, within).await?.into_iter();
         let mut readings = Vec::with_capacity(keys.len());
         while let (Some(pttl), Some(value)) = (answers.next(), answers.next()) {
             readings.push(Reading {

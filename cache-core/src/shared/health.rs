@@ -34,6 +34,8 @@ pub struct EndpointHealth {
     pub connected: bool,
     /// Connections made since the start.
     pub connects: u64,
+    /// Of these, those made in place of one that had ended, by why it had: a closed list of words, all of them always.
+    pub reconnects: Vec<(&'static str, u64)>,
     /// Operations under way.
     pub in_flight: usize,
     /// Why there is no connection, or why the last one ended.

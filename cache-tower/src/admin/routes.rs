@@ -57,7 +57,7 @@ routes! {
         "The policies of a cache by name, and the names that calls asked for in vain.";
     put "/caches/{cache}/policies/{policy}" act::set_policy, Scopes::WRITE, Some("Policy"), JSON,
         "Adds a policy or replaces it as a whole, for what is stored from now on on this node.";
-    get "/caches/{cache}/traffic" read::traffic, Scopes::READ, None, JSON, "Which prefixes and tags are stored under most.";
+    get "/caches/{cache}/traffic" read::traffic, Scopes::READ, None, JSON, "Which prefixes and tags are in use most.";
     post "/caches/{cache}/warmers/{warmer}/run" act::warm, Scopes::WRITE, Some("Nothing"), JSON,
         "Starts a run of a warmer on this node, in the background; 409 if one is under way here.";
     post "/caches/{cache}/lookup" read::lookup, Scopes::READ, Some("Lookup"), JSON,

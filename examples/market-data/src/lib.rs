@@ -9,11 +9,13 @@
 //! | [`quotes`] | seven classes of facts with a time to live each, and their warming |
 //! | [`bars`], [`ticker`], [`llm`] | typed caches for bars, tickers and what a model says |
 //!
-//! [`service`] puts them together, [`upstream`] is what they ask.
+//! [`service`] puts them together, [`warmers`] load ahead of traffic, [`upstream`] is what all of them ask, [`worker`] uses
+//! [`dedup`], and [`compare`] measures what they are good for.
 
 pub mod api;
 pub mod bars;
 pub mod candles;
+pub mod compare;
 pub mod dedup;
 pub mod indicators;
 pub mod llm;
@@ -21,4 +23,5 @@ pub mod quotes;
 pub mod service;
 pub mod ticker;
 pub mod upstream;
+pub mod warmers;
 pub mod worker;

@@ -15,9 +15,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use market::candles::Symbol;
+use market::compare::Comparison;
 use market::service::{Service, configuration, timeframe_of};
 use market::upstream::{Behaviour, Client, Exchange};
-use market::{dedup, worker};
+use market::{dedup, warmers, worker};
 use rand::Rng as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -38,6 +39,8 @@ enum Command {
     Work(Work),
     /// Runs the exchange as a process of its own.
     Upstream(Upstream),
+    /// Measures each system with and without the cache, against the figures of those who wrote it by hand.
+    Compare(Compare),
 }
 
 #[derive(Args)]
@@ -63,9 +66,9 @@ struct Shared {
     /// Settings that win over those of the program.
     #[arg(long)]
     config: Option<PathBuf>,
-    /// The address of an exchange that runs already. Default: one in this process.
+    /// Host and port of an exchange that runs already. Default: one in this process.
     #[arg(long)]
-    exchange: Option<SocketAddr>,
+    exchange: Option<String>,
 }
 
 #[derive(Args)]
@@ -96,6 +99,19 @@ struct Upstream {
     per_second: u64,
 }
 
+#[derive(Args)]
+struct Compare {
+    /// A tenth of the work.
+    #[arg(long)]
+    quick: bool,
+    /// The Redis to use, which then is not killed. Default: a redis-server that is started, if one is installed.
+    #[arg(long)]
+    redis: Option<String>,
+    /// Where to write report.md and the plots.
+    #[arg(long)]
+    report: Option<PathBuf>,
+}
+
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 #[tokio::main]
@@ -110,6 +126,11 @@ async fn main() -> ExitCode {
         None => serve(arguments.serve).await,
         Some(Command::Work(work)) => process(work).await,
         Some(Command::Upstream(upstream)) => run_exchange(&upstream).await,
+        Some(Command::Compare(Compare { quick, redis, report })) => {
+            let comparison = Comparison { quick, redis, report };
+            // Whoever reads this may have closed the pipe; the report is written nevertheless.
+            comparison.run(|text| drop(say(text))).await
+        }
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -127,6 +148,7 @@ async fn serve(arguments: Serve) -> Result<(), Failed> {
         None => (format!("{:032x}", rand::rng().random::<u128>()), true),
     };
     let router = service.router(&token)?;
+    warmers::add(&service)?;
     let listener = listen((arguments.address, arguments.port).into()).await?;
     let address = listener.local_addr()?;
     say(format_args!(
@@ -204,8 +226,8 @@ async fn start(shared: &Shared) -> Result<(Service, Option<Exchange>), Failed> {
         Some(_) => None,
         None => Some(Exchange::open((Ipv4Addr::LOCALHOST, 0).into(), Behaviour::default()).await?),
     };
-    let address = shared.exchange.or(exchange.as_ref().map(Exchange::address));
-    let address = address.ok_or("there is no exchange")?;
+    let own = exchange.as_ref().map(|exchange| exchange.address().to_string());
+    let address = shared.exchange.clone().or(own).ok_or("there is no exchange")?;
     let service = Service::build(&config, Client::new(address))?;
     dedup::initialise(service.dedup.clone());
     Ok((service, exchange))

@@ -67,6 +67,29 @@ async fn every_described_operation_exists_and_needs_the_scopes_it_says() {
     );
 }
 
+/// Changes and wrong tokens are told beside their own tests.
+#[tokio::test]
+async fn what_is_refused_is_told_to_the_audit_log_without_the_token() {
+    let log = LogCapture::start();
+    let world = World::new();
+    let clear = world.post("/caches/shop/clear", READER, "{}").await;
+    assert_eq!(clear.code(), "missing_scope");
+    log.assert_line(&[
+        "cache_admin",
+        "refused",
+        "reader",
+        "/caches/shop/clear",
+        "missing=\"clear\"",
+    ]);
+    let foreign = meant("POST", "/caches/shop/clear", CLEARER).header("sec-fetch-site", "cross-site");
+    let foreign = world.send(foreign.body(Body::from("{}")).unwrap()).await;
+    assert_eq!(foreign.status, StatusCode::FORBIDDEN);
+    log.assert_line(&["cache_admin", "refused", "POST", &foreign.code()]);
+    for token in [READER, CLEARER] {
+        assert!(!log.text().contains(token));
+    }
+}
+
 #[tokio::test]
 async fn ten_wrong_tokens_in_a_minute_close_the_door_to_their_address() {
     let log = LogCapture::start();

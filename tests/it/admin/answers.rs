@@ -371,7 +371,7 @@ async fn a_policy_is_shown_and_swapped_and_a_wrong_one_changes_nothing() {
 }
 
 #[tokio::test]
-async fn traffic_tells_what_is_stored_most() {
+async fn traffic_tells_what_is_stored_and_hit_most() {
     let world = World::new();
     for n in 0..30 {
         world.fill(&key(n), "user", "Ada").await;
@@ -391,6 +391,17 @@ async fn traffic_tells_what_is_stored_most() {
     };
     assert_eq!(top("prefixes", 0), ("user".into(), 0.75));
     assert_eq!(top("tags", 1), ("quote".into(), 0.25));
+
+    // Hits are sampled, and outweigh what was stored: 64 × 40 of them after 40 stores.
+    let quote = CacheKey::build("quote", 3_u64).unwrap();
+    for _ in 0..64 * 40 {
+        assert!(world.cache.get::<String>(&quote).await.is_some());
+    }
+    let traffic = world.get("/caches/shop/traffic", READER).await.json();
+    assert_eq!(traffic["prefixes"][0]["name"], "quote");
+    assert_eq!(traffic["tags"][0]["name"], "quote");
+    let share = traffic["tags"][0]["share"].as_f64().unwrap();
+    assert!((0.9..=1.0).contains(&share), "{share}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -18,7 +18,7 @@ async fn all_locks_are_given_back(redis: &RedisServer) {
 }
 
 /// Drops a future after some polls of the runtime.
-async fn dropped_after<F: Future>(micros: u64, work: F) {
+async fn dropped_after<F: IntoFuture>(micros: u64, work: F) {
     let _ = tokio::time::timeout(Duration::from_micros(micros), work).await;
 }
 

@@ -30,6 +30,7 @@ impl<'a> Trips<'a> {
     }
 }
 
+/// B1.1, B1.2, B10.6
 #[tokio::test(flavor = "multi_thread")]
 async fn a_miss_takes_three_round_trips_a_shared_hit_one_and_a_hit_none() {
     let redis = RedisServer::start();
@@ -76,6 +77,7 @@ async fn a_miss_takes_three_round_trips_a_shared_hit_one_and_a_hit_none() {
     }
 }
 
+/// B1.11
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_of_misses_takes_three_round_trips() {
     let redis = RedisServer::start();
@@ -95,6 +97,7 @@ async fn a_batch_of_misses_takes_three_round_trips() {
     assert!(trips.so_far() <= 6, "{}", trips.so_far());
 }
 
+/// B10.2, B11.1
 #[tokio::test(flavor = "multi_thread")]
 async fn invalidating_many_entries_scans_and_deletes_nothing() {
     let redis = RedisServer::start();
@@ -126,6 +129,7 @@ async fn invalidating_many_entries_scans_and_deletes_nothing() {
     assert!(a.get::<u64>(&key(1)).await.is_none());
 }
 
+/// B2.3
 #[tokio::test(flavor = "multi_thread")]
 async fn every_key_ends_by_itself_but_the_log() {
     let redis = RedisServer::start();

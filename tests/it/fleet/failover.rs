@@ -30,6 +30,7 @@ fn away_from_the_log(cluster: &RedisCluster) -> u64 {
         .unwrap()
 }
 
+/// B12.1
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_cluster_a_copy_is_compared_with_the_original_once_a_minute() {
     let cluster = RedisCluster::start();
@@ -236,6 +237,46 @@ async fn a_node_cut_off_with_a_deposed_master_distrusts_its_memory_and_forgets_i
     let _ = other.set(&key(1), 3_u64, hours(1)).await.unwrap();
     wait_until(seconds(5), "it hears the others", async || {
         reads(1).await == Some(3)
+    })
+    .await;
+}
+
+async fn on_sentinel_as_cache(trio: &SentinelTrio) -> Cache {
+    let redis = Redis::sentinel(SentinelTrio::SERVICE, trio.urls()).unwrap();
+    let redis = redis.username("cache").password("pw");
+    let cache = Cache::builder("fleet").redis(redis).build().unwrap();
+    hears(&cache).await;
+    cache
+}
+
+/// B12.6, F39: what a node writes to a master that others have replaced is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_that_was_deposed_is_left_although_it_still_answers() {
+    let trio = SentinelTrio::start_with(|server| server.user("cache", "pw", "~* &* +@all"));
+    let cache = on_sentinel_as_cache(&trio).await;
+    let old = trio.master();
+    let new = tokio::task::block_in_place(|| {
+        isolate(old, true);
+        trio.wait_for_failover(old.port())
+    });
+    let switched = Stopwatch::start();
+    let mut written = 0;
+    wait_until(seconds(10), "the new master has what is written", async || {
+        written += 1;
+        let _ = cache.set(&key(written), written, hours(1)).await.unwrap();
+        let name = format!("fleet:item:{written}");
+        tokio::task::block_in_place(|| new.command(&["EXISTS", &name]).integer() == Some(1))
+    })
+    .await;
+    println!(
+        "write {written} arrived, {:?} after the switch",
+        switched.elapsed()
+    );
+    assert!(switched.elapsed() < seconds(2), "{:?}", switched.elapsed());
+    let other = on_sentinel_as_cache(&trio).await;
+    let _ = other.set(&key(written), 0_u64, hours(1)).await.unwrap();
+    wait_until(seconds(5), "it hears what is announced there", async || {
+        cache.get::<u64>(&key(written)).await.as_deref() == Some(&0)
     })
     .await;
 }

@@ -35,6 +35,7 @@ async fn redis_killed_again_and_again_fails_no_call() {
     }
 }
 
+/// B1.7, B14.2
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fault_costs_a_call_the_budget_at_most_and_next_to_nothing_after_a_few() {
     let redis = RedisServer::start();
@@ -107,6 +108,7 @@ async fn a_fault_costs_a_call_the_budget_at_most_and_next_to_nothing_after_a_few
     }
 }
 
+/// B8.13, B13.2
 #[tokio::test(flavor = "multi_thread")]
 async fn without_redis_for_a_life_nothing_grows_without_bound() {
     let gone = {
@@ -137,6 +139,7 @@ async fn without_redis_for_a_life_nothing_grows_without_bound() {
     assert!(cache.close(seconds(1)).await.is_ok());
 }
 
+/// B13.1
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invalidation_that_is_asked_for_again_while_it_is_delivered_is_delivered_again() {
     let redis = RedisServer::start();
@@ -170,6 +173,7 @@ async fn an_invalidation_that_is_asked_for_again_while_it_is_delivered_is_delive
     }
 }
 
+/// B12.6
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_hears_nothing_trusts_what_it_has_for_its_cap_only() {
     let redis = RedisServer::start();

@@ -3,10 +3,12 @@
 mod cancelled;
 mod costs;
 mod failover;
+mod fallback;
 mod faults;
 mod oracle;
 mod permissions;
 mod processes;
+mod queued;
 mod sharing;
 mod signed;
 mod soak;
@@ -191,6 +193,7 @@ async fn a_load_that_began_before_an_invalidation_elsewhere_is_not_readable_afte
     }
 }
 
+/// B16.3
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_updates_from_several_nodes_all_take_effect() {
     let redis = RedisServer::start();
@@ -220,6 +223,7 @@ async fn concurrent_updates_from_several_nodes_all_take_effect() {
     }
 }
 
+/// B16.1
 #[tokio::test(flavor = "multi_thread")]
 async fn claims_and_locks_hold_across_nodes() {
     let redis = RedisServer::start();
@@ -285,6 +289,7 @@ async fn an_expired_entry_stands_in_on_every_node_while_the_loader_fails() {
     }
 }
 
+/// B9.7, B13.5, B14.7
 #[tokio::test(flavor = "multi_thread")]
 async fn without_redis_reads_go_on_and_invalidations_say_so_and_are_delivered_later() {
     let redis = RedisServer::start();

@@ -23,6 +23,7 @@ async fn nothing_superseded_is_read_while_all_is_well() {
     assert!(report.quantile(0.999) <= Duration::from_millis(128), "{report}");
 }
 
+/// B10.6, B12.5
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_superseded_ends_within_the_cap_when_the_log_is_cut_trimmed_or_lost() {
     let redis = RedisServer::start();
@@ -51,6 +52,7 @@ async fn what_was_superseded_ends_within_the_cap_when_the_log_is_cut_trimmed_or_
     world.findings(cap + Duration::from_millis(1_500)).assert_hold();
 }
 
+/// B9.2
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_superseded_is_read_although_a_node_freezes_over_its_loads() {
     let redis = RedisServer::start();

@@ -44,6 +44,7 @@ fn got(node: &Child) -> String {
     line.rsplit(' ').next().unwrap().to_owned()
 }
 
+/// B1.2
 #[test]
 fn four_processes_with_a_thousand_callers_load_once() {
     let redis = RedisServer::start();
@@ -64,6 +65,7 @@ fn four_processes_with_a_thousand_callers_load_once() {
     assert!(slowest < 400, "{results:?}");
 }
 
+/// B8.10
 #[test]
 fn a_killed_holder_is_followed_by_exactly_one_load() {
     let redis = RedisServer::start();
@@ -83,6 +85,22 @@ fn a_killed_holder_is_followed_by_exactly_one_load() {
     assert!(slowest < 3_500, "{results:?}");
 }
 
+/// B8.11
+#[test]
+fn a_slow_holder_that_lives_keeps_its_lock() {
+    let redis = RedisServer::start();
+    let nodes = start(&redis, 2, Duration::from_millis(600));
+    nodes[0].send("load hot 1 2500 1");
+    nodes[0].next_line_with("loading hot", SOON);
+    nodes[1].send("load hot 20 10 2");
+    assert_eq!(
+        (loaded(&nodes[0]).0, loaded(&nodes[1]).0),
+        ("{1}".into(), "{1}".into())
+    );
+    assert_eq!(loads(&nodes), [1, 0]);
+}
+
+/// B8.12
 #[test]
 fn a_holder_frozen_beyond_its_lock_stores_nothing_when_it_wakes() {
     let redis = RedisServer::start();
@@ -100,6 +118,7 @@ fn a_holder_frozen_beyond_its_lock_stores_nothing_when_it_wakes() {
     }
 }
 
+/// B9.2
 #[test]
 fn a_holder_frozen_over_an_invalidation_stores_nothing_when_it_wakes() {
     let redis = RedisServer::start();
@@ -115,6 +134,7 @@ fn a_holder_frozen_over_an_invalidation_stores_nothing_when_it_wakes() {
     assert_eq!(got(&nodes[1]), "none");
 }
 
+/// B8.2, B8.4
 #[test]
 fn a_holder_frozen_beyond_its_lock_gives_nobody_elses_lock_back() {
     let redis = RedisServer::start();

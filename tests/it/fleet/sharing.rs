@@ -227,6 +227,7 @@ async fn a_recorded_failure_answers_on_every_node_until_its_key_or_tag_changes()
     assert_eq!(*refreshed, 4, "a forced load asks for itself");
 }
 
+/// B8.8
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waits_for_another_nodes_load_shares_its_failure_or_serves_stale() {
     let redis = RedisServer::start();
@@ -393,6 +394,7 @@ impl serde::Serialize for Unwritable {
     }
 }
 
+/// B8.3
 #[tokio::test(flavor = "multi_thread")]
 async fn however_a_load_ends_its_lock_is_given_back() {
     let redis = RedisServer::start();
@@ -438,6 +440,7 @@ async fn however_a_load_ends_its_lock_is_given_back() {
     wait_until(Duration::from_millis(500), "cannot be written", is_free).await;
 }
 
+/// B13.8
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_nodes_agree_after_an_outage() {
     let redis = RedisServer::start();
@@ -495,6 +498,7 @@ async fn who_waits_for_a_lock_of_another_node_is_woken_by_its_release() {
     }
 }
 
+/// B12.2
 #[tokio::test(flavor = "multi_thread")]
 async fn many_sets_are_one_notice_per_hundred() {
     let redis = RedisServer::start();
@@ -525,6 +529,7 @@ async fn many_sets_are_one_notice_per_hundred() {
     }
 }
 
+/// B5.5, B5.6
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_ahead_of_expiry_runs_once_in_the_fleet() {
     let redis = RedisServer::start();
@@ -545,6 +550,7 @@ async fn a_refresh_ahead_of_expiry_runs_once_in_the_fleet() {
     assert_eq!(origin.loads(), 2, "one refresh, adopted by the other node");
 }
 
+/// B0.6
 #[tokio::test(flavor = "multi_thread")]
 async fn builds_of_two_schemas_leave_each_others_values_alone() {
     let redis = RedisServer::start();
@@ -568,6 +574,7 @@ async fn builds_of_two_schemas_leave_each_others_values_alone() {
     .await;
 }
 
+/// B11.1
 #[tokio::test(flavor = "multi_thread")]
 async fn caches_of_different_names_never_meet() {
     let redis = RedisServer::start();
@@ -626,6 +633,7 @@ async fn a_load_of_zero_ttl_is_not_written_and_a_set_of_it_removes() {
     .await;
 }
 
+/// B8.9
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_load_elsewhere_is_waited_for_no_longer_than_a_stale_value_allows() {
     let redis = RedisServer::start();
@@ -665,6 +673,7 @@ async fn a_slow_load_elsewhere_is_waited_for_no_longer_than_a_stale_value_allows
     assert_eq!(loading.await.unwrap().unwrap(), 4);
 }
 
+/// B11.4
 #[tokio::test(flavor = "multi_thread")]
 async fn purge_gives_back_what_is_dead_for_good_and_keeps_the_rest() {
     let redis = RedisServer::start();
@@ -713,6 +722,7 @@ async fn what_was_expired_away_can_be_updated_and_stored_again() {
     assert_eq!(permit.store(&key(1), 5_u64, hours(1)).await.unwrap(), Stored::Yes);
 }
 
+/// B9.4
 #[tokio::test]
 async fn a_waiter_that_came_after_an_invalidation_is_not_fooled_by_a_second_one() {
     let cache = Cache::builder("alone").build().unwrap();

@@ -166,6 +166,7 @@ async fn a_peer_that_resets_every_connection_costs_next_to_nothing() {
     }
 }
 
+/// B12.5
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_flushed_redis_has_forgotten_every_node_forgets_within_a_heartbeat() {
     let redis = RedisServer::start();

@@ -82,7 +82,7 @@ async fn the_leases_of_a_batch_that_were_taken_unheard_are_given_back() {
     }
 }
 
-/// B8.14, B16.1: a claim or a lock of which nobody heard keeps nobody out.
+/// B8.14, B8.14, B16.1: a claim or a lock of which nobody heard keeps nobody out.
 #[tokio::test]
 async fn a_lock_that_was_taken_unheard_is_given_back_although_the_connection_is_gone() {
     let store = ScriptedStore::new(SystemClock);

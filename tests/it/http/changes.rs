@@ -1,4 +1,18 @@
-//! What unsafe methods make invalid (RFC 9111 §4.4), and cache groups (RFC 9875).
+//! What unsafe methods make invalid (RFC 9111 §4.4), cache groups (RFC 9875), and tags that functions have as well.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Path;
+use axum::routing::get;
+use cache_core::{Cache, cached};
+use cache_tower::{CacheLayer, CachePolicy};
+use http::Request;
+use http_body_util::BodyExt;
+use tower::ServiceExt;
 
 use super::world::World;
 
@@ -100,4 +114,42 @@ async fn a_group_is_of_its_origin_and_apart_from_tags() {
     assert!(world.get("/a", &[]).await.headers.contains_key("age"));
     purge.group("http://h", "g").await.unwrap();
     assert!(!world.get("/a", &[]).await.headers.contains_key("age"));
+}
+
+#[cached(cache = cache, skip(cache, made), prefix = "greeting", ttl = "1h", tags = ["user:{name}"])]
+async fn greeting(cache: Cache, made: Arc<AtomicUsize>, name: String) -> String {
+    format!("{name} {}", made.fetch_add(1, Ordering::SeqCst))
+}
+
+/// H6.1; one tag space for both.
+#[tokio::test]
+async fn one_invalidation_drops_the_response_and_the_functions_value_that_it_was_made_of() {
+    let (cache, made) = (
+        Cache::builder("app").build().unwrap(),
+        Arc::new(AtomicUsize::new(0)),
+    );
+    let handler = {
+        let (cache, made) = (cache.clone(), made.clone());
+        async move |Path(name): Path<String>| {
+            let policy = CachePolicy::new()
+                .ttl(Duration::from_secs(60))
+                .tag(format!("user:{name}"));
+            (policy, greeting(cache.clone(), made.clone(), name).await)
+        }
+    };
+    let app = Router::new()
+        .route("/greet/{name}", get(handler))
+        .layer(CacheLayer::new(cache.clone()));
+    let ask = async || {
+        let request = Request::get("/greet/Ada")
+            .header("host", "h")
+            .body(Body::empty())
+            .unwrap();
+        let response = app.clone().oneshot(request).await.unwrap();
+        String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+    };
+    assert_eq!((ask().await, ask().await), ("Ada 0".into(), "Ada 0".into()));
+    assert_eq!(cache.stats().entries, 2, "the value and the response");
+    cache.invalidate_tag("user:Ada").await.unwrap();
+    assert_eq!(ask().await, "Ada 1");
 }

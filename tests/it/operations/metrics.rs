@@ -230,7 +230,7 @@ async fn what_is_documented_is_emitted_and_nothing_else() {
         "cache_breaker_openings_total{cache=documented}",
         "cache_breaker_state{cache=documented,state=closed}",
         "cache_servers{cache=documented,state=connected}",
-        "cache_reconnects_total{cache=documented}",
+        "cache_reconnects_total{cache=documented,reason=closed}",
         "cache_log_gaps_total{cache=documented,reason=started}",
         "cache_log_heard{cache=documented}",
         "cache_notices_total{cache=documented}",

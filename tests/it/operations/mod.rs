@@ -2,5 +2,6 @@
 
 mod configuration;
 mod doctor;
+mod grafana;
 mod health;
 mod metrics;

@@ -35,6 +35,7 @@ async fn fill(tier: &Arc<dyn Shared>, count: usize) -> Vec<String> {
     keys
 }
 
+/// B8.16
 #[tokio::test(flavor = "multi_thread")]
 async fn the_whole_port_works_on_a_cluster() {
     let cluster = restricted();

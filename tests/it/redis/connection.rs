@@ -63,6 +63,7 @@ async fn a_killed_and_restarted_server_is_found_again_each_time() {
     }
 }
 
+/// B14.5
 #[tokio::test]
 async fn attempts_while_it_is_down_are_about_one_a_second() {
     let server = restricted();
@@ -78,6 +79,7 @@ async fn attempts_while_it_is_down_are_about_one_a_second() {
     assert!((2..=4).contains(&attempts), "{attempts} attempts in 2.5 s");
 }
 
+/// B14.6
 #[tokio::test(flavor = "multi_thread")]
 async fn a_short_freeze_costs_each_call_its_deadline_once() {
     let server = restricted();
@@ -95,6 +97,7 @@ async fn a_short_freeze_costs_each_call_its_deadline_once() {
     );
 }
 
+/// B14.5, B14.6
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_server_opens_the_breaker_and_probes_close_it_without_any_caller() {
     let server = restricted();
@@ -128,6 +131,7 @@ async fn a_frozen_server_opens_the_breaker_and_probes_close_it_without_any_calle
     assert_eq!(read(&tier, "m:a").await.as_deref(), Some("x"));
 }
 
+/// B14.4
 #[tokio::test]
 async fn an_operator_opens_and_closes_the_breaker() {
     let server = restricted();

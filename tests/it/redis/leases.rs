@@ -54,6 +54,7 @@ async fn programs_without_the_toolkit_invalidate_with_the_documented_script() {
     );
 }
 
+/// B8.6, B12.9
 #[tokio::test]
 async fn a_lost_subscription_says_so_and_the_next_one_works() {
     let server = restricted();
@@ -90,6 +91,7 @@ fn wanting(kind: LockKind, name: &str) -> AcquireRequest<'_> {
     }
 }
 
+/// B8.14
 #[tokio::test]
 async fn an_unclear_acquisition_is_inquired_about() {
     let server = restricted();

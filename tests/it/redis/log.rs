@@ -78,6 +78,7 @@ async fn the_master_confirms_every_second() {
     );
 }
 
+/// B12.4
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_written_while_away_is_replayed_and_a_trimmed_part_is_a_gap() {
     let server = restricted();
@@ -104,6 +105,7 @@ async fn what_was_written_while_away_is_replayed_and_a_trimmed_part_is_a_gap() {
     assert_eq!(gap(&mut reader).await, GapReason::Trimmed);
 }
 
+/// B12.4
 #[tokio::test]
 async fn a_log_restored_from_an_older_copy_is_a_gap_although_its_numbers_fit() {
     let server = restricted();
@@ -120,6 +122,7 @@ async fn a_log_restored_from_an_older_copy_is_a_gap_although_its_numbers_fit() {
     assert_eq!(reason, GapReason::Older);
 }
 
+/// B12.4, B17.1
 #[tokio::test]
 async fn a_notice_of_the_future_is_a_gap() {
     let server = restricted();
@@ -136,6 +139,7 @@ async fn a_notice_of_the_future_is_a_gap() {
     notices(&mut reader).await;
 }
 
+/// B12.6
 #[tokio::test(flavor = "multi_thread")]
 async fn silence_is_said_within_three_seconds_and_ends_with_the_next_confirmation() {
     let server = restricted();
@@ -165,6 +169,7 @@ async fn silence_is_said_within_three_seconds_and_ends_with_the_next_confirmatio
     );
 }
 
+/// B12.4, B12.7
 #[tokio::test]
 async fn a_consumer_that_does_not_listen_costs_nobody_else_and_gets_a_gap() {
     let server = restricted();

@@ -8,6 +8,7 @@ use cache_core::shared::{Mark, MarkVersions};
 const TTL: Duration = Duration::from_secs(7_200);
 const TAG: Mark<'_> = Mark::Tag("m", "user:7 {x}");
 
+/// B10.4
 #[tokio::test]
 async fn a_lost_mark_gets_another_version() {
     let server = restricted();

@@ -142,7 +142,7 @@ impl Disturbance {
             Self::BlackHole => passing(proxy, Fault::BlackHole, lasts * 3).await,
             Self::RepliesWithheld => passing(proxy, Fault::WithholdReplies, lasts).await,
             Self::RepliesDelayed => {
-                passing(proxy, Fault::DelayReplies(Duration::from_millis(50)), lasts).await
+                passing(proxy, Fault::DelayReplies(Duration::from_millis(50)), lasts).await;
             }
             Self::Sliced => passing(proxy, Fault::Slice, lasts).await,
             Self::Tarpit => {

@@ -63,7 +63,10 @@ impl Journal {
         let terminal = std::io::stderr().is_terminal();
         let pause = if terminal { 1 } else { 10 };
         tokio::spawn(async move {
-            while self.loud {
+            if !self.loud {
+                return;
+            }
+            loop {
                 tokio::time::sleep(Duration::from_secs(pause)).await;
                 let line = format!(
                     "{:<3} {} of {}  {} calls, {} failed, {} foreign",

@@ -6,7 +6,7 @@
 //! commit    after the load: offer what it gave, or tell how it failed; the lease is given back
 //! change    set, remove, marks: the epoch moves, the server changes and announces in one step, the epoch moves again
 //! listen    the log of what other nodes changed
-//! recovery  changes that the server did not acknowledge, until it does
+//! recovery  changes that the server did not acknowledge, until it does; sets are offered again by `replay`
 //! ```
 //!
 //! Two rules hold everywhere here. A failing shared tier never fails a read or a load: it costs at most one budget and
@@ -22,6 +22,7 @@ mod lease;
 mod listen;
 mod read;
 mod recovery;
+mod replay;
 mod wakeup;
 
 use std::fmt;
@@ -151,6 +152,11 @@ impl Far {
     }
 
     /// What is known without asking.
+    /// Whether a breaker keeps operations from a server.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.port.health().iter().any(|server| server.breaker != "closed")
+    }
+
     pub(crate) fn stats(&self, now: Timestamp) -> SharedStats {
         let servers = self.port.health();
         let sum = |of: fn(&EndpointHealth) -> u64| servers.iter().map(of).sum();
@@ -165,10 +171,11 @@ impl Far {
             servers: servers.len() as u64,
             servers_connected: sum(|server| u64::from(server.connected)),
             in_flight: sum(|server| server.in_flight as u64),
-            reconnects: sum(|server| server.connects.saturating_sub(1)),
+            reconnects: added_up(servers.iter().flat_map(|server| &server.reconnects)),
             log_heard: self.hearing.is_heard(),
             log_lag: self.hearing.last_confirmed().map(|at| now.since(at)),
             log_gaps: self.tally.gaps.read().counts,
+            decode_errors: self.tally.unreadable.read().counts,
             pending_invalidations: self.recovery.len() as u64,
         }
     }
@@ -176,6 +183,16 @@ impl Far {
     /// Believes no answer about marks that was asked for before `epoch`.
     fn forget_marks(&self, epoch: u64) {
         self.forget_before.fetch_max(epoch, Ordering::SeqCst);
+    }
+
+    /// The epoch from which on answers about marks are believed without asking again. While the log is not heard none
+    /// is, since nobody would tell that it changed.
+    fn believable(&self) -> u64 {
+        if self.hearing.is_heard() {
+            self.forget_before.load(Ordering::SeqCst)
+        } else {
+            u64::MAX
+        }
     }
 
     /// The life of marks: beyond any entry that compares itself with them.
@@ -213,7 +230,12 @@ impl Budget {
 
     /// What is left of it.
     pub(crate) fn left(&self, clock: &dyn Clock) -> Result<Duration, Fault> {
-        let left = self.ends.since(clock.now());
+        self.left_at(clock.now())
+    }
+
+    /// What is left of it at this instant.
+    pub(crate) fn left_at(&self, now: Timestamp) -> Result<Duration, Fault> {
+        let left = self.ends.since(now);
         if left.is_zero() {
             Err(Fault::new(FaultKind::Timeout, "the budget of the call is spent"))
         } else {
@@ -269,8 +291,6 @@ impl Cache {
     }
 
     /// Adds what the shared tier says of `marks`: remembered where that can be relied on, the rest asked for together.
-    ///
-    /// While the log is not heard nothing remembered counts, since nobody would tell that it changed.
     pub(crate) async fn view_marks(
         &self,
         far: &Far,
@@ -278,11 +298,7 @@ impl Cache {
         views: &mut Views,
         budget: &Budget,
     ) -> Result<(), Fault> {
-        let believable = if far.hearing.is_heard() {
-            far.forget_before.load(Ordering::SeqCst)
-        } else {
-            u64::MAX
-        };
+        let believable = far.believable();
         let mut cold = Vec::new();
         for mark in marks {
             if views.get(mark).is_some() {
@@ -293,7 +309,11 @@ impl Cache {
                 None => cold.push(mark.clone()),
             }
         }
-        self.ask_for_marks(far, cold, views, budget).await
+        if cold.is_empty() {
+            return Ok(());
+        }
+        // Boxed: nearly every operation knows its marks, and is the smaller for it.
+        Box::pin(self.ask_for_marks(far, cold, views, budget)).await
     }
 
     /// Asks anew for those of `marks` that were last asked for at `written` or before; whether there were any.
@@ -330,7 +350,12 @@ impl Cache {
                 return Err(Fault::new(FaultKind::Protocol, context));
             }
             for (mark, versions) in marks.iter().zip(answers) {
-                let view = Arc::new(MarkView { versions, asked });
+                let view = Arc::new(MarkView {
+                    hard: fingerprint(versions.hard.as_bytes()),
+                    soft: fingerprint(versions.soft.as_bytes()),
+                    versions,
+                    asked,
+                });
                 mark.remember(view.clone(), seen);
                 views.put(mark, view);
             }
@@ -380,13 +405,13 @@ impl Views {
         marks
             .iter()
             .map(|mark| {
-                let versions = &self.get(mark)?.versions;
+                let view = self.get(mark)?;
                 let (kind, name) = envelope_name(mark.name());
                 Some(EnvelopeMark {
                     kind,
                     name,
-                    hard: fingerprint(versions.hard.as_bytes()),
-                    soft: fingerprint(versions.soft.as_bytes()),
+                    hard: view.hard,
+                    soft: view.soft,
                 })
             })
             .collect()
@@ -453,3 +478,15 @@ pub(crate) fn entry_of(cache: &Cache, full_key: &str) -> Option<EntryId> {
 const NEAR_CAP: Duration = Duration::from_secs(60);
 /// More marks than this are asked for in several questions: a question of many would hold others up on the server.
 const MARKS_PER_QUESTION: usize = 500;
+
+/// The counts of each word over all servers, in the order in which they are met.
+fn added_up<'a>(counts: impl Iterator<Item = &'a (&'static str, u64)>) -> Vec<(&'static str, u64)> {
+    let mut sums: Vec<(&'static str, u64)> = Vec::new();
+    for (word, count) in counts {
+        match sums.iter_mut().find(|(known, _)| known == word) {
+            Some((_, sum)) => *sum += count,
+            None => sums.push((word, *count)),
+        }
+    }
+    sums
+}

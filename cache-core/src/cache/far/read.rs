@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-use crate::cache::far::{Far, Inquiry, Views, entry_version};
+use crate::cache::far::{Budget, Far, Inquiry, Views, entry_version};
 use crate::cache::inspect::{Inspected, tags_of};
 use crate::cache::{Cache, Wire};
 use crate::codec::envelope::{
-    Content, Envelope, Expected, Found as Frame, Mark as EnvelopeMark, MarkKind, Parsed, Reject, fingerprint,
+    Content, Envelope, Expected, Found as Frame, Mark as EnvelopeMark, MarkKind, Parsed, Reject,
 };
 use crate::entry::{AnyEntry, Birth, Entry, EntryId, Meta, Negative, Version};
 use crate::epochs::{Mark, Marks, Standing};
 use crate::freshness::{eager_from, jittered};
 use crate::key::CacheKey;
+use crate::measure::Unreadable;
 use crate::options::Policy;
 use crate::shared::{self, Fault, Found, Reading, StoredValue};
 use crate::stats::Count;
 use crate::sync::Arc;
-use crate::tag::TagSet;
 use crate::time::Timestamp;
 
 /// What the shared tier has under a key, for this node.
@@ -83,7 +83,7 @@ impl Cache {
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         let asked = self.asking();
         let Inquiry { far, budget, views } = inquiry;
-        let within = budget.left(&*self.inner.clock)?;
+        let within = budget.left_at(asked.at)?;
         let marks = marks.iter().flat_map(|marks| marks.iter());
         let (viewed, readings) = tokio::join!(
             self.view_marks(far, marks, views, budget),
@@ -218,7 +218,7 @@ impl Cache {
         let key = self.far_key(id.key());
         let asked = self.asking();
         let Inquiry { far, budget, views } = inquiry;
-        let within = budget.left(&*self.inner.clock)?;
+        let within = budget.left_at(asked.at)?;
         let marks = marks.into_iter().flat_map(Marks::iter);
         let (viewed, reading) = tokio::join!(
             self.view_marks(far, marks, views, budget),
@@ -243,7 +243,7 @@ impl Cache {
         match &reading.found {
             Found::Absent => Err(FarEntry::Absent),
             Found::Foreign => {
-                self.inner.tally.count(Count::DecodeError);
+                self.unreadable(far, Unreadable::Foreign);
                 Err(FarEntry::Unusable(None))
             }
             Found::Tombstone(version) => Err(FarEntry::Gone(entry_version(*version))),
@@ -288,7 +288,7 @@ impl Cache {
                 return Err(FarEntry::Newer(entry_version(value.version)));
             }
             Err(reject) => {
-                self.inner.tally.count(Count::DecodeError);
+                self.unreadable(far, reject.unreadable());
                 tracing::debug!(
                     cache = self.name(),
                     reject = reject.as_str(),
@@ -367,12 +367,13 @@ impl Cache {
 
     /// The marks of what was read, as this node knows them.
     fn marks_of_frame(&self, id: &EntryId, frame: &Frame<'_>) -> Option<Marks> {
-        let tags = frame
-            .marks
-            .clone()
-            .filter(|mark| mark.kind == MarkKind::Tag)
-            .map(|mark| mark.name);
-        Some(self.marks_of(id.key(), &TagSet::new(tags).ok()?))
+        let tags = frame.marks.raw().filter(|mark| mark.kind == MarkKind::Tag);
+        // Checked when the frame was read.
+        let tags = tags.filter_map(|mark| std::str::from_utf8(mark.name).ok());
+        self.inner
+            .epochs
+            .marks_named(&self.namespace, id.key().prefix(), tags)
+            .ok()
     }
 
     /// Compares the versions that the value's load saw with those of now. On a difference this node asks once more,
@@ -389,15 +390,13 @@ impl Cache {
         asked: Asked,
     ) -> Result<Compared, Fault> {
         let Inquiry { far, budget, views } = inquiry;
-        self.view_marks(far, marks.iter(), views, budget).await?;
-        let (mut compared, differing) = compare(frame, marks, views);
-        let written = asked.at.before(frame.age);
-        if self
-            .view_marks_anew(far, differing, written, views, budget)
-            .await?
-        {
-            (compared, _) = compare(frame, marks, views);
-        }
+        // Nearly always all is as this node knows it, and nothing needs to be asked or remembered.
+        let compared = if is_as_known(frame, marks, far.believable()) {
+            Compared::Good
+        } else {
+            let written = asked.at.before(frame.age);
+            Box::pin(self.compare_views(far, frame, marks, views, budget, written)).await?
+        };
         if far.recovery.doubts(id, marks) {
             return Ok(Compared::Gone);
         }
@@ -408,6 +407,26 @@ impl Cache {
         } else {
             compared
         })
+    }
+
+    async fn compare_views(
+        &self,
+        far: &Far,
+        frame: &Frame<'_>,
+        marks: &Marks,
+        views: &mut Views,
+        budget: &Budget,
+        written: Timestamp,
+    ) -> Result<Compared, Fault> {
+        self.view_marks(far, marks.iter(), views, budget).await?;
+        let (mut compared, differing) = compare(frame, marks, views);
+        if self
+            .view_marks_anew(far, differing, written, views, budget)
+            .await?
+        {
+            (compared, _) = compare(frame, marks, views);
+        }
+        Ok(compared)
     }
 
     fn entry_of_frame<T: Send + Sync + 'static>(
@@ -464,14 +483,22 @@ impl Cache {
         })
     }
 
+    fn unreadable(&self, far: &Far, what: Unreadable) {
+        self.inner.tally.count(Count::DecodeError);
+        far.tally.unreadable.count(what as usize);
+    }
+
     fn decode<T>(&self, wire: Wire<T>, payload: &crate::codec::envelope::Payload<'_>) -> Option<T> {
         let decoded = match payload.bytes() {
-            Ok(bytes) => (wire.coding?.decode)(&bytes, payload.codec).map_err(|error| error.as_str()),
-            Err(reject) => Err(reject.as_str()),
+            Ok(bytes) => (wire.coding?.decode)(&bytes, payload.codec)
+                .map_err(|error| (error.as_str(), Unreadable::Value)),
+            Err(reject) => Err((reject.as_str(), reject.unreadable())),
         };
         decoded
-            .inspect_err(|reason| {
-                self.inner.tally.count(Count::DecodeError);
+            .inspect_err(|(reason, what)| {
+                if let Some(far) = self.far() {
+                    self.unreadable(far, *what);
+                }
                 tracing::debug!(cache = self.name(), reason, "a stored value could not be decoded");
             })
             .ok()
@@ -517,6 +544,20 @@ fn parse<'a>(far: &Far, key: &str, value: &'a StoredValue) -> Result<Frame<'a>, 
     }
 }
 
+/// Whether every mark is, as far as this node knows and may believe, as the value's load saw it.
+fn is_as_known(frame: &Frame<'_>, marks: &Marks, believable: u64) -> bool {
+    // They were written in this order, unless another release wrote them: then the long way decides.
+    let mut stored = frame.marks.raw();
+    marks.iter().all(|mark| {
+        let (kind, name) = super::envelope_name(mark.name());
+        stored.next().is_some_and(|stored| {
+            stored.kind == kind
+                && stored.name == name.as_bytes()
+                && mark.is_known_as(stored.hard, stored.soft, believable)
+        })
+    })
+}
+
 /// What the marks say, and those of them that are not as the value's load saw them.
 fn compare(frame: &Frame<'_>, marks: &Marks, views: &Views) -> (Compared, Vec<Arc<Mark>>) {
     let (mut result, mut differing) = (Compared::Good, Vec::new());
@@ -533,8 +574,8 @@ fn compare(frame: &Frame<'_>, marks: &Marks, views: &Views) -> (Compared, Vec<Ar
             // It was written without a mark that it should carry: nothing could invalidate it.
             return (Compared::Gone, Vec::new());
         };
-        let is_gone = stored.hard != fingerprint(view.versions.hard.as_bytes());
-        let is_aged = stored.soft != fingerprint(view.versions.soft.as_bytes());
+        let is_gone = stored.hard != view.hard;
+        let is_aged = stored.soft != view.soft;
         if is_gone {
             result = Compared::Gone;
         } else if is_aged && result == Compared::Good {

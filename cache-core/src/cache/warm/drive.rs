@@ -73,6 +73,7 @@ where
         ..WarmReport::default()
     };
     let mut pace = Pace::of(limits.pause);
+    let mut courtesy = Courtesy::default();
     let mut under_way = JoinSet::new();
     let has_runtime = Handle::try_current().is_ok();
     loop {
@@ -93,7 +94,7 @@ where
             break;
         }
         pace.next().await;
-        cache.inner.tasks.behind_live_loads().await;
+        courtesy.wait(cache).await;
         if has_runtime {
             under_way.spawn(one(item));
         } else {
@@ -137,6 +138,28 @@ impl<I: Iterator> Stream for Listed<I> {
         self.0.size_hint()
     }
 }
+
+/// Stands back: behind loads that somebody waits for, and while the shared tier is in trouble, since what is loaded then
+/// is loaded by every node, and is lost with it.
+#[derive(Default)]
+struct Courtesy {
+    waited: Duration,
+}
+
+impl Courtesy {
+    async fn wait(&mut self, cache: &Cache) {
+        cache.inner.tasks.behind_live_loads().await;
+        let in_trouble = || cache.far().is_some_and(|far| far.is_refused());
+        while self.waited < PATIENCE && in_trouble() && Handle::try_current().is_ok() {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            self.waited += LOOK_AGAIN;
+        }
+    }
+}
+
+/// How long a run waits for the shared tier in all; then it goes on for its node alone.
+const PATIENCE: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Keeps a distance between items; none without a runtime to keep the time.
 struct Pace(Option<Interval>);

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::cache::Cache;
-use crate::cache::lock::{LeaseKind, LockGuard};
+use crate::cache::hold::Reach;
+use crate::cache::leases::LeaseKind;
+use crate::cache::lock::LockGuard;
 use crate::error::ErrorKind;
 
 use super::{Schedule, WarmCause};
@@ -59,7 +61,9 @@ impl Turn {
 /// the same node finds the next one free.
 async fn mark(cache: &Cache, name: &str, every: Duration) -> Result<bool, crate::Error> {
     let name = cache.lease(LeaseKind::Claim, &format!("{TAKEN}{name}"));
-    let hold = cache.take_lease(name, "every", every.mul_f64(0.9)).await?;
+    let hold = cache
+        .take_lease(name, "every", every.mul_f64(0.9), Reach::Fleet)
+        .await?;
     Ok(hold.is_ok_and(|hold| {
         hold.leave_to_its_end();
         true

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::cache::Cache;
 use crate::cache::far::WeakCache;
@@ -332,13 +332,16 @@ struct Scheduled {
 impl Scheduled {
     async fn keep(mut self) {
         let schedule = self.added.warmer.schedule;
-        let began = Instant::now();
+        let mut ticks = schedule.interval().map(interval);
+        if let Some(ticks) = &mut ticks {
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            // The first one is now.
+            ticks.tick().await;
+        }
         if schedule.runs_at_start() {
             self.run(WarmCause::Start).await;
         }
-        if let Some(every) = schedule.interval() {
-            let mut ticks = interval_at(began + every, every);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        if let Some(mut ticks) = ticks {
             loop {
                 ticks.tick().await;
                 if !self.run(WarmCause::Interval).await {

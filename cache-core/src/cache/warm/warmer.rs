@@ -23,7 +23,7 @@ use super::{WarmRun, ahead};
 pub(super) type Job =
     Arc<dyn Fn(WarmRun) -> Pin<Box<dyn Future<Output = Option<String>> + Send>> + Send + Sync>;
 
-/// A warmer: a name, what to load, and when and how hard. [`Cache::add_warmer`] starts it.
+/// A warmer: a name, what to load, and when and how hard. [`Cache::add_warmer`](crate::Cache::add_warmer) starts it.
 ///
 /// ```
 /// use cache_core::warm::Warmer;

@@ -20,6 +20,15 @@ pub(crate) struct Mark<'a> {
     pub(crate) soft: u64,
 }
 
+/// A [`Mark`] whose name is compared as it stands in the entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RawMark<'a> {
+    pub(crate) kind: MarkKind,
+    pub(crate) name: &'a [u8],
+    pub(crate) hard: u64,
+    pub(crate) soft: u64,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum MarkKind {
     Namespace,
@@ -54,6 +63,14 @@ impl<'a> Marks<'a> {
     }
 }
 
+impl<'a> Marks<'a> {
+    /// The marks for whom bytes will do.
+    pub(crate) fn raw(&self) -> impl Iterator<Item = RawMark<'a>> + use<'a> {
+        let mut reader = self.reader.clone();
+        (0..self.left).map_while(move |_| read_raw(&mut reader).ok())
+    }
+}
+
 impl<'a> Iterator for Marks<'a> {
     type Item = Mark<'a>;
 
@@ -64,12 +81,28 @@ impl<'a> Iterator for Marks<'a> {
 }
 
 fn read_mark<'a>(reader: &mut Reader<'a>) -> Result<Mark<'a>, Reject> {
+    let RawMark {
+        kind,
+        name,
+        hard,
+        soft,
+    } = read_raw(reader)?;
+    let name = std::str::from_utf8(name).map_err(|_| Reject::Malformed)?;
+    Ok(Mark {
+        kind,
+        name,
+        hard,
+        soft,
+    })
+}
+
+fn read_raw<'a>(reader: &mut Reader<'a>) -> Result<RawMark<'a>, Reject> {
     let kind = MarkKind::from_id(reader.byte()?).ok_or(Reject::Malformed)?;
     let length = reader.length()?;
-    let name = std::str::from_utf8(reader.take(length)?).map_err(|_| Reject::Malformed)?;
+    let name = reader.take(length)?;
     let hard = reader.u64()?;
     let soft = reader.u64()?;
-    Ok(Mark {
+    Ok(RawMark {
         kind,
         name,
         hard,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::measure::Unreadable;
+
 /// Why what stands under a key counts as absent. Whatever it is, the call goes on as after a miss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reject {
@@ -39,6 +41,18 @@ pub(crate) enum Reject {
 }
 
 impl Reject {
+    /// The same in the words of metrics.
+    pub(crate) const fn unreadable(self) -> Unreadable {
+        match self {
+            Self::Foreign => Unreadable::Foreign,
+            Self::Truncated | Self::Checksum | Self::Malformed | Self::Decompress => Unreadable::Damaged,
+            Self::NewerFormat | Self::OlderSchema | Self::NewerSchema { .. } => Unreadable::Version,
+            Self::Unsigned | Self::UnknownMacKey | Self::Mac | Self::KeyMismatch => Unreadable::Signature,
+            Self::Codec | Self::Compression => Unreadable::Codec,
+            Self::TooLarge => Unreadable::TooLarge,
+        }
+    }
+
     /// The reason in one word, as in logs and metric labels.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {

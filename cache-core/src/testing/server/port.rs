@@ -199,6 +199,7 @@ impl Shared for Port {
             endpoint: "in process".to_owned(),
             connected: !self.closed.load(Ordering::SeqCst),
             connects: 1,
+            reconnects: Vec::new(),
             in_flight: 0,
             last_fault: None,
             breaker: if forced { "forced_open" } else { "closed" },

@@ -1,4 +1,4 @@
-//! The six endpoints of system C.
+//! The six endpoints of system C, and the statistics of system D.
 
 use std::sync::Arc;
 
@@ -9,20 +9,25 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use cache_core::Cache;
+use cache_core::warm::WarmerHandle;
 use cache_tower::admin::{Authenticator as _, Bearer, Scopes};
+use serde::Deserialize;
 use serde_json::json;
 
 use super::{Api, Invalidate};
 
-/// `GET` tells to everybody how the cache is; `POST` changes it, and needs an operator's token.
+/// How the cache is, everybody may know. Changing something, and the statistics, need an operator's token.
 pub fn router(cache: Cache, api: Api, operators: Bearer) -> Router {
     let operators = Arc::new(operators);
     Router::new()
         .route("/cache/invalidate", post(invalidate).with_state(api))
+        .route("/cache/warming/trigger", post(warm))
+        .route("/cache/statistics", get(statistics))
         .route_layer(middleware::from_fn_with_state(operators, authorise))
         .route("/health", get(health))
         .route("/cache/health", get(health))
         .route("/cache/metrics", get(metrics))
+        .route("/cache/warming/metrics", get(warming))
         .with_state(cache)
         .layer(middleware::map_response(never_stored))
 }
@@ -57,6 +62,62 @@ async fn invalidate(State(api): State<Api>, Json(what): Json<Invalidate>) -> imp
             Json(json!({ "error": error.to_string() })),
         ),
     }
+}
+
+/// How each warmer's last run went.
+async fn warming(State(cache): State<Cache>) -> impl IntoResponse {
+    let statuses: Vec<_> = cache.warmers().iter().map(WarmerHandle::status).collect();
+    Json(json!({ "warmers": statuses }))
+}
+
+/// Which warmers to run: `{"warmer": "movers"}`, or `{}` for all.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Trigger {
+    warmer: Option<String>,
+}
+
+async fn warm(State(cache): State<Cache>, Json(Trigger { warmer }): Json<Trigger>) -> impl IntoResponse {
+    let wanted = |name: &str| warmer.as_ref().is_none_or(|warmer| warmer == name);
+    let chosen: Vec<_> = cache
+        .warmers()
+        .into_iter()
+        .filter(|warmer| wanted(warmer.name()))
+        .collect();
+    if chosen.is_empty() {
+        return (
+            StatusCode::NOT_FOUND,
+            Json(json!({ "error": "there is no such warmer" })),
+        );
+    }
+    // One that runs already is as good as started.
+    let (started, running): (Vec<_>, Vec<_>) = chosen.iter().partition(|warmer| warmer.start().is_ok());
+    let names = |warmers: Vec<&WarmerHandle>| -> Vec<String> {
+        warmers
+            .into_iter()
+            .map(|warmer| warmer.name().to_owned())
+            .collect()
+    };
+    (
+        StatusCode::ACCEPTED,
+        Json(json!({ "started": names(started), "running": names(running) })),
+    )
+}
+
+/// Everything that is counted, and what Redis says about its memory.
+async fn statistics(State(cache): State<Cache>) -> impl IntoResponse {
+    let redis = match cache.server().await {
+        Ok(server) => server.map(|server| {
+            json!({
+                "version": server.version,
+                "used_memory": server.used_memory,
+                "max_memory": server.max_memory,
+                "eviction_policy": server.eviction_policy,
+            })
+        }),
+        Err(error) => Some(json!({ "error": error.to_string() })),
+    };
+    Json(json!({ "cache": cache.stats(), "redis": redis }))
 }
 
 /// Lets those through who may write.

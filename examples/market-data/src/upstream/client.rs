@@ -1,6 +1,7 @@
 //! How the service asks the exchange.
 
-use std::net::SocketAddr;
+use std::fmt::Display;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -16,15 +17,16 @@ use crate::candles::{Candle, Symbol, Timeframe};
 /// Asks an exchange over HTTP: up to three times, with a growing pause, when it fails. Clones share the connections.
 #[derive(Clone, Debug)]
 pub struct Client {
-    address: SocketAddr,
+    /// Host and port.
+    authority: Arc<str>,
     http: hyper_util::client::legacy::Client<HttpConnector, Body>,
 }
 
 impl Client {
-    /// Of the exchange at this address.
-    pub fn new(address: SocketAddr) -> Self {
+    /// Of the exchange at this address, or at this host and port.
+    pub fn new(address: impl Display) -> Self {
         Self {
-            address,
+            authority: address.to_string().into(),
             http: hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build_http(),
         }
     }
@@ -38,7 +40,7 @@ impl Client {
         self.ask(&Method::GET, path, "").await
     }
 
-    /// What comes of posting a text.
+    /// What comes of posting a text. It may arrive more than once, if an answer is lost.
     ///
     /// # Errors
     ///
@@ -96,7 +98,7 @@ impl Client {
     async fn once(&self, method: &Method, path: &str, text: &str) -> Result<(StatusCode, Bytes), Failed> {
         let request = Request::builder()
             .method(method)
-            .uri(format!("http://{}{path}", self.address))
+            .uri(format!("http://{}{path}", self.authority))
             .body(Body::from(text.to_owned()))?;
         let response = self.http.request(request).await?;
         let status = response.status();

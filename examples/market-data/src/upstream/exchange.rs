@@ -17,6 +17,7 @@ use cache_core::time::{Clock as _, SystemClock, Timestamp, seconds};
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::answers;
@@ -89,6 +90,9 @@ struct Market {
     /// How many analyses of each candle came.
     analyses: Mutex<HashMap<(Symbol, u64), u64>>,
     second: Mutex<(Timestamp, u64)>,
+    /// Whether analyses have to wait.
+    holds: watch::Sender<bool>,
+    held: AtomicUsize,
 }
 
 impl Exchange {
@@ -110,6 +114,8 @@ impl Exchange {
             model_calls: AtomicU64::new(0),
             analyses: Mutex::default(),
             second: Mutex::default(),
+            holds: watch::Sender::new(false),
+            held: AtomicUsize::new(0),
         });
         let (address, router) = (listener.local_addr()?, router(state.clone()));
         let server = tokio::spawn(async move {
@@ -138,10 +144,15 @@ impl Exchange {
         self.state.now.store(candles, Ordering::Relaxed);
     }
 
-    /// Runs until its task ends.
-    pub async fn run(mut self) {
-        // An aborted or panicked server is over as well.
-        let _ = (&mut self.server).await;
+    /// While it holds, analyses that arrive wait, and count only when they are let through; those whose senders leave
+    /// meanwhile never do.
+    pub fn hold_analyses(&self, holds: bool) {
+        self.state.holds.send_replace(holds);
+    }
+
+    /// How many analyses wait.
+    pub fn held(&self) -> usize {
+        self.state.held.load(Ordering::SeqCst)
     }
 }
 
@@ -285,8 +296,28 @@ async fn model(
 }
 
 async fn analysis(State(market): State<Arc<Market>>, Path(candle): Path<(Symbol, u64)>) -> impl IntoResponse {
+    let waiting = Waiting::among(&market.held);
+    // The sender lives in the market, which lives in this request.
+    let _ = market.holds.subscribe().wait_for(|holds| !holds).await;
+    drop(waiting);
     *market.analyses().entry(candle).or_default() += 1;
     Json(())
+}
+
+/// Counted as long as it lives.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn among(held: &'a AtomicUsize) -> Self {
+        held.fetch_add(1, Ordering::SeqCst);
+        Self(held)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Market {

@@ -14,6 +14,7 @@ use crate::redis::{
     text_of, value,
 };
 
+/// B8.1
 pub(super) async fn one_caller_gets_the_lease_and_the_others_learn_who(world: World) {
     let (one, two) = (world.open(), world.open());
     let lease = lease(&one, "m:a").await;
@@ -32,6 +33,7 @@ pub(super) async fn one_caller_gets_the_lease_and_the_others_learn_who(world: Wo
     world.check_lives();
 }
 
+/// B8.14
 pub(super) async fn asking_again_with_the_same_token_gives_the_same_lease(world: World) {
     let tier = world.open();
     let request = asking("m:a");
@@ -70,6 +72,7 @@ pub(super) async fn a_refused_value_is_no_answer(world: World) {
     assert!(matches!(ask(&tier, request).await, LeaseAnswer::Value(value) if value.version == newer));
 }
 
+/// B9.1, B9.2
 pub(super) async fn nothing_loaded_before_an_invalidation_is_stored_after_it(world: World) {
     let tier = world.open();
     let before = lease(&tier, "m:a").await;
@@ -89,6 +92,7 @@ pub(super) async fn nothing_loaded_before_an_invalidation_is_stored_after_it(wor
     assert_eq!(read(&tier, "m:a").await.as_deref(), Some("new"));
 }
 
+/// B9.3
 pub(super) async fn nothing_loaded_before_a_set_replaces_it(world: World) {
     let tier = world.open();
     let lease = lease(&tier, "m:a").await;
@@ -171,6 +175,7 @@ pub(super) async fn a_repeated_commit_says_that_it_is_done(world: World) {
     assert_eq!((again.verdict, again.released), (Verdict::Applied, false));
 }
 
+/// B8.4
 pub(super) async fn a_lock_is_renewed_by_its_holder_only_and_never_made_again(world: World) {
     let tier = world.open();
     let lease = lease(&tier, "m:a").await;
@@ -183,6 +188,7 @@ pub(super) async fn a_lock_is_renewed_by_its_holder_only_and_never_made_again(wo
     assert!(!world.is_leased("m:a"));
 }
 
+/// B8.9
 pub(super) async fn a_lock_is_taken_over_from_the_holder_that_was_waited_for_only(world: World) {
     let tier = world.open();
     let dead = lease(&tier, "m:a").await;
@@ -248,6 +254,7 @@ pub(super) async fn a_failure_from_before_an_invalidation_is_not_recorded(world:
     assert!(!is_recorded(&tier, "m:a").await);
 }
 
+/// B8.5, B8.8
 pub(super) async fn waiters_hear_how_a_load_ends(world: World) {
     let tier = world.open();
     let mut waiting = tier.subscribe("m:a", BUDGET).await.unwrap();
@@ -274,6 +281,7 @@ pub(super) async fn waiters_hear_how_a_load_ends(world: World) {
     assert_eq!(elsewhere.next().await, Some(Ending::Done));
 }
 
+/// B8.12
 pub(super) async fn a_commit_without_a_lease_respects_the_lock_of_others(world: World) {
     let tier = world.open();
     let held = lease(&tier, "m:a").await;
@@ -292,6 +300,7 @@ pub(super) async fn a_commit_without_a_lease_respects_the_lock_of_others(world: 
     );
 }
 
+/// B8.2, B8.15
 pub(super) async fn named_locks_exclude_each_other_and_number_their_holders(world: World) {
     let tier = world.open();
     let first = wanting(LockKind::Lock, "m:job");

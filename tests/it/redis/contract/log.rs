@@ -12,6 +12,7 @@ use crate::redis::{BUDGET, commit, lease, remove, set};
 
 const TTL: Duration = Duration::from_secs(7_200);
 
+/// B12.1, B12.2
 pub(super) async fn every_mutation_reaches_every_node(world: World) {
     let (one, two) = (world.open(), world.open());
     let mut readers = [following(&one).await, following(&two).await];
@@ -53,6 +54,7 @@ pub(super) async fn every_mutation_reaches_every_node(world: World) {
     }
 }
 
+/// B12.8
 pub(super) async fn a_notice_arrives_within_milliseconds(world: World) {
     let (one, two) = (world.open(), world.open());
     let mut reader = following(&two).await;
@@ -67,6 +69,7 @@ pub(super) async fn a_notice_arrives_within_milliseconds(world: World) {
     assert!(times[47] < Duration::from_millis(200), "{times:?}");
 }
 
+/// B12.2
 pub(super) async fn loads_are_not_announced(world: World) {
     let tier = world.open();
     let lease = lease(&tier, "m:a").await;
@@ -78,6 +81,7 @@ pub(super) async fn loads_are_not_announced(world: World) {
     );
 }
 
+/// B12.4
 pub(super) async fn a_flushed_log_is_a_gap(world: World) {
     let tier = world.open();
     let mut reader = following(&tier).await;

@@ -47,6 +47,7 @@ pub(super) async fn moving_a_mark_gives_it_the_id_of_the_notice(world: World) {
     assert_eq!(after.soft, hard.to_string());
 }
 
+/// B10.7
 pub(super) async fn concurrent_moves_all_count(world: World) {
     let tier = world.open();
     let mut moves = tokio::task::JoinSet::new();

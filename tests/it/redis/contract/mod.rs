@@ -71,7 +71,7 @@ impl World {
         match self {
             Self::Redis(server) => drop(server.command(&["SET", key, text, "EX", "100"])),
             Self::Memory(store) | Self::Chaos(store) => {
-                store.put_raw(key, text, Some(Duration::from_secs(100)))
+                store.put_raw(key, text, Some(Duration::from_secs(100)));
             }
         }
     }

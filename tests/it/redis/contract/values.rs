@@ -15,6 +15,7 @@ use crate::redis::{
     text_of, tombstone, value,
 };
 
+/// B0.1
 pub(super) async fn a_value_is_read_with_a_lower_bound_of_its_life(world: World) {
     let tier = world.open();
     assert_eq!(found(&tier, "m:a").await, Found::Absent);
@@ -48,6 +49,7 @@ pub(super) async fn a_conditional_set_applies_over_what_was_seen_only(world: Wor
     assert_eq!(try_over(None).await, Verdict::Applied);
 }
 
+/// B0.2
 pub(super) async fn a_removed_key_holds_a_tombstone_that_outlives_every_load(world: World) {
     let tier = world.open();
     set(&tier, "m:a", "one").await;
@@ -148,6 +150,7 @@ pub(super) async fn bytes_without_the_header_of_the_change_are_refused(world: Wo
     assert_eq!(fault.kind(), FaultKind::Invalid);
 }
 
+/// B12.2
 pub(super) async fn many_changes_are_one_notice_and_have_a_bound(world: World) {
     let tier = world.open();
     let keys: Vec<String> = (0..101).map(|n| format!("m:k:{n}")).collect();
@@ -206,6 +209,7 @@ pub(super) async fn a_scan_finds_every_entry_and_no_companion(world: World) {
     assert!(keys.iter().all(|key| key.starts_with("m:q:")));
 }
 
+/// B11.4
 pub(super) async fn discarding_needs_the_version_and_spares_tombstones(world: World) {
     let tier = world.open();
     let version = set(&tier, "m:a", "one").await;
@@ -222,6 +226,7 @@ pub(super) async fn discarding_needs_the_version_and_spares_tombstones(world: Wo
     assert_eq!(found(&tier, "m:c").await, Found::Tombstone(tombstone));
 }
 
+/// B9.1
 pub(super) async fn without_memory_values_are_refused_and_invalidations_get_through(world: World) {
     let tier = world.open();
     set(&tier, "m:a", "one").await;
@@ -237,6 +242,7 @@ pub(super) async fn without_memory_values_are_refused_and_invalidations_get_thro
     assert_eq!(found(&tier, "m:a").await, Found::Tombstone(tombstone));
 }
 
+/// B0.6
 pub(super) async fn foreign_data_is_absence_and_is_overwritten(world: World) {
     let tier = world.open();
     world.put_foreign("m:text", "hello, I am somebody else's and long enough");

@@ -26,6 +26,7 @@ fn exhaust(bytes: &[u8]) -> Result<(), Reject> {
     Ok(())
 }
 
+/// B0.6
 #[test]
 fn every_single_flipped_bit_is_noticed() {
     for sample in samples() {
@@ -84,6 +85,7 @@ fn what_is_not_ours_has_no_version() {
     );
 }
 
+/// B0.3
 #[test]
 fn damaged_entries_keep_their_version() {
     let mut bytes = value(b"7").encode(KEY, &Framing::default()).unwrap();
@@ -92,6 +94,7 @@ fn damaged_entries_keep_their_version() {
     assert_eq!(version_of(&bytes), Some(value(b"").version));
 }
 
+/// B0.6, B17.1
 #[test]
 fn a_later_format_is_told_apart() {
     let mut bytes = value(b"7").encode(KEY, &Framing::default()).unwrap();

@@ -108,6 +108,7 @@ fn mark() -> impl Strategy<Value = (u8, String, u64, u64)> {
 }
 
 proptest! {
+    /// B0.4
     #[test]
     fn everything_that_is_written_is_read(
         version: u128,

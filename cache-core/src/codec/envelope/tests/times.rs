@@ -14,6 +14,7 @@ fn check((soft, hard, window): (u64, u64, u64), pttl: u64, (soft_left, hard_left
     );
 }
 
+/// B0.1, B0.2
 #[test]
 fn what_remains_is_counted_back_from_the_physical_end() {
     // A short TTL inside the window in which loads may still want to write.

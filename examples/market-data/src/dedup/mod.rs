@@ -1,0 +1,183 @@
+//! System A: what must happen once happens once, across processes and restarts.
+//!
+//! * A **candle** is claimed, processed, and confirmed: nobody processes it again for an hour. A process that dies with a
+//!   candle in its hands leaves the claim to its lease; then another takes the candle up.
+//! * A **signal** is published once a day: [`mark_published`](Dedup::mark_published) stores its id, atomically.
+//!
+//! Without Redis both hold in this process. With it they hold in the fleet, for as long as Redis answers; while it does
+//! not, this process still never repeats itself, says that others may repeat it, counts how often
+//! ([`unguarded`](Dedup::unguarded)), and goes on.
+
+mod process_wide;
+mod words;
+
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use cache_core::{Cache, Claim, ClaimAttempt, EntryOptions, Error};
+
+pub use process_wide::{close, initialise, process_once};
+pub use words::{CandleId, DedupConfig};
+
+/// What became of a candle that was offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Processed<T> {
+    /// The effect happened, here and now.
+    Now(T),
+    /// It had happened before.
+    Before,
+    /// Another process is at it; should it have died, the candle is free after this time.
+    Elsewhere(Duration),
+}
+
+/// Remembers what was processed and published.
+#[derive(Debug)]
+pub struct Dedup {
+    fleet: Cache,
+    /// What this process did, whatever becomes of Redis; without Redis that is what the fleet did.
+    here: Option<Cache>,
+    config: DedupConfig,
+    unguarded: AtomicU64,
+}
+
+impl Dedup {
+    /// In a namespace of `cache`, whose values are read, set, removed and cleared through [`cache`](Self::cache).
+    ///
+    /// # Errors
+    ///
+    /// None, unless a name in this file is wrong.
+    pub fn new(cache: &Cache, config: DedupConfig) -> Result<Self, Error> {
+        let here = cache.is_shared().then(|| Cache::builder("dedup-here").build());
+        Ok(Self {
+            fleet: cache.namespace("dedup")?,
+            here: here.transpose()?,
+            config,
+            unguarded: AtomicU64::new(0),
+        })
+    }
+
+    /// Runs `effect` unless the candle was processed before, or is under way.
+    ///
+    /// # Errors
+    ///
+    /// The effect's, after which the candle may be offered again at once.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped during the effect, nobody knows whether it happened: the candle is free when its lease ends.
+    pub async fn process<T, E>(
+        &self,
+        candle: &CandleId,
+        effect: impl Future<Output = Result<T, E>>,
+    ) -> Result<Processed<T>, E>
+    where
+        E: From<Error>,
+    {
+        let claims = match self.claim(candle).await? {
+            Ok(claims) => claims,
+            Err(remaining) if remaining > self.config.lease => return Ok(Processed::Before),
+            Err(remaining) => return Ok(Processed::Elsewhere(remaining)),
+        };
+        match effect.await {
+            Ok(done) => {
+                for claim in claims {
+                    if !claim.confirm(self.config.candle_ttl).await {
+                        self.warn(candle, "its claim had ended before it was confirmed");
+                    }
+                }
+                Ok(Processed::Now(done))
+            }
+            Err(error) => {
+                for claim in claims {
+                    claim.release().await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The claims of this process and of the fleet, or how long somebody else's lasts.
+    async fn claim(&self, candle: &CandleId) -> Result<Result<Vec<Claim>, Duration>, Error> {
+        let key = candle.key(self.config.window)?;
+        let mut claims = Vec::new();
+        for cache in self.here.iter().chain([&self.fleet]) {
+            match cache.try_claim(&key, self.config.lease).await {
+                Ok(ClaimAttempt::Claimed(claim)) => claims.push(claim),
+                Ok(ClaimAttempt::Refused { remaining }) => {
+                    for own in claims {
+                        // What another has done is remembered here as well, for when Redis is away.
+                        match remaining > self.config.lease {
+                            true => own.confirm(remaining).await,
+                            false => own.release().await,
+                        };
+                    }
+                    return Ok(Err(remaining));
+                }
+                Err(error) if error.is_unavailable() => {
+                    self.warn(candle, "Redis is away, so other processes may process it as well");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Ok(claims))
+    }
+
+    /// Notes that the signal of a candle is published under this id. Whether it was the first: then publish it.
+    pub async fn mark_published(&self, candle: &CandleId, signal_id: &str) -> Result<bool, Error> {
+        let key = candle.signal_key(self.config.window)?;
+        let options = EntryOptions::ttl(self.config.signal_ttl).jitter(0.0);
+        let mut first = false;
+        let mark = |published: Option<String>| {
+            first = published.is_none();
+            published.unwrap_or_else(|| signal_id.to_owned())
+        };
+        match self.fleet.update(&key, options.clone(), mark).await {
+            Ok(_) => Ok(first),
+            Err(error) if error.is_unavailable() => {
+                self.warn(
+                    candle,
+                    "Redis is away, so other processes may publish its signal as well",
+                );
+                let first = !self.fleet.contains(&key).await;
+                Ok(first
+                    && self
+                        .fleet
+                        .set(&key, signal_id.to_owned(), options)
+                        .await?
+                        .is_stored())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a signal of this candle is published.
+    pub async fn was_published(&self, candle: &CandleId) -> Result<bool, Error> {
+        Ok(self.get_signal_id(candle).await?.is_some())
+    }
+
+    /// The id under which the signal of this candle is published.
+    pub async fn get_signal_id(&self, candle: &CandleId) -> Result<Option<String>, Error> {
+        let key = candle.signal_key(self.config.window)?;
+        Ok(self
+            .fleet
+            .get::<String>(&key)
+            .await
+            .map(cache_core::Loaded::into_inner))
+    }
+
+    /// How many effects were not guarded against repetition by other processes.
+    pub fn unguarded(&self) -> u64 {
+        self.unguarded.load(Ordering::Relaxed)
+    }
+
+    /// The namespace, for values of your own: `get`, `set`, `remove`, `contains`, `clear`.
+    pub fn cache(&self) -> &Cache {
+        &self.fleet
+    }
+
+    fn warn(&self, candle: &CandleId, why: &str) {
+        self.unguarded.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(symbol = %candle.symbol, time = candle.time, "not guarded against repetition: {why}");
+    }
+}
