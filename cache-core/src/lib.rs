@@ -107,7 +107,6 @@ mod flight;
 mod freshness;
 pub mod health;
 pub mod key;
-mod known;
 mod later;
 mod loaded;
 mod measure;

@@ -64,8 +64,14 @@ fn spawned_work_is_where_its_owner_is() {
         .filter(|(_, code)| code.contains(".spawn(") || code.contains("::spawn("))
         .map(|(name, _)| name)
         .collect();
-    let (spawning, owners) = (BTreeSet::from_iter(spawning), BTreeSet::from(owners.map(str::to_owned)));
-    assert_eq!(spawning, owners, "who owns what is spawned, what bounds it, what ends it? Then say so in the list");
+    let (spawning, owners) = (
+        BTreeSet::from_iter(spawning),
+        BTreeSet::from(owners.map(str::to_owned)),
+    );
+    assert_eq!(
+        spawning, owners,
+        "who owns what is spawned, what bounds it, what ends it? Then say so in the list"
+    );
 }
 
 #[test]
@@ -135,9 +141,9 @@ fn files_stay_short_enough_to_read() {
     // Grown, and known. Splitting one takes it off the list.
     const LONG: [&str; 4] = [
         "cache-core/src/cache/batch.rs",
+        "cache-core/src/cache/far/read.rs",
         "cache-core/src/cache/load.rs",
         "cache-core/src/cache/mod.rs",
-        "cache-core/src/epochs.rs",
     ];
     for folder in LIBRARIES {
         for path in files(folder, &[".rs"]) {

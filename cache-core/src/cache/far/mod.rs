@@ -326,7 +326,7 @@ impl Cache {
         budget: &Budget,
     ) -> Result<bool, Fault> {
         let asked_before = |view: &MarkView| view.asked <= written + WRITTEN_WITHIN;
-        marks.retain(|mark| views.get(mark).is_none_or(|view| asked_before(view)));
+        marks.retain(|mark| views.get(mark).is_none_or(&asked_before));
         let any = !marks.is_empty();
         self.ask_for_marks(far, marks, views, budget).await?;
         Ok(any)
