@@ -108,7 +108,6 @@ mod format;
 mod freshness;
 pub mod health;
 pub mod key;
-mod known;
 mod later;
 mod loaded;
 mod measure;

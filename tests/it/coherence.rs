@@ -1,7 +1,7 @@
 //! Two tiers and several nodes, one step at a time: what is kept, believed, asked again and delivered.
 
 use cache_core::shared::FaultKind;
-use cache_core::testing::{Operation, ScriptedStore};
+use cache_core::testing::{ManualClock, Operation, ScriptedStore};
 use cache_core::time::{Clock, SystemClock, Timestamp, hours, minutes, seconds};
 use cache_core::{Cache, EntryOptions, ErrorKind, Redis, Stored, TagSet, Tier};
 use support::{RedisServer, hears};
@@ -200,10 +200,10 @@ async fn a_holders_end_costs_each_waiting_node_one_question() {
 /// B10.3
 #[tokio::test]
 async fn an_entry_that_is_newer_than_the_view_of_its_tag_is_looked_at_again_before_it_is_refused() {
-    let store = ScriptedStore::new(SystemClock);
+    let clock = ManualClock::new();
+    let store = ScriptedStore::new(clock.clone());
     let slow = store.node();
-    let (caches, _) = fleet(&[&store, &slow]).await;
-    let (one, two) = (&caches[0], &caches[1]);
+    let (one, two) = (&hearing(&store, &clock).await, &hearing(&slow, &clock).await);
     assert!(one.set(&key(1), 1_u32, tagged()).await.unwrap().is_stored());
     assert_eq!(value(two, 1).await, Some(1), "two knows the tag's version");
     slow.hold_log();
@@ -310,16 +310,16 @@ async fn a_refresh_looks_into_the_shared_tier_before_it_loads() {
             .eager(cache_core::Eager::After(0.5))
     };
     assert!(one.set(&key(1), 1_u32, options()).await.unwrap().is_stored());
-    assert_eq!(value(&two, 1).await, Some(1));
-    clock.advance(seconds(60));
-    slow.hold_log();
-    assert!(one.set(&key(1), 2_u32, options()).await.unwrap().is_stored());
     let origin = Origin::open();
     let read = async || {
         *two.get_or_load(&key(1), options(), origin.gives(Ok::<u32, Broken>(3)))
             .await
             .unwrap()
     };
+    assert_eq!(read().await, 1);
+    clock.advance(seconds(60));
+    slow.hold_log();
+    assert!(one.set(&key(1), 2_u32, options()).await.unwrap().is_stored());
     assert_eq!(read().await, 1, "the hit that starts it does not wait");
     support::wait_until(seconds(5), "it is adopted", async || read().await == 2).await;
     assert_eq!(origin.loads(), 0);

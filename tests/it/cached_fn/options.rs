@@ -91,6 +91,12 @@ async fn behind(world: World, id: u64) -> usize {
     world.run()
 }
 
+#[cached(cache = world.cache, skip(world), ttl = "1m")]
+async fn named(world: &World, name: &str) -> usize {
+    let _ = name;
+    world.run()
+}
+
 tokio::task_local! {
     static TENANT: u64;
 }
@@ -196,6 +202,27 @@ async fn the_companions_read_write_and_remove_the_same_entry() {
     );
     let key = behind::key(id).unwrap();
     assert_eq!(world.cache.get::<usize>(&key).await.as_deref(), Some(&6));
+}
+
+/// The key is made when they are called, so that they keep nothing that was lent to them; what they do happens when they
+/// are awaited.
+#[tokio::test]
+async fn companions_that_wait_borrow_none_of_their_arguments() {
+    let world = World::new();
+    let (stored, peeked, removed) = {
+        let (world, name) = (world.clone(), String::from("Ada"));
+        drop(named::set(&world, &name, 6));
+        (
+            named::set(&world, &name, 7),
+            named::peek(&world, &name),
+            named::invalidate(&world, &name),
+        )
+    };
+    assert!(named::peek(&world, "Ada").await.unwrap().is_none());
+    assert_eq!(stored.await.unwrap(), Stored::Yes);
+    assert_eq!(peeked.await.unwrap().as_deref(), Some(&7));
+    removed.await.unwrap();
+    assert_eq!(named(&world, "Ada").await, 1);
 }
 
 #[tokio::test]

@@ -334,7 +334,8 @@ impl Cache {
         views: &mut Views,
         budget: &Budget,
     ) -> Result<bool, Fault> {
-        marks.retain(|mark| views.get(mark).is_none_or(|view| view.asked <= written));
+        let asked_before = |view: &MarkView| view.asked <= written + WRITTEN_WITHIN;
+        marks.retain(|mark| views.get(mark).is_none_or(&asked_before));
         let any = !marks.is_empty();
         self.ask_for_marks(far, marks, views, budget).await?;
         Ok(any)
@@ -487,6 +488,9 @@ pub(crate) fn entry_of(cache: &Cache, full_key: &str) -> Option<EntryId> {
 const NEAR_CAP: Duration = Duration::from_secs(60);
 /// More marks than this are asked for in several questions: a question of many would hold others up on the server.
 const MARKS_PER_QUESTION: usize = 500;
+/// What is left of a life is told in whole milliseconds: a value may be that much younger than it seems. Asking once more
+/// than needed is a question; once less, a load.
+const WRITTEN_WITHIN: Duration = Duration::from_millis(1);
 
 /// The counts of each word over all servers, in the order in which they are met.
 fn added_up<'a>(counts: impl Iterator<Item = &'a (&'static str, u64)>) -> Vec<(&'static str, u64)> {
