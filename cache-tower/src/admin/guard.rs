@@ -95,7 +95,7 @@ async fn authenticate(admin: &Admin, parts: &Parts, address: Option<IpAddr>) -> 
         admin.strangers.call_once(|| {
             tracing::warn!(
                 target: AUDIT,
-                "where requests come from is not known, so wrong tokens are counted for all callers together, and names \
+                "where requests come from is not known, so failed attempts are counted for all callers together, and names \
                  of this host are not checked; serve `into_make_service_with_connect_info::<SocketAddr>()`, or set \
                  `AdminConfig::client_address` and `AdminConfig::hosts`"
             );

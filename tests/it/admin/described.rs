@@ -1,7 +1,10 @@
 //! Holds answers against the description of the API: its statuses, its media types, and its schemas.
 
+use std::net::SocketAddr;
+
 use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use cache_core::Cache;
 use cache_core::config::PolicyConfig;
 use cache_tower::admin;
@@ -52,7 +55,9 @@ pub(crate) async fn description() -> &'static Value {
     let make = || async {
         let cache = Cache::builder("any").build().unwrap();
         let app: Router = Router::new().nest("/admin", admin::router(config()).with(cache));
-        let asked = request("GET", "/openapi.json", ALL).body(Body::empty()).unwrap();
+        let mut asked = request("GET", "/openapi.json", ALL).body(Body::empty()).unwrap();
+        let peer = SocketAddr::from(([192, 0, 2, 1], 4711));
+        asked.extensions_mut().insert(ConnectInfo(peer));
         let response = app.oneshot(asked).await.unwrap();
         let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
         serde_json::from_slice(&bytes).unwrap()
