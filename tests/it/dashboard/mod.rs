@@ -9,13 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::routing::get;
 use cache_core::time::{minutes, seconds};
 use cache_core::warm::Warmer;
 use cache_core::{Cache, CacheKey, EntryOptions, Outcome, Redis, TagSet};
+use cache_tower::CacheLayer;
 use cache_tower::admin::{self, AdminConfig, Grant, Scopes};
 use serde_json::{Value, json};
 use support::{Browser, RedisServer, wait_until};
 use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
+use tower::ServiceExt;
 
 const TOKEN: &str = "token-of-the-operator";
 const READER: &str = "token-of-the-reader";
@@ -542,5 +545,77 @@ async fn what_a_token_may_not_do_is_said_and_not_offered() {
     world.sign_in(WRITER);
     assert!(browser.sees("#no-read") && !browser.sees("#readings"));
     assert!(!disabled("invalidate") && disabled("lookup") && disabled("clear"));
+    world.assert_no_complaints();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_have_a_chart_where_there_is_an_http_layer() {
+    let caches = ["shop", "pages"].map(|name| Cache::builder(name).build().unwrap());
+    let page = || async { ([("cache-control", "max-age=60")], "page") };
+    let app: Router = Router::new()
+        .route("/page", get(page))
+        .layer(CacheLayer::new(caches[1].clone()));
+    let world = World::with(caches.into()).await;
+    let browser = &world.browser;
+    world.watch();
+    assert!(!browser.sees("#http"));
+    let choose = "const it = document.getElementById('cache');
+         it.value = arguments[0]; it.dispatchEvent(new Event('change'))";
+    browser.script(choose, json!(["pages"]));
+    world.after_a_reading();
+    assert!(browser.sees("#http"));
+    assert!(
+        browser
+            .text("#http")
+            .contains("No requests in the last five minutes")
+    );
+    let told = "return document.getElementById('chart-http').getAttribute('aria-label').startsWith('Now: ')";
+    wait_until(Duration::from_secs(30), "requests are told of", async || {
+        let request = http::Request::get("/page").header("host", "h");
+        let request = request.body(axum::body::Body::empty()).unwrap();
+        let response = app.clone().oneshot(request).await.unwrap();
+        axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        browser.script(told, json!([])) == true
+    })
+    .await;
+    let widths = "return [document.querySelector('#chart-http canvas').clientWidth, document.getElementById('http').clientWidth]";
+    let widths: Vec<f64> = serde_json::from_value(browser.script(widths, json!([]))).unwrap();
+    assert!(
+        widths[0] > 0.9 * widths[1],
+        "the chart is as wide as its place: {widths:?}"
+    );
+    browser.script(choose, json!(["shop"]));
+    world.after_a_reading();
+    assert!(!browser.sees("#http"));
+    world.assert_no_complaints();
+}
+
+/// Nothing is cut off or has to be dragged into sight, and every button can be hit.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_fits_screens_of_every_width() {
+    let server = RedisServer::start();
+    let world = World::on(&server).await;
+    let cache = world.cache();
+    let name = "a-name-that-is-as-long-as-names-of-warmers-may-be-in-big-service";
+    cache.add_warmer(Warmer::new(name, |_| async {})).unwrap();
+    for n in 0..20 {
+        world
+            .load(n, &format!("{}{n}", "tag-of-some-length:".repeat(8)))
+            .await;
+    }
+    let browser = &world.browser;
+    world.watch();
+    browser.click("#all summary");
+    browser.click("#doctor");
+    world.after_a_reading();
+    for width in [320, 390, 720, 820, 1_100, 1_280, 1_920] {
+        let size = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false});
+        browser.devtools("Emulation.setDeviceMetricsOverride", size);
+        world.after_a_reading();
+        let wide = "return [...document.querySelectorAll('body *')]
+             .filter((it) => it.checkVisibility() && it.getBoundingClientRect().right > innerWidth + 1 && !it.closest('.sr, .bars'))
+             .map((it) => `${it.tagName}#${it.id}.${it.className}`)";
+        assert_eq!(browser.script(wide, json!([])), json!([]), "{width}");
+    }
     world.assert_no_complaints();
 }
