@@ -193,6 +193,15 @@ async fn numbers_change_live_and_each_is_the_metric_of_its_name() {
         assert_eq!(round * 4, asked);
     }
     assert_ne!(browser.text("#hit-ratio"), "–");
+    // Loads of which the last minute has a quantile to tell.
+    for n in 10..16 {
+        let key = CacheKey::build("user", n).unwrap();
+        let slow = move |_| async move {
+            tokio::time::sleep(Duration::from_millis(8 * n)).await;
+            Ok::<_, &str>("Ada".to_owned())
+        };
+        world.cache().get_or_load(&key, minutes(5), slow).await.unwrap();
+    }
     browser.click("#all summary");
     world.after_a_reading();
     compare(&world).await;
@@ -217,7 +226,10 @@ async fn compare(world: &World) {
             figures.push([it.dataset.metric, Number(it.dataset.value), it.textContent]);
         for (const it of document.querySelectorAll('[data-series]'))
             figures.push([it.dataset.series, Number(it.dataset.value), it.textContent]);
-        return figures;";
+        const made = {};
+        for (const id of ['hit-ratio', 'load-p50', 'load-p99', 'breaker', 'log'])
+            made[id] = [document.getElementById(id).dataset.value, document.getElementById(id).textContent];
+        return {figures, made};";
     // Both readings, again until no second began between them: what moves by itself moves in between otherwise.
     let script = format!(
         "const [path, token] = arguments;
@@ -227,8 +239,8 @@ async fn compare(world: &World) {
             for (;;) {{
                 const before = document.documentElement.dataset.readings;
                 const text = await (await fetch(path, {{headers: {{authorization: 'Bearer ' + token}}}})).text();
-                const figures = read();
-                if (document.documentElement.dataset.readings === before) return {{text, figures}};
+                const seen = read();
+                if (document.documentElement.dataset.readings === before) return {{text, ...seen}};
             }}
          }})();"
     );
@@ -249,11 +261,59 @@ async fn compare(world: &World) {
             (shown - told).abs() <= within,
             "{name}: the page says {shown}, the metric {told}"
         );
-        let text = figure[2].as_str().unwrap();
-        if name == "cache_entries" || name == "cache_hits_total" {
-            assert_eq!(text, told.to_string(), "{name}");
+        // And that number is what a person reads, apart from those that are written with a unit.
+        let text = figure[2].as_str().unwrap().replace(',', "");
+        match text.parse::<f64>() {
+            Ok(read) => assert!((read - shown).abs() < 0.001, "{name}: {text} stands for {shown}"),
+            Err(_) => assert!(text.contains(' '), "{name}: {text}"),
         }
     }
+    assert!(
+        world.readings() < 60,
+        "the last minute is no longer all that there was"
+    );
+    compare_made(&both["made"], both["text"].as_str().unwrap(), &metrics);
+}
+
+/// Figures that are made of metrics, against the same made here: everything happened within the last minute.
+fn compare_made(made: &Value, text: &str, metrics: &BTreeMap<String, f64>) {
+    let number = |id: &str| made[id][0].as_str().unwrap().parse::<f64>().unwrap();
+    let same = |id: &str, expected: f64| {
+        let shown = number(id);
+        assert!(
+            (shown - expected).abs() < 1e-9,
+            "{id}: the page says {shown}, the metrics {expected}"
+        );
+    };
+    let (hits, misses) = (metrics["cache_hits_total"], metrics["cache_misses_total"]);
+    same("hit-ratio", hits / (hits + misses));
+    let percent = format!("{:.1} %", 100.0 * hits / (hits + misses));
+    assert_eq!(made["hit-ratio"][1], percent.as_str());
+    for (id, share) in [("load-p50", 0.5), ("load-p99", 0.99)] {
+        same(id, quantile(text, "cache_load_seconds", share));
+    }
+    assert!(number("load-p99") > 0.05, "the slow loads show: {made}");
+    let state = made["breaker"][0].as_str().unwrap();
+    assert_eq!(metrics[&format!("cache_breaker_state{{state={state}}}")], 1.0);
+    assert!(
+        (number("log") - metrics["cache_log_lag_seconds"]).abs() < 5.0,
+        "{made}"
+    );
+}
+
+/// As `histogram_quantile` of Prometheus has it.
+fn quantile(text: &str, name: &str, share: f64) -> f64 {
+    let buckets = text.lines().filter_map(|line| {
+        let (labels, below) = line.strip_prefix(&format!("{name}_bucket{{"))?.rsplit_once(' ')?;
+        let bound = labels.split("le=\"").nth(1)?.trim_end_matches("\"}");
+        Some((bound.parse::<f64>().unwrap(), below.parse::<f64>().unwrap()))
+    });
+    let buckets: Vec<(f64, f64)> = buckets.collect();
+    let rank = share * buckets.last().unwrap().1;
+    let at = buckets.iter().position(|(_, below)| *below >= rank).unwrap();
+    let (lower, before) = if at == 0 { (0.0, 0.0) } else { buckets[at - 1] };
+    let (bound, below) = buckets[at];
+    lower + (bound - lower) * (rank - before) / (below - before)
 }
 
 /// Sums by name, and each series by its name without the cache's label, as the page calls them.

@@ -80,6 +80,11 @@
     if (kind) made.className = kind;
     return made;
   };
+  /** Writes a figure, with the number behind it for whoever compares. */
+  const number = (id, n, show) => {
+    $(id).dataset.value = n ?? '';
+    write($(id), n === null || n === undefined ? '–' : show(n));
+  };
   const write = (target, text) => { if (target.textContent !== text) target.textContent = text; };
   const say = (target, text, kind = '') => {
     target.className = `message ${kind}`;
@@ -278,12 +283,12 @@
       write(span, 'weight' in span.dataset ? weight(n) : count(n));
     }
     const hitRatio = ratio(WINDOW);
-    write($('hit-ratio'), hitRatio === null ? '–' : percent(hitRatio));
+    number('hit-ratio', hitRatio, percent);
     $('hit-ratio').title = hitRatio === null ? 'No calls in the last minute' : 'Of the last minute';
     const hits = growth('cache_hits_total', RATE), misses = growth('cache_misses_total', RATE);
     write($('calls'), hits === null ? '–' : rate(hits + misses));
-    write($('load-p99'), time(quantile('cache_load_seconds', 0.99, WINDOW)));
-    write($('load-p50'), time(quantile('cache_load_seconds', 0.5, WINDOW)));
+    number('load-p99', quantile('cache_load_seconds', 0.99, WINDOW), time);
+    number('load-p50', quantile('cache_load_seconds', 0.5, WINDOW), time);
     const failing = ['error', 'panic', 'timeout'].reduce((sum, result) => sum + (growth(`cache_loads_total{result=${result}}`, RATE) || 0), 0);
     write($('failing'), rate(failing));
     $('failing').parentElement.classList.toggle('bad', failing > 0);
@@ -304,6 +309,7 @@
     $('breaker').dataset.value = is || '';
     $('breaker').classList.toggle('warn', Boolean(is) && (is !== 'closed' || away));
     const lag = series.cache_log_lag_seconds;
+    $('log').dataset.value = lag ?? '';
     write($('log'), series.cache_log_heard ? `Log heard${lag === undefined ? '' : ` ${time(lag)} ago`}` : 'Log not heard');
   };
 
