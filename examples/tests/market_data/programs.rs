@@ -9,7 +9,7 @@ use market::upstream::{Asked, Behaviour, Exchange};
 use support::{Child, RedisServer, wait_until, wait_until_blocking};
 use tokio::task::spawn_blocking;
 
-use crate::{exchange, exchange_that};
+use crate::exchange_that;
 
 const LONG: Duration = Duration::from_secs(60);
 const TOKEN: &str = "0123456789abcdef-operator";
