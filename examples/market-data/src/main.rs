@@ -170,13 +170,26 @@ async fn serve(arguments: Serve) -> Result<(), Failed> {
         ))?;
     }
     let app = router.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, app)
-        .with_graceful_shutdown(asked_to_end())
-        .await?;
+    let serving = axum::serve(listener, app).with_graceful_shutdown(asked_to_end());
+    let late = async {
+        asked_to_end().await;
+        tokio::select! {
+            () = tokio::time::sleep(DRAIN) => {}
+            () = asked_to_end() => {}
+        }
+    };
+    tokio::select! {
+        served = serving.into_future() => served?,
+        // An open dashboard, say, whose stream has no end.
+        () = late => say("some connections are still open; closing them")?,
+    }
     service.close().await?;
     drop(exchange);
     Ok(())
 }
+
+/// How long requests that are under way may take yet.
+const DRAIN: Duration = Duration::from_secs(5);
 
 async fn process(work: Work) -> Result<(), Failed> {
     let symbol = Symbol::new(&work.symbol)?;

@@ -10,6 +10,7 @@ mod by_hand;
 mod dedup;
 mod indicators;
 mod outage;
+mod programs;
 mod quotes;
 mod typed;
 mod workers;

@@ -9,13 +9,16 @@
 //! ([`unguarded`](Dedup::unguarded)), and goes on.
 
 mod process_wide;
+mod signals;
 mod words;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use cache_core::{Cache, Claim, ClaimAttempt, EntryOptions, Error};
+use cache_core::stats::CounterFamily;
+use cache_core::{Cache, Claim, ClaimAttempt, Error};
 
 pub use process_wide::{close, initialise, process_once};
 pub use words::{CandleId, DedupConfig};
@@ -39,6 +42,8 @@ pub struct Dedup {
     here: Option<Cache>,
     config: DedupConfig,
     unguarded: AtomicU64,
+    /// For operators: `market_data_candles_total{result=..}`.
+    counted: Arc<CounterFamily>,
 }
 
 impl Dedup {
@@ -54,6 +59,7 @@ impl Dedup {
             here: here.transpose()?,
             config,
             unguarded: AtomicU64::new(0),
+            counted: cache.counter_family("market_data_candles_total", "result", &RESULTS),
         })
     }
 
@@ -67,6 +73,24 @@ impl Dedup {
     ///
     /// Dropped during the effect, nobody knows whether it happened: the candle is free when its lease ends.
     pub async fn process<T, E>(
+        &self,
+        candle: &CandleId,
+        effect: impl Future<Output = Result<T, E>>,
+    ) -> Result<Processed<T>, E>
+    where
+        E: From<Error>,
+    {
+        let processed = self.claim_and_run(candle, effect).await;
+        self.counted.count(match &processed {
+            Ok(Processed::Now(_)) => 0,
+            Ok(Processed::Before) => 1,
+            Ok(Processed::Elsewhere(_)) => 2,
+            Err(_) => 3,
+        });
+        processed
+    }
+
+    async fn claim_and_run<T, E>(
         &self,
         candle: &CandleId,
         effect: impl Future<Output = Result<T, E>>,
@@ -123,49 +147,6 @@ impl Dedup {
         Ok(Ok(claims))
     }
 
-    /// Notes that the signal of a candle is published under this id. Whether it was the first: then publish it.
-    pub async fn mark_published(&self, candle: &CandleId, signal_id: &str) -> Result<bool, Error> {
-        let key = candle.signal_key(self.config.window)?;
-        let options = EntryOptions::ttl(self.config.signal_ttl).jitter(0.0);
-        let mut first = false;
-        let mark = |published: Option<String>| {
-            first = published.is_none();
-            published.unwrap_or_else(|| signal_id.to_owned())
-        };
-        match self.fleet.update(&key, options.clone(), mark).await {
-            Ok(_) => Ok(first),
-            Err(error) if error.is_unavailable() => {
-                self.warn(
-                    candle,
-                    "Redis is away, so other processes may publish its signal as well",
-                );
-                let first = !self.fleet.contains(&key).await;
-                Ok(first
-                    && self
-                        .fleet
-                        .set(&key, signal_id.to_owned(), options)
-                        .await?
-                        .is_stored())
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Whether a signal of this candle is published.
-    pub async fn was_published(&self, candle: &CandleId) -> Result<bool, Error> {
-        Ok(self.get_signal_id(candle).await?.is_some())
-    }
-
-    /// The id under which the signal of this candle is published.
-    pub async fn get_signal_id(&self, candle: &CandleId) -> Result<Option<String>, Error> {
-        let key = candle.signal_key(self.config.window)?;
-        Ok(self
-            .fleet
-            .get::<String>(&key)
-            .await
-            .map(cache_core::Loaded::into_inner))
-    }
-
     /// How many effects were not guarded against repetition by other processes.
     pub fn unguarded(&self) -> u64 {
         self.unguarded.load(Ordering::Relaxed)
@@ -178,6 +159,10 @@ impl Dedup {
 
     fn warn(&self, candle: &CandleId, why: &str) {
         self.unguarded.fetch_add(1, Ordering::Relaxed);
+        self.counted.count(4);
         tracing::warn!(symbol = %candle.symbol, time = candle.time, "not guarded against repetition: {why}");
     }
 }
+
+/// What becomes of a candle that is offered; the last, that nothing kept other processes from repeating an effect.
+const RESULTS: [&str; 5] = ["processed", "before", "elsewhere", "failed", "unguarded"];
