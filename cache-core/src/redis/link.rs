@@ -149,20 +149,22 @@ impl Link {
     }
 
     async fn within(&self, batch: &Batch<'_>, asking: bool, within: Duration) -> Result<Vec<Answer>, Fault> {
-        let (sent, began) = (AtomicBool::new(false), SystemClock.coarse());
+        let sent = AtomicBool::new(false);
         let mut attempt = pin!(self.attempt(batch, asking, &sent));
-        let mut ended = timeout(within, attempt.as_mut()).await;
-        // A process that is so late itself has not looked yet at what the server answered.
-        if ended.is_err() && SystemClock.now().since(began) >= within * 2 {
-            ended = timeout(within, attempt).await;
-        }
-        match ended {
-            Ok(result) => result,
-            Err(_) if sent.load(Ordering::Relaxed) => {
-                Err(fault::timeout("no answer within the budget").after_sending())
+        for _ in 0..MAX_LATE {
+            let began = SystemClock.coarse();
+            if let Ok(result) = timeout(within, attempt.as_mut()).await {
+                return result;
             }
-            Err(_) => Err(fault::timeout("no connection within the budget")),
+            // A process that is so late itself has not looked yet at what the server answered.
+            if SystemClock.now().since(began) < within * 2 {
+                break;
+            }
         }
+        Err(match sent.load(Ordering::Relaxed) {
+            true => fault::timeout("no answer within the budget").after_sending(),
+            false => fault::timeout("no connection within the budget"),
+        })
     }
 
     async fn attempt(
@@ -353,6 +355,9 @@ fn reason_of(end: &End) -> usize {
         End::Deposed => 3,
     }
 }
+
+/// How often a process that could not run in time looks again whether it was answered.
+const MAX_LATE: u32 = 8;
 
 /// Why a connection was replaced: the server closed it, it fell silent, an answer said that it is of no use, or a
 /// majority of the sentinels names another server.
