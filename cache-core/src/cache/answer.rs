@@ -78,6 +78,15 @@ impl<T: Send + Sync + 'static> Call<T> {
                 };
                 Ok(Self::given(entry, Outcome::hit(kind, tier, age)))
             }
+            // It was good when the wait ended, so it is for those who came before.
+            Settled::Slow(entry) => {
+                let age = entry.meta().age(self.cache.inner.clock.now());
+                let kind = OutcomeKind::Stale(StaleReason::SlowLoad);
+                Ok(Self::given(
+                    entry,
+                    Outcome::hit(kind, Tier::Memory, age).because(reason),
+                ))
+            }
             Settled::Doubted(entry) => Ok(match self.still_usable(&stale) {
                 Some(stale) => self.stale(stale, StaleReason::LoadFailed, reason),
                 None => Self::given(entry, Outcome::load(loaded, reason)),

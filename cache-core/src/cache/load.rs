@@ -467,9 +467,12 @@ impl<T: Send + Sync + 'static> Call<T> {
     /// not known when it joined. It asks once, since it then joins only flights that began after it came.
     pub(super) fn must_ask_again(&self, settled: &Settled, joined: u64) -> bool {
         match settled {
-            Settled::Loaded(entry) | Settled::Found(entry, _) | Settled::Doubted(entry) => {
-                entry.meta().marks.moved_between(entry.meta().seen, joined)
-            }
+            // Others may be shown what is stale, and this caller may not.
+            Settled::Slow(_) if !self.policy.fail_safe => true,
+            Settled::Loaded(entry)
+            | Settled::Found(entry, _)
+            | Settled::Doubted(entry)
+            | Settled::Slow(entry) => entry.meta().marks.moved_between(entry.meta().seen, joined),
             Settled::Failed(_) => false,
         }
     }
