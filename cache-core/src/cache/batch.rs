@@ -432,11 +432,9 @@ async fn take_leases<T: Send + Sync + 'static>(
             load, leader, stale, ..
         } = wait;
         let departure = Takeoff::Load(Leave {
+            right: Right::Lease(HeldLease::new(&cache, far, key, lease).locked(load.policy.distributed)),
             views: inquiry.views.of(&leader.context().marks),
             stale,
-            ..Leave::new(Right::Lease(
-                HeldLease::new(&cache, far, key, lease).locked(load.policy.distributed),
-            ))
         });
         ready.extend(take_off(far, load, leader, departure));
     }

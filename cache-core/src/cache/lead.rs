@@ -94,17 +94,13 @@ impl<T: Send + Sync + 'static> Load<T> {
             return Some(Settled::Found(found, Tier::Memory));
         }
         let flight = leader.context();
-        let mut leave = match self.look_further(flight).await {
+        let leave = match self.look_further(flight).await {
             Ok(leave) => leave,
             Err(settled) => return settled,
         };
-        let permit = leave.as_mut().and_then(|(_, leave)| leave.permit.take());
         let lease = leave.as_ref().and_then(|(_, leave)| leave.lease());
         // Waiting for another node takes no permit; loading does. The lease is kept while this waits for one.
-        let _permit = match permit {
-            Some(permit) => Some(permit),
-            None => while_leased(lease, self.cache.inner.tasks.load_permit(flight.urgent.wait())).await,
-        };
+        let _permit = while_leased(lease, self.cache.inner.tasks.load_permit(flight.urgent.wait())).await;
         let context = LoadContext::new(self.id.key().clone(), self.previous.clone());
         let tally = &self.cache.inner.tally;
         let watch = LoadWatch::begin(tally);

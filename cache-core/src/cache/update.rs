@@ -191,9 +191,7 @@ impl Cache {
             policy,
         };
         let mut inquiry = self.inquiry(&far);
-        let read = self.read_far(&mut inquiry, id, None, read_as).await;
-        drop(inquiry);
-        let read = match read {
+        let read = match self.read_far(&mut inquiry, id, None, read_as).await {
             Ok(read) => read,
             Err(fault) if reach == Reach::FallBack => {
                 self.degraded("update", &fault);

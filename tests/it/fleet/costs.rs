@@ -156,39 +156,3 @@ async fn every_key_ends_by_itself_but_the_log() {
     let endless = redis.keys_without_ttl();
     assert_eq!(endless.len(), 1, "{endless:?}");
 }
-
-/// B1.7, B8.13: Redis is not away because a node has much to ask: who has to wait for a loader anyway asks in turn.
-#[tokio::test(flavor = "multi_thread")]
-async fn more_loads_than_redis_takes_at_once_ask_in_turn() {
-    const LOADS: u64 = 2_000;
-    let redis = RedisServer::start();
-    let few = Redis::from_url(&redis.url()).unwrap().max_in_flight(600).unwrap();
-    let cache = Cache::builder("fleet").redis(few).build().unwrap();
-    hears(&cache).await;
-    let loads = Arc::new(tokio::sync::Semaphore::new(0));
-    let calls: Vec<_> = (0..LOADS)
-        .map(|n| {
-            let (cache, loads) = (cache.clone(), loads.clone());
-            tokio::spawn(async move {
-                let load = move |_| async move {
-                    let _turn = loads.acquire().await;
-                    Ok::<_, std::io::Error>(n)
-                };
-                cache
-                    .get_or_load(&key(n), minutes(5), load)
-                    .await
-                    .map(|value| *value)
-            })
-        })
-        .collect();
-    wait_until(seconds(10), "all have asked", async || {
-        let counters = cache.stats().counters;
-        counters.leases_taken + counters.loads_without_lease >= LOADS
-    })
-    .await;
-    loads.add_permits(LOADS as usize);
-    for (n, call) in calls.into_iter().enumerate() {
-        assert_eq!(call.await.unwrap().unwrap(), n as u64);
-    }
-    assert_eq!(cache.stats().counters.loads_without_lease, 0);
-}

@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use rand::Rng as _;
-use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit};
 
 use crate::cache::far::read::{FarEntry, ReadAs};
 use crate::cache::far::wakeup::Wakeup;
 use crate::cache::far::{Far, HeldLease, Holding, Inquiry, Views, port_version};
 use crate::cache::flights::FlightContext;
 use crate::cache::lead::{Load, LoadKind};
-use crate::cache::run::deadline;
 use crate::entry::{AnyEntry, Entry};
 use crate::freshness::starts_refresh;
 use crate::shared::{Ending, Fault, FaultKind, LeaseAnswer, LeaseRequest, Refuse, Token};
@@ -63,22 +61,15 @@ pub(crate) struct Leave<T> {
     pub(crate) views: Views,
     /// A stale value of the shared tier.
     pub(crate) stale: Option<Arc<Entry<T>>>,
-    /// The right to run a loader, if that came first.
-    pub(crate) permit: Option<OwnedSemaphorePermit>,
 }
 
 impl<T> Leave<T> {
-    pub(crate) fn new(right: Right) -> Self {
+    pub(crate) fn newer() -> Self {
         Self {
-            right,
+            right: Right::Newer,
             views: Views::default(),
             stale: None,
-            permit: None,
         }
-    }
-
-    pub(crate) fn newer() -> Self {
-        Self::new(Right::Newer)
     }
 
     pub(crate) fn lease(&self) -> Option<&HeldLease> {
@@ -114,40 +105,9 @@ impl<T: Send + Sync + 'static> Load<T> {
     /// Looks into the shared tier and takes the lease. A fault ends the looking: the load then goes on without.
     pub(crate) async fn depart(&self, far: &Arc<Far>, flight: &FlightContext) -> Departure<T> {
         let mut stale = None;
-        let place = match self.place(far, flight).await {
-            Ok(place) => place,
-            Err(permit) => {
-                let fault = Fault::new(FaultKind::Overload, "too many loads ask at once");
-                return match self.depart_alone(&fault, None) {
-                    Departure::Load(leave) => Departure::Load(Leave { permit, ..leave }),
-                    other => other,
-                };
-            }
-        };
-        match self.ask(far, flight, place, &mut stale).await {
+        match self.ask(far, flight, &mut stale).await {
             Ok(departure) => departure,
             Err(fault) => self.depart_alone(&fault, stale),
-        }
-    }
-
-    /// A place among those who ask; more at once would be refused, and load what others load. Who could load by now waits
-    /// for it no longer than for an answer, and gets the right to load instead.
-    async fn place<'a>(
-        &self,
-        far: &'a Far,
-        flight: &FlightContext,
-    ) -> Result<Option<SemaphorePermit<'a>>, Option<OwnedSemaphorePermit>> {
-        if let Ok(place) = far.asking.try_acquire() {
-            return Ok(Some(place));
-        }
-        let load = async {
-            deadline(far.budget(), std::future::pending::<()>()).await;
-            self.cache.inner.tasks.load_permit(flight.urgent.wait()).await
-        };
-        tokio::select! {
-            biased;
-            place = far.asking.acquire() => Ok(place.ok()),
-            permit = load => Err(permit),
         }
     }
 
@@ -157,8 +117,9 @@ impl<T: Send + Sync + 'static> Load<T> {
         self.cache.inner.tally.count(Count::WithoutLease);
         let returns = self.cache.far().map_or(0, |far| far.alone.returns());
         Departure::Load(Leave {
+            right: Right::Away(returns),
+            views: Views::default(),
             stale,
-            ..Leave::new(Right::Away(returns))
         })
     }
 
@@ -166,11 +127,9 @@ impl<T: Send + Sync + 'static> Load<T> {
         &self,
         far: &Arc<Far>,
         flight: &FlightContext,
-        place: Option<SemaphorePermit<'_>>,
         stale: &mut Option<Arc<Entry<T>>>,
     ) -> Result<Departure<T>, Fault> {
         let mut inquiry = self.cache.inquiry(far);
-        inquiry.place = place;
         let mut refuse = Refuse::Any;
         if self.kind == LoadKind::Forced {
             let Inquiry { budget, views, .. } = &mut inquiry;
@@ -287,9 +246,9 @@ impl<T: Send + Sync + 'static> Load<T> {
                     let Inquiry { budget, views, .. } = &mut inquiry;
                     cache.view_marks(far, flight.marks.iter(), views, budget).await?;
                     return Ok(Departure::Load(Leave {
+                        right: Right::Lease(lease),
                         views: inquiry.views,
                         stale: stale.take(),
-                        ..Leave::new(Right::Lease(lease))
                     }));
                 }
                 LeaseAnswer::Value(value) => {
@@ -312,7 +271,6 @@ impl<T: Send + Sync + 'static> Load<T> {
                 LeaseAnswer::Held { .. } if self.kind == LoadKind::Eager => return Ok(Departure::NotNeeded),
                 LeaseAnswer::Held { holder, remaining } => {
                     cache.inner.tally.count(Count::LeaseWait);
-                    inquiry.place = None;
                     let waited = clock.now().since(wait.began);
                     if waited >= self.patience_with_stale()
                         && let Some(stale) = stale.take()

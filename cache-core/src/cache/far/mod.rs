@@ -30,7 +30,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 
 use crate::cache::Cache;
 use crate::codec::Codec;
@@ -69,8 +69,6 @@ pub(crate) struct Far {
     hearing: Hearing,
     recovery: Recovery,
     alone: Alone,
-    /// Bounds how many loads ask at once.
-    asking: Semaphore,
     /// Bounds what is told again and again in the background.
     giving_back: Semaphore,
     /// Answers about marks that were asked for before this epoch are not believed any more.
@@ -116,7 +114,6 @@ impl Far {
             hearing: Hearing::default(),
             recovery: Recovery::default(),
             alone: Alone::default(),
-            asking: Semaphore::new(ASKING_AT_ONCE),
             giving_back: Semaphore::new(GIVEN_BACK_AGAIN),
             forget_before: AtomicU64::new(0),
             tally,
@@ -288,7 +285,6 @@ impl Cache {
             far,
             budget: self.far_budget(far),
             views: Views::default(),
-            place: None,
         }
     }
 
@@ -384,8 +380,6 @@ pub(crate) struct Inquiry<'a> {
     pub(crate) far: &'a Far,
     pub(crate) budget: Budget,
     pub(crate) views: Views,
-    /// Among the loads that ask.
-    place: Option<SemaphorePermit<'a>>,
 }
 
 /// What one operation knows of marks: the same for all of its steps.
@@ -492,8 +486,6 @@ pub(crate) fn entry_of(cache: &Cache, full_key: &str) -> Option<EntryId> {
 
 /// Where a node that crashes may have changed a key and told nobody.
 const NEAR_CAP: Duration = Duration::from_secs(60);
-/// A load asks for a value, for marks and for its lease. More at once are not faster, but each would wait longer.
-const ASKING_AT_ONCE: usize = 256;
 /// More marks than this are asked for in several questions: a question of many would hold others up on the server.
 const MARKS_PER_QUESTION: usize = 500;
 /// What is left of a life is told in whole milliseconds: a value may be that much younger than it seems. Asking once more

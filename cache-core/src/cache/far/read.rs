@@ -82,9 +82,7 @@ impl Cache {
         let keys: Vec<String> = ids.iter().map(|id| self.far_key(id.key())).collect();
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         let asked = self.asking();
-        let Inquiry {
-            far, budget, views, ..
-        } = inquiry;
+        let Inquiry { far, budget, views } = inquiry;
         let within = budget.left_at(asked.at)?;
         let marks = marks.iter().flat_map(|marks| marks.iter());
         let (viewed, readings) = tokio::join!(
@@ -219,9 +217,7 @@ impl Cache {
     ) -> Result<FarEntry<T>, Fault> {
         let key = self.far_key(id.key());
         let asked = self.asking();
-        let Inquiry {
-            far, budget, views, ..
-        } = inquiry;
+        let Inquiry { far, budget, views } = inquiry;
         let within = budget.left_at(asked.at)?;
         let marks = marks.into_iter().flat_map(Marks::iter);
         let (viewed, reading) = tokio::join!(
@@ -398,9 +394,7 @@ impl Cache {
         marks: &Marks,
         asked: Asked,
     ) -> Result<Compared, Fault> {
-        let Inquiry {
-            far, budget, views, ..
-        } = inquiry;
+        let Inquiry { far, budget, views } = inquiry;
         // Nearly always all is as this node knows it, and nothing needs to be asked or remembered.
         let compared = if is_as_known(frame, marks, far.believable()) {
             Compared::Good
