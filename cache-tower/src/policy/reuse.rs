@@ -179,14 +179,14 @@ fn decide_for(
     let serve = |stale| {
         Decision::Serve(Serve {
             age,
-            ttl: freshness.ttl_seconds(now),
+            ttl: freshness.ttl_at(age),
             stale,
         })
     };
     if freshness.lifetime > age {
         return serve(None);
     }
-    match permitted_staleness(request, stored, freshness.staleness(now)) {
+    match permitted_staleness(request, stored, age.saturating_sub(freshness.lifetime)) {
         Some(reason) => serve(Some(reason)),
         None => Decision::Revalidate(RevalidateReason::Stale),
     }
