@@ -13,15 +13,14 @@ use std::time::SystemTime;
 use cache_core::StorePermit;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body::Body;
-use tower_service::Service;
 
-use crate::BoxError;
 use crate::answer;
 use crate::ask::ask;
 use crate::body::CacheBody;
 use crate::collapse::{Flights, Leader, Role};
 use crate::fleet;
 use crate::forward::{forward, join, prepared};
+use crate::inner::{Inner, RequestBody, ResponseBody};
 use crate::key::{Asked, Target, original_uri};
 use crate::outcome::{CacheOutcome, OutcomeKind};
 use crate::policy::status::ForwardCause;
@@ -73,11 +72,21 @@ pub(crate) struct Inquiry {
     pub(crate) found: Found,
     /// The client's conditions were not forwarded: the cache evaluates them.
     pub(crate) owns_conditions: bool,
+    /// `false` once it has waited for another request in vain.
+    pub(crate) collapsed: Option<bool>,
 }
 
 impl Inquiry {
     pub(crate) fn view(&self) -> RequestView<'_> {
         RequestView::new(&self.method, &self.fields)
+    }
+
+    /// The outcome so far: it went forward.
+    pub(crate) fn outcome(&self, kind: OutcomeKind) -> CacheOutcome {
+        CacheOutcome {
+            collapsed: self.collapsed,
+            ..CacheOutcome::forwarded(kind, self.cause, self.detail)
+        }
     }
 }
 
@@ -251,6 +260,7 @@ impl HttpCache {
         let serve = serve_on_failure(&view, head, failure, now, self.policy())?;
         let mut outcome = CacheOutcome::served(&serve);
         outcome.forwarded = Some(inquiry.cause);
+        outcome.collapsed = inquiry.collapsed;
         if let OriginFailure::Status(status) = failure {
             outcome.forward_status = Some(status.as_u16());
         }
@@ -280,13 +290,9 @@ pub(crate) async fn exchange<S, Q, B>(
     target: Target,
 ) -> Result<Response<CacheBody<B>>, S::Error>
 where
-    S: Service<Request<Q>, Response = Response<B>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
-    Q: Body + Default + Send + 'static,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
+    S: Inner<Q, B>,
+    Q: RequestBody,
+    B: ResponseBody,
 {
     if tokio::runtime::Handle::try_current().is_err() {
         // Storing needs tasks, and waiting needs timers.
@@ -353,6 +359,7 @@ where
         part,
         found,
         owns_conditions: false,
+        collapsed: None,
     };
     forward(cache, inner, request, inquiry).await
 }
@@ -375,13 +382,9 @@ fn revalidate<S, Q, B>(
     stored: Candidate,
     found: Found,
 ) where
-    S: Service<Request<Q>, Response = Response<B>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
-    Q: Body + Default + Send + 'static,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
+    S: Inner<Q, B>,
+    Q: RequestBody,
+    B: ResponseBody,
 {
     let is_query = is_query(request.method());
     let method = if is_query {
@@ -400,6 +403,7 @@ fn revalidate<S, Q, B>(
         part: None,
         found,
         owns_conditions: true,
+        collapsed: None,
     };
     let key = cache
         .store
