@@ -104,6 +104,9 @@ struct Compare {
     /// A tenth of the work.
     #[arg(long)]
     quick: bool,
+    /// Kills a Redis of its own again and again while everything runs, and restarts it. Fails if a promise is broken.
+    #[arg(long, conflicts_with = "redis")]
+    kill_redis: bool,
     /// The Redis to use, which then is not killed. Default: a redis-server that is started, if one is installed.
     #[arg(long)]
     redis: Option<String>,
@@ -126,10 +129,19 @@ async fn main() -> ExitCode {
         None => serve(arguments.serve).await,
         Some(Command::Work(work)) => process(work).await,
         Some(Command::Upstream(upstream)) => run_exchange(&upstream).await,
-        Some(Command::Compare(Compare { quick, redis, report })) => {
-            let comparison = Comparison { quick, redis, report };
-            // Whoever reads this may have closed the pipe; the report is written nevertheless.
-            comparison.run(|text| drop(say(text))).await
+        Some(Command::Compare(compare)) => {
+            let comparison = Comparison {
+                quick: compare.quick,
+                kill_redis: compare.kill_redis,
+                redis: compare.redis,
+                report: compare.report,
+            };
+            tokio::select! {
+                // Whoever reads this may have closed the pipe; the report is written nevertheless.
+                compared = comparison.run(|text| drop(say(text))) => compared,
+                // The Redis that it started ends with it.
+                () = asked_to_end() => Err("ended before the end".into()),
+            }
         }
     };
     match ended {
@@ -170,13 +182,26 @@ async fn serve(arguments: Serve) -> Result<(), Failed> {
         ))?;
     }
     let app = router.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, app)
-        .with_graceful_shutdown(asked_to_end())
-        .await?;
+    let serving = axum::serve(listener, app).with_graceful_shutdown(asked_to_end());
+    let late = async {
+        asked_to_end().await;
+        tokio::select! {
+            () = tokio::time::sleep(DRAIN) => {}
+            () = asked_to_end() => {}
+        }
+    };
+    tokio::select! {
+        served = serving.into_future() => served?,
+        // An open dashboard, say, whose stream has no end.
+        () = late => say("some connections are still open; closing them")?,
+    }
     service.close().await?;
     drop(exchange);
     Ok(())
 }
+
+/// How long requests that are under way may take yet.
+const DRAIN: Duration = Duration::from_secs(5);
 
 async fn process(work: Work) -> Result<(), Failed> {
     let symbol = Symbol::new(&work.symbol)?;

@@ -91,32 +91,34 @@ async fn parameters_that_change_nothing_are_not_in_the_key() {
 #[tokio::test(flavor = "multi_thread")]
 async fn times_to_live_come_from_the_configuration_by_name() {
     let exchange = exchange().await;
-    let service = node(None, &exchange);
-    service.api.user(7).await.unwrap();
-    service.api.alert(7).await.unwrap();
-    service.api.prices(&symbol("S1"), HOUR).await.unwrap();
-    service
-        .api
-        .answer(Endpoint::Search, &BTreeMap::new(), 1)
-        .await
-        .unwrap();
-    for (key, ttl) in [
-        (service.api.user_key(7), minutes(30)),
-        (service.api.alert_key(7), days(1)),
-        (service.api.prices_key(&symbol("S1"), HOUR), seconds(300)),
-        (
-            service.api.answer_key(Endpoint::Search, &BTreeMap::new()),
-            hours(1),
-        ),
-    ] {
-        let left = service.cache.remaining_ttl(&key.unwrap()).await.unwrap();
-        assert!(left <= ttl && left > ttl.mul_f64(0.8), "{left:?} of {ttl:?}");
+    for redis in tiers() {
+        let service = node(redis.as_ref(), &exchange);
+        service.api.user(7).await.unwrap();
+        service.api.alert(7).await.unwrap();
+        service.api.prices(&symbol("S1"), HOUR).await.unwrap();
+        service
+            .api
+            .answer(Endpoint::Search, &BTreeMap::new(), 1)
+            .await
+            .unwrap();
+        for (key, ttl) in [
+            (service.api.user_key(7), minutes(30)),
+            (service.api.alert_key(7), days(1)),
+            (service.api.prices_key(&symbol("S1"), HOUR), seconds(300)),
+            (
+                service.api.answer_key(Endpoint::Search, &BTreeMap::new()),
+                hours(1),
+            ),
+        ] {
+            let left = service.cache.remaining_ttl(&key.unwrap()).await.unwrap();
+            assert!(left <= ttl && left > ttl.mul_f64(0.8), "{left:?} of {ttl:?}");
+        }
+        assert!(
+            service.cache.policies().missing().is_empty(),
+            "{:?}",
+            service.cache.policies().missing()
+        );
     }
-    assert!(
-        service.cache.policies().missing().is_empty(),
-        "{:?}",
-        service.cache.policies().missing()
-    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -200,108 +202,112 @@ async fn one_user_one_symbol_the_market_or_everything_is_invalidated_in_the_flee
 #[tokio::test(flavor = "multi_thread")]
 async fn the_endpoints_answer_as_promised() {
     let exchange = exchange().await;
-    let service = node(None, &exchange);
-    let app = service.router(TOKEN).unwrap();
-    service.api.user(7).await.unwrap();
-    service.api.user(7).await.unwrap();
-    for path in ["/health", "/cache/health"] {
-        let (status, body) = ask(&app, "GET", path, None, None).await;
-        assert_eq!(status, StatusCode::OK);
-        assert_eq!(
-            (&body["status"], &body["connection_healthy"]),
-            (&json!("healthy"), &json!(true))
-        );
-        assert_eq!(body["fallback_enabled"], true);
-        for figure in [
-            "hit_rate",
-            "error_rate",
-            "total_operations",
-            "average_response_time_ms",
-        ] {
-            assert!(body["metrics"][figure].is_number(), "{figure}: {body}");
+    for redis in tiers() {
+        let service = node(redis.as_ref(), &exchange);
+        let app = service.router(TOKEN).unwrap();
+        service.api.user(7).await.unwrap();
+        service.api.user(7).await.unwrap();
+        for path in ["/health", "/cache/health"] {
+            let (status, body) = ask(&app, "GET", path, None, None).await;
+            assert_eq!(status, StatusCode::OK);
+            assert_eq!(
+                (&body["status"], &body["connection_healthy"]),
+                (&json!("healthy"), &json!(true))
+            );
+            assert_eq!(body["fallback_enabled"], true);
+            for figure in [
+                "hit_rate",
+                "error_rate",
+                "total_operations",
+                "average_response_time_ms",
+            ] {
+                assert!(body["metrics"][figure].is_number(), "{figure}: {body}");
+            }
         }
-    }
-    let (_, metrics) = ask(&app, "GET", "/cache/metrics", None, None).await;
-    assert_eq!(
-        (&metrics["hits"], &metrics["misses"], &metrics["errors"]),
-        (&json!(1), &json!(1), &json!(0))
-    );
-    assert_eq!(
-        (&metrics["hit_rate"], &metrics["total_operations"]),
-        (&json!(0.5), &json!(2))
-    );
+        let (_, metrics) = ask(&app, "GET", "/cache/metrics", None, None).await;
+        assert_eq!(
+            (&metrics["hits"], &metrics["misses"], &metrics["errors"]),
+            (&json!(1), &json!(1), &json!(0))
+        );
+        assert_eq!(
+            (&metrics["hit_rate"], &metrics["total_operations"]),
+            (&json!(0.5), &json!(2))
+        );
 
-    let body = || Some(json!({ "user": 7 }));
-    for (token, expected) in [
-        (None, StatusCode::UNAUTHORIZED),
-        (Some("wrong"), StatusCode::UNAUTHORIZED),
-    ] {
-        let (status, _) = ask(&app, "POST", "/cache/invalidate", token, body()).await;
-        assert_eq!(status, expected);
-    }
-    assert!(service.cache.contains(&service.api.user_key(7).unwrap()).await);
-    let (status, answer) = ask(&app, "POST", "/cache/invalidate", Some(TOKEN), body()).await;
-    assert_eq!(
-        (status, answer),
-        (
-            StatusCode::OK,
-            json!({ "status": "done", "invalidated": { "user": 7 } })
-        )
-    );
-    assert!(!service.cache.contains(&service.api.user_key(7).unwrap()).await);
-    for wrong in [
-        json!({ "users": 7 }),
-        json!({ "symbol": "../x" }),
-        json!("all of it"),
-    ] {
-        let (status, _) = ask(&app, "POST", "/cache/invalidate", Some(TOKEN), Some(wrong)).await;
-        assert!(status.is_client_error(), "{status}");
+        let body = || Some(json!({ "user": 7 }));
+        for (token, expected) in [
+            (None, StatusCode::UNAUTHORIZED),
+            (Some("wrong"), StatusCode::UNAUTHORIZED),
+        ] {
+            let (status, _) = ask(&app, "POST", "/cache/invalidate", token, body()).await;
+            assert_eq!(status, expected);
+        }
+        assert!(service.cache.contains(&service.api.user_key(7).unwrap()).await);
+        let (status, answer) = ask(&app, "POST", "/cache/invalidate", Some(TOKEN), body()).await;
+        assert_eq!(
+            (status, answer),
+            (
+                StatusCode::OK,
+                json!({ "status": "done", "invalidated": { "user": 7 } })
+            )
+        );
+        assert!(!service.cache.contains(&service.api.user_key(7).unwrap()).await);
+        for wrong in [
+            json!({ "users": 7 }),
+            json!({ "symbol": "../x" }),
+            json!("all of it"),
+        ] {
+            let (status, _) = ask(&app, "POST", "/cache/invalidate", Some(TOKEN), Some(wrong)).await;
+            assert!(status.is_client_error(), "{status}");
+        }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn responses_and_values_of_a_symbol_go_together() {
     let exchange = exchange().await;
-    let app = node(None, &exchange).router(TOKEN).unwrap();
-    let calls = async || {
-        let before = exchange.asked().calls;
-        for path in [
-            "/price/S1",
-            "/signal/S1",
-            "/bars/S1/1h?limit=3",
-            "/ticker/S1",
-            "/funding/S1",
-            "/quotes/news/S1",
+    for redis in tiers() {
+        let app = node(redis.as_ref(), &exchange).router(TOKEN).unwrap();
+        let calls = async || {
+            let before = exchange.asked().calls;
+            for path in [
+                "/price/S1",
+                "/signal/S1",
+                "/bars/S1/1h?limit=3",
+                "/ticker/S1",
+                "/funding/S1",
+                "/quotes/news/S1",
+            ] {
+                let (status, _) = ask(&app, "GET", path, None, None).await;
+                assert_eq!(status, StatusCode::OK, "{path}");
+            }
+            exchange.asked().calls - before
+        };
+        assert_eq!(
+            (calls().await, calls().await),
+            (5, 0),
+            "price and ticker are one question"
+        );
+        ask(
+            &app,
+            "POST",
+            "/cache/invalidate",
+            Some(TOKEN),
+            Some(json!({ "symbol": "S1" })),
+        )
+        .await;
+        assert_eq!(calls().await, 5);
+        for (path, expected) in [
+            ("/price/NOPE", StatusCode::NOT_FOUND),
+            ("/price/..%2Fusers%2F1", StatusCode::BAD_REQUEST),
+            ("/bars/GOOG/1h", StatusCode::NOT_FOUND),
+            ("/bars/GOOG/2h", StatusCode::BAD_REQUEST),
+            ("/quotes/gossip/GOOG", StatusCode::BAD_REQUEST),
+            ("/users/0", StatusCode::NOT_FOUND),
+            ("/admin/cache/caches", StatusCode::UNAUTHORIZED),
         ] {
-            let (status, _) = ask(&app, "GET", path, None, None).await;
-            assert_eq!(status, StatusCode::OK, "{path}");
+            assert_eq!(ask(&app, "GET", path, None, None).await.0, expected, "{path}");
         }
-        exchange.asked().calls - before
-    };
-    assert_eq!(
-        (calls().await, calls().await),
-        (5, 0),
-        "price and ticker are one question"
-    );
-    ask(
-        &app,
-        "POST",
-        "/cache/invalidate",
-        Some(TOKEN),
-        Some(json!({ "symbol": "S1" })),
-    )
-    .await;
-    assert_eq!(calls().await, 5);
-    for (path, expected) in [
-        ("/price/NOPE", StatusCode::NOT_FOUND),
-        ("/price/..%2Fusers%2F1", StatusCode::BAD_REQUEST),
-        ("/bars/GOOG/1h", StatusCode::NOT_FOUND),
-        ("/bars/GOOG/2h", StatusCode::BAD_REQUEST),
-        ("/quotes/gossip/GOOG", StatusCode::BAD_REQUEST),
-        ("/users/0", StatusCode::NOT_FOUND),
-        ("/admin/cache/caches", StatusCode::UNAUTHORIZED),
-    ] {
-        assert_eq!(ask(&app, "GET", path, None, None).await.0, expected, "{path}");
     }
 }
 
@@ -336,4 +342,32 @@ async fn health_is_degraded_and_the_service_serves_on_while_redis_is_away() {
         ask(&app, "GET", "/health", None, None).await.1["status"] == "healthy"
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_holds_no_more_than_its_bound() {
+    let exchange = exchange().await;
+    let settings = include_str!("../../market-data/market-data.toml");
+    let bound = "[caches.ai_trading]\nmemory_entries = 1000";
+    let settings = settings.replace("[caches.ai_trading]\nmemory_bytes = \"64MiB\"", bound);
+    let config = cache_core::config::Config::sources()
+        .toml(&settings)
+        .unwrap()
+        .read()
+        .unwrap();
+    let cache = config
+        .cache_builder(market::service::CACHE)
+        .unwrap()
+        .build()
+        .unwrap();
+    let service = crate::over(cache, &exchange);
+    for id in 1..=2_000 {
+        service.api.user(id).await.unwrap();
+    }
+    wait_until(SOON, "what was too much is gone", async || {
+        service.cache.stats().entries <= 1_000
+    })
+    .await;
+    let stats = service.cache.stats();
+    assert!(stats.capacity == 1_000 && stats.entries > 500, "{stats:?}");
 }

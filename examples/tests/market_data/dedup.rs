@@ -58,29 +58,55 @@ async fn every_candle_is_processed_once_however_many_are_at_it() {
 
 #[tokio::test]
 async fn a_beginning_that_is_off_by_the_window_is_the_same_candle() {
-    let dedup = node(None, &exchange().await).dedup;
-    let hour = 1_492_592_400;
-    assert_eq!(process(&dedup, &candle(hour)).await, Processed::Now(()));
-    for drift in [-60_i64, -1, 1, 59, 60] {
-        let drifted = candle(hour.checked_add_signed(drift).unwrap());
-        assert_eq!(process(&dedup, &drifted).await, Processed::Before, "{drift}");
-    }
-    for other in [hour + 61, hour + 3_600, hour - 3_600] {
+    let exchange = exchange().await;
+    for redis in tiers() {
+        let dedup = node(redis.as_ref(), &exchange).dedup;
+        let hour = 1_492_592_400;
+        assert_eq!(process(&dedup, &candle(hour)).await, Processed::Now(()));
+        for drift in [-60_i64, -1, 1, 59, 60] {
+            let drifted = candle(hour.checked_add_signed(drift).unwrap());
+            assert_eq!(process(&dedup, &drifted).await, Processed::Before, "{drift}");
+        }
+        for other in [hour + 61, hour + 3_600, hour - 3_600] {
+            assert_eq!(
+                process(&dedup, &candle(other)).await,
+                Processed::Now(()),
+                "{other}"
+            );
+        }
+        let daily = CandleId {
+            timeframe: Timeframe::Day,
+            ..candle(hour)
+        };
         assert_eq!(
-            process(&dedup, &candle(other)).await,
+            process(&dedup, &daily).await,
             Processed::Now(()),
-            "{other}"
+            "another timeframe is another candle"
         );
     }
-    let daily = CandleId {
-        timeframe: Timeframe::Day,
-        ..candle(hour)
+}
+
+#[tokio::test]
+async fn redis_remembers_a_processed_candle_for_an_hour_and_a_claimed_one_for_its_lease() {
+    let redis = support::RedisServer::start();
+    let service = node(Some(&redis), &exchange().await);
+    let remembered = || -> Vec<u64> {
+        let keys = redis.cli(&["KEYS", "*candle:EURUSD*:c"]);
+        let times = keys.lines().map(|key| redis.cli(&["TTL", key.trim()]));
+        times.map(|time| time.trim().parse().unwrap()).collect()
     };
-    assert_eq!(
-        process(&dedup, &daily).await,
-        Processed::Now(()),
-        "another timeframe is another candle"
-    );
+    process(&service.dedup, &candle(0)).await;
+    assert!(matches!(remembered()[..], [3_620..=3_630]), "{:?}", remembered());
+    let hanging = async {
+        let effect = std::future::pending::<Result<(), Error>>();
+        service.dedup.process(&candle(3_600), effect).await
+    };
+    tokio::select! {
+        _ = hanging => unreachable!("it never ends"),
+        () = support::wait_until(crate::SOON, "it is claimed", async || remembered().len() == 2) => {}
+    }
+    let least = remembered().into_iter().min();
+    assert!(least.is_some_and(|left| (1..=30).contains(&left)), "{least:?}");
 }
 
 #[tokio::test]
@@ -117,7 +143,7 @@ async fn what_was_processed_is_forgotten_after_an_hour() {
     let cache = Cache::builder("m").clock(clock.clone()).build().unwrap();
     let dedup = Dedup::new(&cache, DedupConfig::default()).unwrap();
     assert_eq!(process(&dedup, &candle(0)).await, Processed::Now(()));
-    clock.advance(hours(1) - seconds(31));
+    clock.advance(hours(1) - seconds(1));
     assert_eq!(process(&dedup, &candle(0)).await, Processed::Before);
     clock.advance(seconds(31));
     assert_eq!(process(&dedup, &candle(0)).await, Processed::Now(()));
@@ -258,7 +284,7 @@ async fn without_redis_a_process_says_what_it_cannot_guarantee_and_goes_on() {
             .await
             .unwrap()
     );
-    assert_eq!(service.dedup.unguarded(), 3);
+    assert_eq!(service.dedup.unguarded(), 2);
     assert_eq!(
         process(&other.dedup, &candle(0)).await,
         Processed::Before,
@@ -269,6 +295,23 @@ async fn without_redis_a_process_says_what_it_cannot_guarantee_and_goes_on() {
         logs.text().contains("other processes may process it as well"),
         "{}",
         logs.text()
+    );
+
+    let mut publishers = tokio::task::JoinSet::new();
+    for n in 0..50 {
+        let dedup = service.dedup.clone();
+        publishers.spawn(async move {
+            dedup
+                .mark_published(&candle(7_200), &format!("signal-{n}"))
+                .await
+                .unwrap()
+        });
+    }
+    let first = publishers.join_all().await;
+    assert_eq!(
+        first.into_iter().filter(|is_first| *is_first).count(),
+        1,
+        "of all its callers one is the first"
     );
 
     redis.restart();
@@ -283,4 +326,24 @@ async fn without_redis_a_process_says_what_it_cannot_guarantee_and_goes_on() {
         Processed::Before,
         "a Redis that forgot changes nothing here"
     );
+    for published in [0, 7_200] {
+        assert!(
+            service.dedup.was_published(&candle(published)).await.unwrap(),
+            "{published}"
+        );
+        assert!(
+            !service
+                .dedup
+                .mark_published(&candle(published), "again")
+                .await
+                .unwrap()
+        );
+    }
+    let told = service
+        .cache
+        .stats()
+        .samples()
+        .into_iter()
+        .filter(|sample| sample.name == "market_data_candles_total");
+    assert_eq!(told.count(), 5, "operators see what became of all candles");
 }

@@ -16,28 +16,30 @@ fn eurusd() -> Symbol {
 #[tokio::test(flavor = "multi_thread")]
 async fn carried_on_over_five_thousand_candles_the_averages_equal_recomputed_ones() {
     let exchange = exchange().await;
-    let service = node(None, &exchange);
-    let candles = recorded().unwrap()["EURUSD"].clone();
-    for end in 1..=candles.len() {
-        let carried_on = service
-            .indicators
-            .advance(&eurusd(), HOUR, &candles[end - 1..end])
-            .await
-            .unwrap();
-        let recomputed =
-            PERIODS.map(|period| Average::over(period, &candles[end.saturating_sub(period)..end]));
-        assert_eq!(carried_on, recomputed, "after {end} candles");
-        // The plain mean of floats differs in its last digits only because it rounds at every step.
-        for (average, period) in carried_on.iter().zip(PERIODS).filter(|_| end >= 200) {
-            let plain = candles[end - period..end]
-                .iter()
-                .map(|candle| candle.close)
-                .sum::<f64>()
-                / period as f64;
-            assert!(
-                (average.mean().unwrap() - plain).abs() < 1e-12,
-                "after {end} candles"
-            );
+    for redis in tiers() {
+        let service = node(redis.as_ref(), &exchange);
+        let candles = recorded().unwrap()["EURUSD"].clone();
+        for end in 1..=candles.len() {
+            let carried_on = service
+                .indicators
+                .advance(&eurusd(), HOUR, &candles[end - 1..end])
+                .await
+                .unwrap();
+            let recomputed =
+                PERIODS.map(|period| Average::over(period, &candles[end.saturating_sub(period)..end]));
+            assert_eq!(carried_on, recomputed, "after {end} candles");
+            // The plain mean of floats differs in its last digits only because it rounds at every step.
+            for (average, period) in carried_on.iter().zip(PERIODS).filter(|_| end >= 200) {
+                let plain = candles[end - period..end]
+                    .iter()
+                    .map(|candle| candle.close)
+                    .sum::<f64>()
+                    / period as f64;
+                assert!(
+                    (average.mean().unwrap() - plain).abs() < 1e-12,
+                    "after {end} candles"
+                );
+            }
         }
     }
 }
@@ -100,14 +102,16 @@ async fn only_new_candles_are_fetched_and_a_lost_state_is_recomputed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn half_a_state_is_noticed() {
     let exchange = exchange().await;
-    let service = node(None, &exchange);
-    exchange.set_now(1_000);
-    service.indicators.averages(&eurusd(), HOUR).await.unwrap();
-    let short = cache_core::CacheKey::build("average", (eurusd(), HOUR, 50)).unwrap();
-    service.cache.remove(&short).await.unwrap();
-    exchange.set_now(1_002);
-    let averages = service.indicators.averages(&eurusd(), HOUR).await.unwrap();
-    assert!(averages.iter().all(|average| average.mean().is_some()));
+    for redis in tiers() {
+        let service = node(redis.as_ref(), &exchange);
+        exchange.set_now(1_000);
+        service.indicators.averages(&eurusd(), HOUR).await.unwrap();
+        let short = cache_core::CacheKey::build("average", (eurusd(), HOUR, 50)).unwrap();
+        service.cache.remove(&short).await.unwrap();
+        exchange.set_now(1_002);
+        let averages = service.indicators.averages(&eurusd(), HOUR).await.unwrap();
+        assert!(averages.iter().all(|average| average.mean().is_some()));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,10 +130,16 @@ async fn without_redis_the_averages_are_recomputed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_operators_want_to_know_is_there() {
     let exchange = exchange().await;
-    let service = node(None, &exchange);
-    service.indicators.clone().signal(eurusd(), HOUR).await.unwrap();
-    let stats = Cache::stats(&service.cache);
-    assert_eq!(stats.load_times.count(), 1);
-    assert!(stats.weight > 0 && stats.capacity > stats.weight && stats.entries >= 3);
-    assert_eq!(service.cache.health().metrics.error_rate, 0.0);
+    for redis in tiers() {
+        let service = node(redis.as_ref(), &exchange);
+        if redis.is_some() {
+            // What it heard first made it forget what it had.
+            support::hears(&service.cache).await;
+        }
+        service.indicators.clone().signal(eurusd(), HOUR).await.unwrap();
+        let stats = Cache::stats(&service.cache);
+        assert_eq!(stats.load_times.count(), 1);
+        assert!(stats.weight > 0 && stats.capacity > stats.weight && stats.entries >= 3);
+        assert_eq!(service.cache.health().metrics.error_rate, 0.0);
+    }
 }

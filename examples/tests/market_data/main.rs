@@ -8,8 +8,10 @@
 mod api;
 mod by_hand;
 mod dedup;
+mod deployment;
 mod indicators;
 mod outage;
+mod programs;
 mod quotes;
 mod typed;
 mod workers;

@@ -3,7 +3,8 @@
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use cache_core::testing::ManualClock;
-use cache_core::time::{Clock as _, seconds};
+use cache_core::time::seconds;
+use cache_core::{Eager, EntryOptions};
 use market::candles::Symbol;
 use market::quotes::{Class, Wanted};
 use market::service::CACHE;
@@ -19,21 +20,23 @@ const TOKEN: &str = "0123456789abcdef-operator";
 #[tokio::test(flavor = "multi_thread")]
 async fn each_class_of_facts_has_its_time_from_the_configuration() {
     let exchange = exchange().await;
-    let service = node(None, &exchange);
-    for (class, ttl) in Class::ALL
-        .into_iter()
-        .zip([60, 300, 1_800, 3_600, 7_200, 86_400, 1_800])
-    {
-        let fact = service.quotes.read(class, &symbol("S1")).await.unwrap();
-        assert_eq!(fact["class"], class.as_str());
-        let key = cache_core::CacheKey::build("quotes", (class, symbol("S1"))).unwrap();
-        let left = service.cache.remaining_ttl(&key).await.unwrap();
-        assert!(
-            left <= seconds(ttl) && left > seconds(ttl).mul_f64(0.8),
-            "{class:?}: {left:?}"
-        );
+    for redis in tiers() {
+        let service = node(redis.as_ref(), &exchange);
+        for (class, ttl) in Class::ALL
+            .into_iter()
+            .zip([60, 300, 1_800, 3_600, 7_200, 86_400, 1_800])
+        {
+            let fact = service.quotes.read(class, &symbol("S1")).await.unwrap();
+            assert_eq!(fact["class"], class.as_str());
+            let key = cache_core::CacheKey::build("quotes", (class, symbol("S1"))).unwrap();
+            let left = service.cache.remaining_ttl(&key).await.unwrap();
+            assert!(
+                left <= seconds(ttl) && left > seconds(ttl).mul_f64(0.8),
+                "{class:?}: {left:?}"
+            );
+        }
+        assert!(service.cache.policies().missing().is_empty());
     }
-    assert!(service.cache.policies().missing().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,16 +50,60 @@ async fn what_is_in_use_is_refreshed_before_its_time_is_over_and_never_waited_fo
         .unwrap();
     let service = over(cache, &exchange);
     let read = async || service.quotes.read(Class::RealTime, &symbol("S1")).await.unwrap();
+    let key = cache_core::CacheKey::build("quotes", (Class::RealTime, symbol("S1"))).unwrap();
     read().await;
     for round in 1..=20_u64 {
         clock.advance(seconds(50));
         assert!(read().await.outcome().is_hit(), "round {round}");
-        let clock = &clock;
+        // Not only loaded, but in place.
         support::wait_until(crate::SOON, "the refresh is over", async || {
-            let _ = clock.now();
-            exchange.asked().calls == round + 1 && service.cache.loads_in_flight() == 0
+            service.cache.remaining_ttl(&key).await > Some(seconds(40))
         })
         .await;
+        assert_eq!(exchange.asked().calls, round + 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_redis_too_what_is_in_use_is_refreshed_before_its_time_is_over() {
+    let (redis, exchange) = (RedisServer::start(), exchange().await);
+    let service = node(Some(&redis), &exchange);
+    let short = EntryOptions::ttl(seconds(1)).eager(Eager::After(0.1));
+    service.cache.set_policy("real-time", short).unwrap();
+    let read = async || {
+        service
+            .quotes
+            .read(Class::RealTime, &symbol("S1"))
+            .await
+            .unwrap()
+            .outcome()
+    };
+    read().await;
+    let mut loads = 0;
+    support::wait_until(crate::SOON, "it is loaded anew, three times", async || {
+        loads += u64::from(!read().await.is_hit());
+        exchange.asked().calls >= 4
+    })
+    .await;
+    assert_eq!(loads, 0, "nobody waited for it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn warming_delays_no_start() {
+    let forever = seconds(3_600);
+    let exchange = crate::exchange_that(market::upstream::Behaviour {
+        latency: forever..forever,
+        ..Default::default()
+    })
+    .await;
+    for redis in tiers() {
+        let service = node(redis.as_ref(), &exchange);
+        warmers::add(&service).unwrap();
+        let app = service.router(TOKEN).unwrap();
+        let health = Request::get("/health").body(Body::empty()).unwrap();
+        assert_eq!(app.oneshot(health).await.unwrap().status(), StatusCode::OK);
+        let runs = service.cache.warmers();
+        assert!(runs.iter().all(|warmer| warmer.status().last.is_none()));
     }
 }
 

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
 use cache_core::time::{minutes, seconds};
 use market::candles::{Candle, Timeframe, recorded};
 use market::llm::Kind;
 use support::{LogCapture, RedisServer};
+use tower::ServiceExt as _;
 
 use crate::{exchange, node, symbol, tiers};
 
@@ -163,6 +166,47 @@ async fn the_model_is_asked_once_for_the_same_text() {
             key.text()
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_manager_connects_with_password_and_database_and_clears_only_what_is_confirmed() {
+    const TOKEN: &str = "0123456789abcdef-operator";
+    let (logs, exchange) = (LogCapture::start(), exchange().await);
+    let redis = RedisServer::builder().password("canarypassword").start();
+    let config = market::service::configuration(None, Some(&format!("{}5", redis.url()))).unwrap();
+    let client = market::upstream::Client::new(exchange.address());
+    let service = market::service::Service::build(&config, client).unwrap();
+    service.tickers.fear_greed().await.unwrap();
+    assert_eq!(service.cache.health().status.as_str(), "healthy");
+    let kept = || redis.cli(&["-n", "5", "KEYS", "ai_trading:fear-greed*"]);
+    support::wait_until(crate::SOON, "it is in database 5", async || {
+        kept().contains("fear")
+    })
+    .await;
+
+    let app = service.router(TOKEN).unwrap();
+    let clear = async |name: &str| {
+        let request = Request::post("/admin/cache/caches/ai_trading/clear")
+            .header("host", "localhost")
+            .header("authorization", format!("Bearer {TOKEN}"))
+            .header("content-type", "application/json")
+            .header("x-cache-admin", "1")
+            .body(Body::from(format!(r#"{{"confirm":"{name}"}}"#)))
+            .unwrap();
+        app.clone().oneshot(request).await.unwrap().status()
+    };
+    assert_eq!(clear("yes").await, StatusCode::BAD_REQUEST);
+    assert!(service.tickers.fear_greed_peek().await.unwrap().is_some());
+    assert!(clear("ai_trading").await.is_success());
+    assert!(service.tickers.fear_greed_peek().await.unwrap().is_none());
+
+    let told = format!(
+        "{config:?} {service:?} {:?} {}",
+        service.cache.doctor().await,
+        logs.text()
+    );
+    service.close().await.unwrap();
+    assert!(!told.contains("canarypassword"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,13 +9,16 @@
 //! ([`unguarded`](Dedup::unguarded)), and goes on.
 
 mod process_wide;
+mod signals;
 mod words;
 
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use cache_core::{Cache, Claim, ClaimAttempt, EntryOptions, Error};
+use cache_core::stats::CounterFamily;
+use cache_core::{Cache, Claim, ClaimAttempt, Error};
 
 pub use process_wide::{close, initialise, process_once};
 pub use words::{CandleId, DedupConfig};
@@ -39,6 +42,10 @@ pub struct Dedup {
     here: Option<Cache>,
     config: DedupConfig,
     unguarded: AtomicU64,
+    /// Whether that was said since Redis last answered.
+    warned: AtomicBool,
+    /// For operators: `market_data_candles_total{result=..}`.
+    counted: Arc<CounterFamily>,
 }
 
 impl Dedup {
@@ -54,6 +61,8 @@ impl Dedup {
             here: here.transpose()?,
             config,
             unguarded: AtomicU64::new(0),
+            warned: AtomicBool::new(false),
+            counted: cache.counter_family("market_data_candles_total", "result", &RESULTS),
         })
     }
 
@@ -76,22 +85,32 @@ impl Dedup {
     {
         let claims = match self.claim(candle).await? {
             Ok(claims) => claims,
-            Err(remaining) if remaining > self.config.lease => return Ok(Processed::Before),
-            Err(remaining) => return Ok(Processed::Elsewhere(remaining)),
+            Err(remaining) if remaining > self.config.lease => {
+                self.counted.count(BEFORE);
+                return Ok(Processed::Before);
+            }
+            Err(remaining) => {
+                self.counted.count(ELSEWHERE);
+                return Ok(Processed::Elsewhere(remaining));
+            }
         };
         match effect.await {
             Ok(done) => {
+                // A lease longer than it has to be: what lasts no longer than a lease counts as under way.
+                let remembered = self.config.candle_ttl + self.config.lease;
                 for claim in claims {
-                    if !claim.confirm(self.config.candle_ttl).await {
+                    if !claim.confirm(remembered).await {
                         self.warn(candle, "its claim had ended before it was confirmed");
                     }
                 }
+                self.counted.count(PROCESSED);
                 Ok(Processed::Now(done))
             }
             Err(error) => {
                 for claim in claims {
                     claim.release().await;
                 }
+                self.counted.count(FAILED);
                 Err(error)
             }
         }
@@ -103,7 +122,12 @@ impl Dedup {
         let mut claims = Vec::new();
         for cache in self.here.iter().chain([&self.fleet]) {
             match cache.try_claim(&key, self.config.lease).await {
-                Ok(ClaimAttempt::Claimed(claim)) => claims.push(claim),
+                Ok(ClaimAttempt::Claimed(claim)) => {
+                    if claim.is_shared() {
+                        self.warned.store(false, Ordering::Relaxed);
+                    }
+                    claims.push(claim);
+                }
                 Ok(ClaimAttempt::Refused { remaining }) => {
                     for own in claims {
                         // What another has done is remembered here as well, for when Redis is away.
@@ -123,49 +147,6 @@ impl Dedup {
         Ok(Ok(claims))
     }
 
-    /// Notes that the signal of a candle is published under this id. Whether it was the first: then publish it.
-    pub async fn mark_published(&self, candle: &CandleId, signal_id: &str) -> Result<bool, Error> {
-        let key = candle.signal_key(self.config.window)?;
-        let options = EntryOptions::ttl(self.config.signal_ttl).jitter(0.0);
-        let mut first = false;
-        let mark = |published: Option<String>| {
-            first = published.is_none();
-            published.unwrap_or_else(|| signal_id.to_owned())
-        };
-        match self.fleet.update(&key, options.clone(), mark).await {
-            Ok(_) => Ok(first),
-            Err(error) if error.is_unavailable() => {
-                self.warn(
-                    candle,
-                    "Redis is away, so other processes may publish its signal as well",
-                );
-                let first = !self.fleet.contains(&key).await;
-                Ok(first
-                    && self
-                        .fleet
-                        .set(&key, signal_id.to_owned(), options)
-                        .await?
-                        .is_stored())
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Whether a signal of this candle is published.
-    pub async fn was_published(&self, candle: &CandleId) -> Result<bool, Error> {
-        Ok(self.get_signal_id(candle).await?.is_some())
-    }
-
-    /// The id under which the signal of this candle is published.
-    pub async fn get_signal_id(&self, candle: &CandleId) -> Result<Option<String>, Error> {
-        let key = candle.signal_key(self.config.window)?;
-        Ok(self
-            .fleet
-            .get::<String>(&key)
-            .await
-            .map(cache_core::Loaded::into_inner))
-    }
-
     /// How many effects were not guarded against repetition by other processes.
     pub fn unguarded(&self) -> u64 {
         self.unguarded.load(Ordering::Relaxed)
@@ -178,6 +159,20 @@ impl Dedup {
 
     fn warn(&self, candle: &CandleId, why: &str) {
         self.unguarded.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(symbol = %candle.symbol, time = candle.time, "not guarded against repetition: {why}");
+        self.counted.count(UNGUARDED);
+        let (symbol, time) = (&candle.symbol, candle.time);
+        // Once an outage; how many more there were is counted.
+        match self.warned.swap(true, Ordering::Relaxed) {
+            false => tracing::warn!(%symbol, time, "not guarded against repetition: {why}"),
+            true => tracing::debug!(%symbol, time, "not guarded against repetition: {why}"),
+        }
     }
 }
+
+/// What becomes of a candle that is offered; the last, that nothing kept other processes from repeating an effect.
+const RESULTS: [&str; 5] = ["processed", "before", "elsewhere", "failed", "unguarded"];
+const PROCESSED: usize = 0;
+const BEFORE: usize = 1;
+const ELSEWHERE: usize = 2;
+const FAILED: usize = 3;
+const UNGUARDED: usize = 4;

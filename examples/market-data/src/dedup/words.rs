@@ -8,6 +8,9 @@ use cache_core::{CacheKey, Error};
 use crate::candles::{Symbol, Timeframe};
 
 /// A candle, as its sources name it: their clocks differ a little.
+///
+/// Candles begin at whole multiples of their timeframe; a beginning that is near one is taken for it. One that is near
+/// none stands for itself, to the second.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CandleId {
     /// What is traded.
