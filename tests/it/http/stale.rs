@@ -83,10 +83,7 @@ async fn nothing_invalidated_is_served_stale() {
         let world = World::rfc9111();
         world.says(200, &[SIE, "etag: \"a\""]).get("/", &[]).await;
         if how == "uri" {
-            cache_tower::Purge::new(world.cache.clone())
-                .uri("http://h/")
-                .await
-                .unwrap();
+            Purge::new(world.cache.clone()).uri("http://h/").await.unwrap();
         } else {
             world.says(200, &[]).send("POST", "/", &[]).await;
         }
@@ -169,7 +166,7 @@ async fn a_validation_that_failed_in_the_background_waits_before_the_next() {
 /// H3.7, H4.6
 #[tokio::test]
 async fn what_was_purged_softly_is_validated_and_may_stand_in() {
-    let purge = |world: &World| cache_tower::Purge::new(world.cache.clone()).soft();
+    let purge = |world: &World| Purge::new(world.cache.clone()).soft();
     for how in ["uri", "prefix", "tag"] {
         let world = World::rfc9111();
         let fresh = [
