@@ -120,6 +120,7 @@ impl Observer {
 
 async fn scrape(app: &Router) {
     let request = http::Request::get("/metrics")
+        .header("host", "localhost")
         .header("authorization", format!("Bearer {TOKEN}"))
         .body(Body::empty())
         .expect("the request is well-formed");

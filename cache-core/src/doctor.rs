@@ -100,7 +100,7 @@ impl Cache {
     pub async fn doctor(&self) -> Diagnosis {
         let mut diagnosis = Diagnosis::default();
         let stats = self.stats();
-        examine_settings(&mut diagnosis, &self.inner().regimen());
+        self.examine_options(&mut diagnosis);
         examine_memory(&mut diagnosis, &stats);
         for warmer in self.missing_warmers() {
             diagnosis.add(
@@ -140,6 +140,27 @@ impl Cache {
         facts.map_err(|fault| self.unavailable("inspect", &fault))
     }
 
+    /// The defaults, and each policy as calls that name it get it.
+    fn examine_options(&self, diagnosis: &mut Diagnosis) {
+        let inner = self.inner();
+        let regimen = inner.regimen();
+        examine_settings(diagnosis, &regimen);
+        for (name, options) in self.policies().all() {
+            // What cannot be resolved was refused when it was set.
+            if let Ok(policy) = options.or(&inner.defaults).resolve() {
+                examine_policy(diagnosis, &name, &Regimen { policy, ..regimen });
+            }
+        }
+        for (name, place) in self.policies().missing() {
+            diagnosis.add(
+                "policy_missing",
+                Severity::Warning,
+                format!("{place} asks for the policy `{name}`, and there is none: the defaults hold"),
+                "add it with `CacheBuilder::policy` or in the configuration, or correct the name",
+            );
+        }
+    }
+
     async fn ask_server(&self) -> Option<Result<ServerFacts, Fault>> {
         let far = self.far().cloned()?;
         Some(far.port().inspect(far.budget() * 4).await)
@@ -147,6 +168,26 @@ impl Cache {
 }
 
 fn examine_settings(diagnosis: &mut Diagnosis, regimen: &Regimen) {
+    examine_lifetimes(diagnosis, regimen);
+    if let Some((lock_ttl, disconnected_cap)) = regimen.shared {
+        let Regimen { policy, max_load, .. } = regimen;
+        examine_shared_settings(diagnosis, policy, *max_load, lock_ttl, disconnected_cap);
+    }
+}
+
+/// What a policy says itself; what it has from the defaults was told with them.
+fn examine_policy(diagnosis: &mut Diagnosis, name: &str, regimen: &Regimen) {
+    let mut own = Diagnosis::default();
+    examine_lifetimes(&mut own, regimen);
+    let is_new = |finding: &Finding| !diagnosis.findings.iter().any(|told| told.what == finding.what);
+    own.findings.retain(is_new);
+    for finding in own.findings {
+        let what = format!("policy `{name}`: {}", finding.what);
+        diagnosis.findings.push(Finding { what, ..finding });
+    }
+}
+
+fn examine_lifetimes(diagnosis: &mut Diagnosis, regimen: &Regimen) {
     let Regimen {
         policy,
         max_load,
@@ -158,7 +199,7 @@ fn examine_settings(diagnosis: &mut Diagnosis, regimen: &Regimen) {
             "ttl_too_short",
             Severity::Warning,
             format!(
-                "the default TTL is {:?}: an entry is stale before another node can use it",
+                "the TTL is {:?}: an entry is stale before another node can use it",
                 policy.ttl
             ),
             "raise it to seconds at least, or keep such values in a cache without Redis",
@@ -169,7 +210,7 @@ fn examine_settings(diagnosis: &mut Diagnosis, regimen: &Regimen) {
             "ttl_too_long",
             notice,
             format!(
-                "the default TTL is {} days: a forgotten invalidation heals only then",
+                "the TTL is {} days: a forgotten invalidation heals only then",
                 policy.ttl.as_secs() / 86_400
             ),
             "lower it, or rely on tags and invalidations for everything in this cache",
@@ -224,9 +265,6 @@ fn examine_settings(diagnosis: &mut Diagnosis, regimen: &Regimen) {
             "entries that are written together expire together on all nodes",
             "leave `jitter` at its default of 0.1",
         );
-    }
-    if let Some((lock_ttl, disconnected_cap)) = shared {
-        examine_shared_settings(diagnosis, policy, *max_load, *lock_ttl, *disconnected_cap);
     }
 }
 

@@ -118,6 +118,14 @@ impl Memory {
         });
     }
 
+    /// Looks at every entry, with its shard locked.
+    pub(crate) fn for_each(&self, look: impl Fn(&AnyEntry)) {
+        self.store.retain(|_, entry| {
+            look(entry);
+            true
+        });
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.store.len()
     }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::format;
 use crate::shared::{Strength, Version};
 
 /// The format written now, and the only one understood.
@@ -167,7 +168,8 @@ impl Notice {
                 .find(|(field, _)| field == name)
                 .and_then(|(_, value)| std::str::from_utf8(value).ok())
         };
-        if text(b"f")?.parse() != Ok(NOTICE_FORMAT) {
+        let format: u32 = text(b"f")?.parse().ok()?;
+        if !(NOTICE_FORMAT..=format::of_notices()).contains(&format) {
             return None;
         }
         let source = match text(b"s") {

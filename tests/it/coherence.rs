@@ -1,7 +1,7 @@
 //! Two tiers and several nodes, one step at a time: what is kept, believed, asked again and delivered.
 
 use cache_core::shared::FaultKind;
-use cache_core::testing::{Operation, ScriptedStore};
+use cache_core::testing::{ManualClock, Operation, ScriptedStore};
 use cache_core::time::{Clock, SystemClock, Timestamp, hours, minutes, seconds};
 use cache_core::{Cache, EntryOptions, ErrorKind, Redis, Stored, TagSet, Tier};
 use support::{RedisServer, hears};
@@ -200,10 +200,10 @@ async fn a_holders_end_costs_each_waiting_node_one_question() {
 /// B10.3
 #[tokio::test]
 async fn an_entry_that_is_newer_than_the_view_of_its_tag_is_looked_at_again_before_it_is_refused() {
-    let store = ScriptedStore::new(SystemClock);
+    let clock = ManualClock::new();
+    let store = ScriptedStore::new(clock.clone());
     let slow = store.node();
-    let (caches, _) = fleet(&[&store, &slow]).await;
-    let (one, two) = (&caches[0], &caches[1]);
+    let (one, two) = (&hearing(&store, &clock).await, &hearing(&slow, &clock).await);
     assert!(one.set(&key(1), 1_u32, tagged()).await.unwrap().is_stored());
     assert_eq!(value(two, 1).await, Some(1), "two knows the tag's version");
     slow.hold_log();
@@ -310,16 +310,16 @@ async fn a_refresh_looks_into_the_shared_tier_before_it_loads() {
             .eager(cache_core::Eager::After(0.5))
     };
     assert!(one.set(&key(1), 1_u32, options()).await.unwrap().is_stored());
-    assert_eq!(value(&two, 1).await, Some(1));
-    clock.advance(seconds(60));
-    slow.hold_log();
-    assert!(one.set(&key(1), 2_u32, options()).await.unwrap().is_stored());
     let origin = Origin::open();
     let read = async || {
         *two.get_or_load(&key(1), options(), origin.gives(Ok::<u32, Broken>(3)))
             .await
             .unwrap()
     };
+    assert_eq!(read().await, 1);
+    clock.advance(seconds(60));
+    slow.hold_log();
+    assert!(one.set(&key(1), 2_u32, options()).await.unwrap().is_stored());
     assert_eq!(read().await, 1, "the hit that starts it does not wait");
     support::wait_until(seconds(5), "it is adopted", async || read().await == 2).await;
     assert_eq!(origin.loads(), 0);
@@ -328,4 +328,172 @@ async fn a_refresh_looks_into_the_shared_tier_before_it_loads() {
         Some(Tier::Memory)
     );
     slow.release_log();
+}
+
+/// B9.7, B13.1: until it is delivered, this node neither believes what it concerns nor stores there, whatever it has in
+/// memory.
+#[tokio::test]
+async fn what_is_pending_is_neither_believed_nor_stored_over() {
+    for how in ["remove", "tag", "prefix", "clear", "pattern", "set", "blind set"] {
+        let store = ScriptedStore::new(SystemClock);
+        let line = store.node();
+        let (caches, clock) = fleet(&[&store, &line]).await;
+        let (other, one) = (&caches[0], &caches[1]);
+        let item = key(1);
+        assert!(other.set(&item, 1_u32, tagged()).await.unwrap().is_stored());
+        store.heard().await;
+        if how != "blind set" {
+            assert_eq!(value(one, 1).await, Some(1), "{how}");
+        }
+        for operation in [Operation::Mutate, Operation::MoveMarks, Operation::BeginPattern] {
+            line.fail_next(operation, 1_000, FaultKind::Connect);
+        }
+        let invalidated = match how {
+            "remove" => one.remove(&item).await,
+            "tag" => one.invalidate_tag("t").await,
+            "prefix" => one.remove_prefix("item").await,
+            "clear" => one.clear().await,
+            "pattern" => {
+                let pattern = cache_core::KeyPattern::new("item").unwrap().part(1);
+                one.remove_matching(pattern).await
+            }
+            _ => {
+                let stored = one.set(&item, 2_u32, tagged()).await.unwrap();
+                assert_eq!(stored, Stored::Locally, "{how}");
+                assert_eq!(value(one, 1).await, Some(2), "{how}");
+                Ok(())
+            }
+        };
+        assert_eq!(invalidated.is_err(), !how.ends_with("set"), "{how}");
+        line.lose_notices();
+        store.heard().await;
+        assert_eq!(in_memory(one, 1), None, "{how}");
+        assert_eq!(value(one, 1).await, None, "{how}: what stands there is older");
+        let origin = Origin::open();
+        let load = one.get_or_load(&item, tagged(), origin.gives(Ok::<u32, Broken>(3)));
+        assert_eq!(*load.await.unwrap(), 3, "{how}");
+        let witness = hearing(&store.node(), &clock).await;
+        assert_eq!(
+            value(&witness, 1).await,
+            Some(1),
+            "{how}: nothing was stored there"
+        );
+    }
+}
+
+/// B13.2: what became one invalidation of everything reaches the other nodes as that.
+#[tokio::test]
+async fn too_many_pending_invalidations_clear_the_cache_for_everybody() {
+    let store = ScriptedStore::new(SystemClock);
+    let line = store.node();
+    let (caches, _) = fleet(&[&store, &line]).await;
+    let (other, one) = (&caches[0], &caches[1]);
+    for n in [1, 20_000] {
+        assert!(other.set(&key(n), n, tagged()).await.unwrap().is_stored());
+    }
+    line.go_away();
+    for n in 0..=10_000_u32 {
+        assert!(one.remove(&key(n)).await.is_err());
+    }
+    assert_eq!(one.stats().counters.recovery_overflows, 1);
+    line.come_back();
+    assert_eq!(one.flush_pending(seconds(5)).await, 0);
+    store.heard().await;
+    assert_eq!((value(other, 1).await, value(other, 20_000).await), (None, None));
+}
+
+/// B12.3
+#[tokio::test]
+async fn a_notice_drops_every_copy_but_the_one_that_it_tells_of_and_is_told_to_nobody() {
+    let store = ScriptedStore::new(SystemClock);
+    let line = store.node();
+    let (caches, _) = fleet(&[&store, &line]).await;
+    let (one, two) = (&caches[0], &caches[1]);
+    assert!(one.set(&key(1), 1_u32, tagged()).await.unwrap().is_stored());
+    store.heard().await;
+    assert_eq!(in_memory(one, 1), Some(1), "its own notice");
+    assert_eq!((value(two, 1).await, in_memory(two, 1)), (Some(1), Some(1)));
+    line.hold_log();
+    assert!(one.set(&key(1), 2_u32, tagged()).await.unwrap().is_stored());
+    line.forget_asked();
+    line.release_log();
+    store.heard().await;
+    assert_eq!((in_memory(one, 1), in_memory(two, 1)), (Some(2), None));
+    assert_eq!(value(two, 1).await, Some(2));
+    one.invalidate_tag("t").await.unwrap();
+    store.heard().await;
+    assert_eq!(in_memory(two, 1), None);
+    for announces in [Operation::Mutate, Operation::MoveMarks] {
+        assert_eq!(line.count(announces), 0, "{:?}", line.asked());
+    }
+    assert!(two.set(&key(1), 3_u32, tagged()).await.unwrap().is_stored());
+    store.heard().await;
+    assert_eq!(
+        (in_memory(one, 1), in_memory(two, 1)),
+        (None, Some(3)),
+        "a later foreign one"
+    );
+}
+
+/// B2.5, B13.8, B14.7: without the shared tier, values keep their end; when it is back, what each node loaded alone is
+/// asked for again, and what was set is offered to all.
+#[tokio::test]
+async fn what_nodes_loaded_alone_they_agree_on_when_the_shared_tier_is_back() {
+    let (_, clock) = fleet(&[]).await;
+    let store = ScriptedStore::new(clock.clone());
+    let lines = [store.node(), store.node()];
+    let mut nodes = Vec::new();
+    for line in &lines {
+        nodes.push(hearing(line, &clock).await);
+    }
+    let (one, two) = (&nodes[0], &nodes[1]);
+    let origin = Origin::open();
+    let load = async |cache: &Cache, n: u32, gives: u32, ttl: std::time::Duration| {
+        let options = EntryOptions::ttl(ttl).stale_for(hours(1)).jitter(0.0);
+        let load = origin.gives(Ok::<u32, Broken>(gives));
+        *cache.get_or_load(&key(n), options, load).await.unwrap()
+    };
+    assert!(one.set(&key(2), 20_u32, tagged()).await.unwrap().is_stored());
+    assert_eq!(load(one, 3, 30, hours(1)).await, 30, "shared before the outage");
+    lines.iter().for_each(ScriptedStore::go_away);
+    assert_eq!(load(one, 4, 40, seconds(10)).await, 40);
+    clock.advance(seconds(10));
+    assert_eq!(
+        load(one, 4, 41, seconds(10)).await,
+        41,
+        "it ended as it would have"
+    );
+    assert_eq!(load(one, 1, 10, hours(1)).await, 10);
+    assert_eq!(load(two, 1, 11, hours(1)).await, 11);
+    assert_eq!(one.set(&key(2), 21_u32, tagged()).await.unwrap(), Stored::Locally);
+    // One whose load ends when all is well again.
+    let slow = Origin::closed();
+    let late = {
+        let (cache, load) = (two.clone(), slow.gives(Ok::<u32, Broken>(50)));
+        tokio::spawn(async move {
+            cache
+                .get_or_load(&key(5), hours(1), load)
+                .await
+                .map(|value| *value)
+        })
+    };
+    slow.begun(1).await;
+    lines.iter().for_each(ScriptedStore::come_back);
+    support::wait_until(seconds(5), "both nodes give the same", async || {
+        load(one, 1, 12, hours(1)).await == 12 && load(two, 1, 13, hours(1)).await == 12
+    })
+    .await;
+    slow.release();
+    assert_eq!(late.await.unwrap().unwrap(), 50);
+    assert_eq!(load(one, 5, 51, hours(1)).await, 51);
+    assert_eq!(load(two, 5, 52, hours(1)).await, 51, "it was loaded alone, too");
+    let loads = origin.loads();
+    assert_eq!(load(one, 3, 31, hours(1)).await, 30);
+    assert_eq!(load(two, 3, 31, hours(1)).await, 30, "all nodes have that");
+    assert_eq!(origin.loads(), loads);
+    clock.advance(seconds(2));
+    support::wait_until(seconds(5), "the value that was set is shared", async || {
+        value(one, 2).await == Some(21) && value(two, 2).await == Some(21)
+    })
+    .await;
 }

@@ -99,6 +99,33 @@ async fn no_more_keys_than_permitted_are_under_way() {
     assert_eq!(stored.iter().flatten().count(), 4);
 }
 
+/// However much is warmed, by however many warmers, a call that comes meanwhile does not queue behind it.
+#[tokio::test]
+async fn warming_leaves_room_for_loads_that_somebody_waits_for() {
+    let (cache, _) = cache_with(|builder| builder.max_concurrent_loads(16));
+    let origin = Origin::closed();
+    for name in ["one", "two"] {
+        let origin = origin.clone();
+        let load = move |_| {
+            let origin = origin.clone();
+            async move { origin.answer::<u32>(Ok(1)).await }
+        };
+        let keys: Vec<_> = (0..100).map(|n| key((name, n))).collect();
+        let warmer = Warmer::keys(name, keys, minutes(5), load).concurrency(50);
+        cache.add_warmer(warmer).unwrap();
+    }
+    origin.begun(14).await;
+    others_run().await;
+    assert_eq!(origin.loads(), 14, "an eighth of 16 stays free");
+    let live = key("live");
+    let call = cache.get_or_load(&live, minutes(5), Origin::open().gives(Ok(1_u32)));
+    assert!(call.await.is_ok());
+    origin.release();
+    for warmer in cache.warmers() {
+        assert_eq!(warmer.settled().await.unwrap().report.loaded, 100);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn keys_are_begun_at_the_rate_that_is_set() {
     let cache = timed_cache(|builder| builder);

@@ -60,3 +60,6 @@ struct Configuration;
 
 #[doc = include_str!("../../docs/operations.md")]
 struct Operations;
+
+#[doc = include_str!("../../docs/replace-hand-written-cache.md")]
+struct ReplaceHandWrittenCache;

@@ -8,7 +8,7 @@ use std::task::Poll;
 
 use crate::cache::context::Said;
 use crate::cache::far::{
-    Departure as Takeoff, End, Far, HeldLease, Holding, Inquiry, Leave, Right, Sight, commit_together,
+    Departure as Takeoff, End, Far, HeldLease, Holding, Inquiry, Keep, Leave, Right, Sight, commit_together,
     keep_together,
 };
 use crate::cache::flights::{Cause, Follower, Leader, Role, Settled};
@@ -613,15 +613,22 @@ async fn store_together<T: Send + Sync + 'static>(stores: Vec<Store<T>>) {
             load.store_here(&entry, seen);
             continue;
         };
-        let Right::Lease(lease) = right else {
-            load.store_here(&entry, seen);
-            continue;
+        let lease = match right {
+            Right::Lease(lease) => lease,
+            Right::Newer => {
+                load.store_here(&entry, seen);
+                continue;
+            }
+            Right::Away(returns) => {
+                load.store_alone(&tier, returns, &entry, seen);
+                continue;
+            }
         };
         let offer = load.offer(&tier, &lease, &entry, views, seen).await;
         far = Some(tier);
         let (store, keep) = match offer {
-            Ok(store) => (store, true),
-            Err(_) => (None, false),
+            Ok(store) => (store, Keep::Yes),
+            Err(_) => (None, Keep::No),
         };
         let ending = match store {
             Some(_) => Ending::Done,
@@ -636,6 +643,7 @@ async fn store_together<T: Send + Sync + 'static>(stores: Vec<Store<T>>) {
         offered.push((load, entry, seen, keep));
     }
     let Some(far) = far else { return };
+    let returns = far.alone().returns();
     let mut answers = match commit_together(&far, ends).await {
         Ok(answers) => answers.into_iter(),
         Err(fault) => {
@@ -648,9 +656,10 @@ async fn store_together<T: Send + Sync + 'static>(stores: Vec<Store<T>>) {
     for (load, entry, seen, keep) in offered {
         let accepted = match answers.next() {
             Some(answer) => load.settle_commit(&far, answer, seen).await,
-            None => true,
+            None => Keep::Alone(returns),
         };
-        load.store_if(keep && accepted, &entry, seen);
+        let keep = if keep == Keep::Yes { accepted } else { keep };
+        load.store_if(keep, &far, &entry, seen);
     }
 }
 

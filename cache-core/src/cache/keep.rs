@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::cache::context::Said;
 use crate::cache::failures::Recorded;
-use crate::cache::far::{Far, Leave};
+use crate::cache::far::{Far, Keep, Leave};
 use crate::cache::flights::{Cause, Failure, FlightContext, Settled};
 use crate::cache::lead::{Load, LoadKind};
 use crate::cache::shape::Shape;
@@ -90,22 +90,26 @@ impl<T: Send + Sync + 'static> Load<T> {
     /// this process keeps what it accepted.
     pub(crate) async fn store(&self, kept: &Kept, leave: Option<(Arc<Far>, Leave<T>)>, seen: u64) {
         let Some(entry) = &kept.entry else { return };
-        let accepted = match leave {
-            Some((far, leave)) => self.commit(&far, leave, entry, seen).await,
-            None => true,
-        };
-        self.store_if(accepted, entry, seen);
+        match leave {
+            Some((far, leave)) => {
+                let keep = self.commit(&far, leave, entry, seen).await;
+                self.store_if(keep, &far, entry, seen);
+            }
+            None => self.store_here(entry, seen),
+        }
     }
 
-    pub(crate) fn store_if(&self, accepted: bool, entry: &AnyEntry, seen: u64) {
-        if accepted {
-            self.store_here(entry, seen);
-            return;
-        }
-        self.cache.inner.tally.count(Count::StoreRefused);
-        if self.kind == LoadKind::Forced {
-            // What the caller wanted replaced goes, although something kept this out.
-            self.cache.end_mutation(&self.id, seen, entry, false);
+    pub(crate) fn store_if(&self, keep: Keep, far: &Far, entry: &AnyEntry, seen: u64) {
+        match keep {
+            Keep::Yes => self.store_here(entry, seen),
+            Keep::Alone(returns) => self.store_alone(far, returns, entry, seen),
+            Keep::No => {
+                self.cache.inner.tally.count(Count::StoreRefused);
+                if self.kind == LoadKind::Forced {
+                    // What the caller wanted replaced goes, although something kept this out.
+                    self.cache.end_mutation(&self.id, seen, entry, false);
+                }
+            }
         }
     }
 

@@ -194,7 +194,7 @@ impl<T: Send + Sync + 'static> Load<T> {
             }
             Departure::NotNeeded => Err(None),
             Departure::Load(mut leave) => {
-                if matches!(leave.right, Right::Away) && self.kind == LoadKind::Miss {
+                if matches!(leave.right, Right::Away(_)) && self.kind == LoadKind::Miss {
                     self.manage_alone()?;
                 }
                 if let Some(stale) = leave.stale.take() {

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -24,6 +24,8 @@ pub(crate) struct Tasks {
     loads: Arc<Semaphore>,
     load_limit: usize,
     background: Arc<Semaphore>,
+    /// Items of warming under way.
+    warming: Arc<AtomicUsize>,
 }
 
 impl Tasks {
@@ -36,6 +38,7 @@ impl Tasks {
             loads: Arc::new(Semaphore::new(loads)),
             load_limit: loads,
             background: Arc::new(Semaphore::new(background.min(Semaphore::MAX_PERMITS))),
+            warming: Arc::default(),
         }
     }
 
@@ -95,13 +98,33 @@ impl Tasks {
         }
     }
 
-    /// Waits until loads that somebody waits for have room: an eighth of all that may run, at least one, stays free of
-    /// loads that nobody waits for yet.
-    pub(crate) async fn behind_live_loads(&self) {
-        let free = (self.load_limit / 8).max(1);
-        while self.loads.available_permits() < free.min(self.load_limit - 1).max(1) && self.has_timer() {
+    /// Waits until loads that somebody waits for have room, and takes a place for one more item of warming: an eighth of
+    /// all loads that may run, at least one, stays free of those that nobody waits for yet. An item counts before its load
+    /// begins, since a queue of them would stand before whoever comes next.
+    pub(crate) async fn behind_live_loads(&self) -> WarmingPlace {
+        loop {
+            if let Some(place) = self.place_for_warming() {
+                return place;
+            }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
+    }
+
+    fn place_for_warming(&self) -> Option<WarmingPlace> {
+        let places = self
+            .load_limit
+            .saturating_sub((self.load_limit / 8).max(1))
+            .max(1);
+        // Without a timer there is no waiting, and hardly anybody else.
+        let goes_on = |taken: usize| taken < places || !self.has_timer();
+        if !goes_on(self.loads_running()) {
+            return None;
+        }
+        let take = |taken| goes_on(taken).then_some(taken + 1);
+        let taken = self
+            .warming
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, take);
+        taken.ok().map(|_| WarmingPlace(self.warming.clone()))
     }
 
     fn has_timer(&self) -> bool {
@@ -148,6 +171,16 @@ impl Tasks {
             return self.tracker.is_empty();
         }
         tokio::time::timeout(timeout, self.tracker.wait()).await.is_ok()
+    }
+}
+
+/// The right of one item of warming to be under way; given back on drop.
+#[derive(Debug)]
+pub(crate) struct WarmingPlace(Arc<AtomicUsize>);
+
+impl Drop for WarmingPlace {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

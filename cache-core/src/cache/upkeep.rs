@@ -93,6 +93,9 @@ impl Running {
                     cache.sweep();
                 }
             }
+            if is_back && let Some(far) = cache.far() {
+                cache.look_again_at_what_was_loaded_alone(far);
+            }
             cache.recover_if_possible().await;
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::check::{Problem, positive};
 use super::policy::PolicyConfig;
 use super::redis::RedisConfig;
-use super::scalar;
+use super::{scalar, section};
 use crate::cache::{Cache, CacheBuilder};
 use crate::codec::{Codec, Compression};
 use crate::options::EntryOptions;
@@ -33,7 +33,10 @@ pub struct CacheConfig {
     #[serde(with = "scalar::flag", skip_serializing_if = "Option::is_none")]
     pub shared: Option<bool>,
     /// A Redis of the cache's own, in place of the common one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        deserialize_with = "section::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub redis: Option<RedisConfig>,
     /// The name of the policy that is the cache's [default](CacheBuilder::defaults).
     #[serde(with = "scalar::text", skip_serializing_if = "Option::is_none")]

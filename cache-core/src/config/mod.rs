@@ -35,6 +35,7 @@ mod policy;
 mod redis;
 mod scalar;
 mod secrets;
+mod section;
 mod source;
 mod units;
 mod warmer;
@@ -58,13 +59,19 @@ pub use warmer::WarmerConfig;
 #[non_exhaustive]
 pub struct Config {
     /// The Redis that caches share, unless they have one of their own. Default: none, memory only.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        deserialize_with = "section::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub redis: Option<RedisConfig>,
     /// Policies by name.
+    #[serde(deserialize_with = "section::named")]
     pub policies: BTreeMap<String, PolicyConfig>,
     /// Caches by name, which is also their outermost namespace.
+    #[serde(deserialize_with = "section::named")]
     pub caches: BTreeMap<String, CacheConfig>,
     /// The settings of warmers by name.
+    #[serde(deserialize_with = "section::named")]
     pub warmers: BTreeMap<String, WarmerConfig>,
 }
 

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::check::Problem;
-use super::scalar;
 use super::secrets::SecretUrl;
+use super::{scalar, section};
 use crate::secret::Secret;
 
 /// One Redis: a server (`url`), Sentinel or Cluster; exactly one of the three.
@@ -31,10 +31,16 @@ pub struct RedisConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<SecretUrl>,
     /// The master that Sentinel names.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        deserialize_with = "section::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub sentinel: Option<SentinelConfig>,
     /// A cluster, found through any of its nodes.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        deserialize_with = "section::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub cluster: Option<ClusterConfig>,
     /// The ACL user. Default: the URL's.
     #[serde(with = "scalar::text", skip_serializing_if = "Option::is_none")]
@@ -61,7 +67,10 @@ pub struct RedisConfig {
     #[serde(with = "scalar::count", skip_serializing_if = "Option::is_none")]
     pub max_in_flight: Option<u64>,
     /// Certificates; its presence switches TLS on.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        deserialize_with = "section::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub tls: Option<TlsConfig>,
 }
 

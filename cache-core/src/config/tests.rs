@@ -188,6 +188,25 @@ fn wrong_fields_values_and_units_name_path_value_and_remedy() {
         &["`CACHE_REDIS__URL__X`", "`url`"],
     );
     refused("[]", &[], &["sections"]);
+    for (json, path, field) in [
+        (r#"{"redis": "redis://h"}"#, "`redis`", "`url`"),
+        (
+            r#"{"caches": {"m": {"redis": true}}}"#,
+            "`caches.m.redis`",
+            "`url`",
+        ),
+        (r#"{"redis": {"sentinel": "h"}}"#, "`redis.sentinel`", "`service`"),
+        (r#"{"policies": {"p": "5m"}}"#, "`policies.p`", "`ttl`"),
+        (r#"{"policies": "5m"}"#, "`policies`", "`ttl`"),
+        (r#"{"warmers": {"w": 5}}"#, "`warmers.w`", "`every`"),
+    ] {
+        refused(json, &[], &[path, "section", field]);
+    }
+    refused(
+        "{}",
+        &[("CACHE_CACHES__M__REDIS", "redis://h")],
+        &["`caches.m.redis`", "`url`", "`CACHE_CACHES__M__REDIS`"],
+    );
 }
 
 #[test]
@@ -383,6 +402,16 @@ fn no_secret_is_in_what_is_shown_or_said() {
         r#"{"redis": {"url": "redis://u:canary@h", "cluster": {"urls": ["redis://u:canary@h"]}}}"#,
         r#"{"redis": {"url": "redis://u:canary@h", "sentinel": {"service": "s", "urls": [{"canary": 1}]}}}"#,
         r#"{"redis": {"password": "***", "url": "redis://u:canary@h"}}"#,
+        // A URL where a section belongs is an easy mistake.
+        r#"{"redis": "redis://u:canary@h"}"#,
+        r#"{"redis": ["redis://u:canary@h"]}"#,
+        r#"{"redis": {"cluster": "redis://u:canary@h"}}"#,
+        r#"{"redis": {"cluster": ["redis://u:canary@h"]}}"#,
+        r#"{"redis": {"sentinel": "redis://u:canary@h"}}"#,
+        r#"{"redis": {"url": "redis://u:canary@h", "tls": "canary"}}"#,
+        r#"{"caches": {"m": {"redis": "redis://u:canary@h"}}}"#,
+        r#"{"caches": {"m": "redis://u:canary@h"}}"#,
+        r#"{"caches": "redis://u:canary@h"}"#,
     ] {
         let error = read(wrong, &[]).and_then(|config| config.build());
         let error = match error {
@@ -426,11 +455,17 @@ fn toml_is_read_and_its_mistakes_are_located_without_quoting_them() {
     let text = "[redis]\nurl = \"redis://h\"\n\n[policies.short]\nttl = \"5m\"\n";
     let config = Config::sources().toml(text).unwrap().read().unwrap();
     assert_eq!(config.policies["short"].ttl, Some(minutes(5)));
-    let error = Config::sources()
-        .toml("[redis]\npassword = \"canary\nurl = 1")
-        .unwrap_err();
-    let shown = format!("{error} {error:?}");
-    assert!(shown.contains("line 2") && !shown.contains("canary"), "{shown}");
+    for wrong in [
+        "password = \"canary\nurl = 1",
+        "url = redis://u:canary@h",
+        "url: redis://u:canary@h",
+        "canary canary",
+        "password = canary",
+    ] {
+        let error = Config::sources().toml(&format!("[redis]\n{wrong}")).unwrap_err();
+        let shown = format!("{error} {error:?}");
+        assert!(shown.contains("line 2") && !shown.contains("canary"), "{shown}");
+    }
 }
 
 #[test]

@@ -200,7 +200,16 @@ impl Shared for Adapter {
     }
 
     fn inspect(&self, within: Duration) -> Reply<'_, ServerFacts> {
-        Box::pin(inspect::inspect(&self.route, &self.layout, &*self.clock, within))
+        Box::pin(async move {
+            let mut facts = inspect::inspect(&self.route, &self.layout, &*self.clock, within).await?;
+            // On a connection of its own: that of the others cannot be lent for it.
+            let probe = self.layout.probe_channel();
+            let waiting = self.wake.subscribe(&probe, within).await;
+            if waiting.is_err_and(|fault| fault.kind() == FaultKind::NoPermission) {
+                facts.missing_commands.push("subscribe".to_owned());
+            }
+            Ok(facts)
+        })
     }
 
     fn health(&self) -> Vec<EndpointHealth> {

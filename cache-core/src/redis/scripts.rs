@@ -10,6 +10,8 @@
 
 use std::sync::LazyLock;
 
+use crate::format;
+
 /// A script with its hash.
 #[derive(Debug)]
 pub(super) struct Script {
@@ -19,7 +21,10 @@ pub(super) struct Script {
 
 impl Script {
     fn new(body: &str) -> Self {
-        let text = format!("{PRELUDE}{body}");
+        let text = format!(
+            "\nlocal NOTICE_FORMAT = '{}'{PRELUDE}{body}",
+            format::of_notices()
+        );
         let hash = redis::Script::new(&text).get_hash().to_owned();
         Self { text, hash }
     }
@@ -111,7 +116,7 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 local count = tonumber(ARGV[1])
 local log = KEYS[count * 4 + 1]
 local out = {}
-local notice = {'f', '1', 's', ARGV[3], 'o', ARGV[5], 'n', ARGV[4]}
+local notice = {'f', NOTICE_FORMAT, 's', ARGV[3], 'o', ARGV[5], 'n', ARGV[4]}
 local plain = #notice
 local function clear(value, lock, err, guard)
   redis.call('DEL', value, err, guard)
@@ -207,7 +212,7 @@ for i = 1, count do
   hards[i], ends[i] = hard, tonumber(until_ms) or 0
   redis.call('DEL', KEYS[i])
 end
-local notice = {'f', '1', 's', ARGV[2], 'o', ARGV[4], 'n', ARGV[3], 'h', ARGV[5]}
+local notice = {'f', NOTICE_FORMAT, 's', ARGV[2], 'o', ARGV[4], 'n', ARGV[3], 'h', ARGV[5]}
 for i = 1, count do
   notice[#notice + 1] = 'm'
   notice[#notice + 1] = ARGV[i + 6]
@@ -227,7 +232,7 @@ return id
     /// `log generation`, `incarnation source nonce glob ttl`
     PATTERN = r"
 redis.call('DEL', KEYS[2])
-local id = append(KEYS[1], ARGV[1], {'f', '1', 's', ARGV[2], 'o', 'pattern', 'n', ARGV[3], 'p', ARGV[4]})
+local id = append(KEYS[1], ARGV[1], {'f', NOTICE_FORMAT, 's', ARGV[2], 'o', 'pattern', 'n', ARGV[3], 'p', ARGV[4]})
 redis.call('SET', KEYS[2], id, 'PX', ARGV[5])
 return id
 ";
@@ -273,7 +278,7 @@ return incarnation .. '-' .. string.format('%.0f', number)
 ";
 }
 
-/// What the scripts share. A companion key of another type is deleted when met: it can only be damage.
+/// What the scripts share; before it stands `NOTICE_FORMAT`, which this build writes into the log. A companion key of another type is deleted when met: it can only be damage.
 const PRELUDE: &str = r"
 local MAGIC = '\245cce'
 local LOG_LENGTH = '10000'
@@ -346,7 +351,7 @@ end
 
 local function open(log, incarnation)
   redis.call('DEL', log)
-  redis.call('XADD', log, incarnation .. '-1', 'f', '1', 'o', 'open')
+  redis.call('XADD', log, incarnation .. '-1', 'f', NOTICE_FORMAT, 'o', 'open')
 end
 
 local function append(log, fresh, fields)
@@ -368,7 +373,20 @@ end
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::notice::NOTICE_FORMAT;
     use crate::shared::MAGIC;
+
+    #[test]
+    fn scripts_announce_in_the_format_of_this_build() {
+        assert_eq!(NOTICE_FORMAT, 1);
+        for script in [&MUTATE, &ANNOUNCE, &MOVE_MARKS, &PATTERN, &OPEN_LOG] {
+            let (format, rest) = script.text.split_once(PRELUDE).unwrap();
+            assert_eq!(format, "\nlocal NOTICE_FORMAT = '1'");
+            let notices = [PRELUDE, rest].map(|part| part.matches("'f', ").count());
+            let of_this_build = [PRELUDE, rest].map(|part| part.matches("'f', NOTICE_FORMAT").count());
+            assert_eq!(notices, of_this_build);
+        }
+    }
 
     #[test]
     fn scripts_and_codecs_mean_the_same_magic() {

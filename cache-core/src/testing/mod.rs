@@ -22,3 +22,9 @@ pub use clock::ManualClock;
 pub use intercept::{Asked, Operation};
 pub use observer::{RecordedCall, RecordingObserver};
 pub use script::{Gate, ScriptedStore};
+
+/// For the toolkit's own tests of deploys; not for yours.
+#[doc(hidden)]
+pub fn pretend_to_be_the_next_build() {
+    crate::format::pretend_to_be_the_next_build();
+}

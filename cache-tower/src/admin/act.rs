@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use cache_core::config::PolicyConfig;
 use cache_core::{Cache, Error, ErrorKind};
@@ -15,6 +15,7 @@ use super::Admin;
 use super::auth::Grant;
 use super::body::{self, Json};
 use super::guard::AUDIT;
+use super::names::Names;
 use super::problem::Problem;
 use super::read::{key, within};
 use crate::tags::Purge;
@@ -122,7 +123,7 @@ impl IntoResponse for Done {
 pub(super) async fn invalidate(
     State(admin): State<Arc<Admin>>,
     Extension(grant): Extension<Grant>,
-    Path(cache): Path<String>,
+    Names(cache): Names<String>,
     body: Body,
 ) -> Result<Response, Problem> {
     let (target, namespace) = body::read::<Invalidate>(body).await?.target()?;
@@ -152,7 +153,7 @@ pub(super) struct Clear {
 pub(super) async fn clear(
     State(admin): State<Arc<Admin>>,
     Extension(grant): Extension<Grant>,
-    Path(cache): Path<String>,
+    Names(cache): Names<String>,
     body: Body,
 ) -> Result<Response, Problem> {
     let asked: Clear = body::read(body).await?;
@@ -181,7 +182,7 @@ pub(super) async fn clear(
 pub(super) async fn set_policy(
     State(admin): State<Arc<Admin>>,
     Extension(grant): Extension<Grant>,
-    Path((cache, policy)): Path<(String, String)>,
+    Names((cache, policy)): Names<(String, String)>,
     body: Body,
 ) -> Result<Response, Problem> {
     let asked: PolicyConfig = body::read(body).await?;
@@ -206,7 +207,7 @@ struct Nothing {}
 pub(super) async fn warm(
     State(admin): State<Arc<Admin>>,
     Extension(grant): Extension<Grant>,
-    Path((cache, name)): Path<(String, String)>,
+    Names((cache, name)): Names<(String, String)>,
     body: Body,
 ) -> Result<Response, Problem> {
     let Nothing {} = body::read(body).await?;

@@ -91,6 +91,16 @@ async fn admit(
 }
 
 async fn authenticate(admin: &Admin, parts: &Parts, address: Option<IpAddr>) -> Result<Grant, Problem> {
+    if address.is_none() {
+        admin.strangers.call_once(|| {
+            tracing::warn!(
+                target: AUDIT,
+                "where requests come from is not known, so failed attempts are counted for all callers together, and names \
+                 of this host are not checked; serve `into_make_service_with_connect_info::<SocketAddr>()`, or set \
+                 `AdminConfig::client_address` and `AdminConfig::hosts`"
+            );
+        });
+    }
     let now = admin.config.clock.now();
     let wait = admin.attempts.wait(address, now);
     let closed = |wait| {

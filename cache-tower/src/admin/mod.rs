@@ -38,6 +38,7 @@ mod body;
 mod config;
 mod guard;
 mod limit;
+mod names;
 mod openapi;
 mod page;
 mod problem;
@@ -46,7 +47,7 @@ mod read;
 mod routes;
 mod stream;
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use axum::Router;
 use cache_core::Cache;
@@ -78,6 +79,7 @@ impl AdminRouter {
             attempts: Attempts::default(),
             clearing: Pace::default(),
             streams: Arc::new(tokio::sync::Semaphore::new(MAX_STREAMS)),
+            strangers: Once::new(),
             config: self.config,
         };
         routes::router(Arc::new(admin))
@@ -120,6 +122,8 @@ struct Admin {
     attempts: Attempts,
     clearing: Pace,
     streams: Arc<tokio::sync::Semaphore>,
+    /// Whether it was told that addresses are not known.
+    strangers: Once,
 }
 
 impl Admin {

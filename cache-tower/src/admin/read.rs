@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use cache_core::config::PolicyConfig;
 use cache_core::doctor::Diagnosis;
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::auth::{Grant, Scopes};
 use super::body::{self, Json};
+use super::names::Names;
 use super::problem::Problem;
 use super::{Admin, prometheus};
 
@@ -64,7 +65,7 @@ pub(super) async fn health(State(admin): State<Arc<Admin>>) -> Response {
 
 pub(super) async fn health_of(
     State(admin): State<Arc<Admin>>,
-    Path(cache): Path<String>,
+    Names(cache): Names<String>,
 ) -> Result<Response, Problem> {
     let health = admin.cache(&cache)?.health();
     Ok((code(health.ready), Json(health)).into_response())
@@ -81,7 +82,7 @@ fn code(ready: bool) -> StatusCode {
 
 pub(super) async fn doctor(
     State(admin): State<Arc<Admin>>,
-    Path(cache): Path<String>,
+    Names(cache): Names<String>,
 ) -> Result<Json<Diagnosis>, Problem> {
     Ok(Json(admin.cache(&cache)?.doctor().await))
 }
@@ -95,7 +96,7 @@ pub(super) struct Policies {
 
 pub(super) async fn policies(
     State(admin): State<Arc<Admin>>,
-    Path(cache): Path<String>,
+    Names(cache): Names<String>,
 ) -> Result<Json<Policies>, Problem> {
     let policies = admin.cache(&cache)?.policies();
     let shown = policies
@@ -126,14 +127,14 @@ pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
 
 pub(super) async fn stats(
     State(admin): State<Arc<Admin>>,
-    Path(cache): Path<String>,
+    Names(cache): Names<String>,
 ) -> Result<Json<Stats>, Problem> {
     Ok(Json(admin.cache(&cache)?.stats()))
 }
 
 pub(super) async fn traffic(
     State(admin): State<Arc<Admin>>,
-    Path(cache): Path<String>,
+    Names(cache): Names<String>,
 ) -> Result<Json<cache_core::stats::Traffic>, Problem> {
     Ok(Json(admin.cache(&cache)?.traffic()))
 }
@@ -161,7 +162,7 @@ pub(super) struct Found {
 pub(super) async fn lookup(
     State(admin): State<Arc<Admin>>,
     Extension(grant): Extension<Grant>,
-    Path(cache): Path<String>,
+    Names(cache): Names<String>,
     body: Body,
 ) -> Result<Json<Found>, Problem> {
     let asked: Lookup = body::read(body).await?;

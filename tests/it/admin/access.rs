@@ -113,6 +113,7 @@ async fn ten_wrong_tokens_in_a_minute_close_the_door_to_their_address() {
 
 #[tokio::test]
 async fn where_addresses_are_not_known_nobody_can_lock_the_others_out() {
+    let log = LogCapture::start();
     let world = World::new();
     for _ in 0..10 {
         assert_eq!(world.get("/session", "wrong").await.status, 401);
@@ -124,6 +125,8 @@ async fn where_addresses_are_not_known_nobody_can_lock_the_others_out() {
         429,
         "no token is no attempt, and no way in either"
     );
+    // Said once, with the remedy.
+    assert_eq!(log.lines_with("into_make_service_with_connect_info").len(), 1);
 }
 
 #[tokio::test]

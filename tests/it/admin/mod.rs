@@ -3,4 +3,5 @@
 mod access;
 mod answers;
 mod attacks;
+mod described;
 mod world;

@@ -13,6 +13,8 @@ use http::{HeaderMap, Request, StatusCode};
 use serde_json::Value;
 use tower::ServiceExt;
 
+use super::described::assert_described;
+
 pub(crate) const ALL: &str = "token-that-may-do-everything";
 pub(crate) const READER: &str = "token-that-may-only-read";
 pub(crate) const WRITER: &str = "token-that-may-only-write";
@@ -76,18 +78,22 @@ impl World {
         }
     }
 
+    /// Sends a request; what is answered must be as it is described.
     pub(crate) async fn send(&self, mut request: Request<Body>) -> Got {
+        let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
         if let Some(peer) = self.peer {
             request.extensions_mut().insert(ConnectInfo(peer));
         }
         let response = self.app.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, 4 << 20).await.unwrap();
-        Got {
+        let got = Got {
             status: parts.status,
             headers: parts.headers,
             body: String::from_utf8(bytes.to_vec()).unwrap(),
-        }
+        };
+        assert_described(&method, path.trim_start_matches("/admin"), &got).await;
+        got
     }
 
     pub(crate) async fn get(&self, path: &str, token: &str) -> Got {
@@ -134,6 +140,7 @@ pub(crate) fn meant(method: &str, path: &str, token: &str) -> http::request::Bui
 /// Every operation of the description: method, path with its parameters filled in, scopes.
 pub(crate) async fn operations(world: &World, token: &str) -> Vec<(String, String, Vec<String>)> {
     let description = world.get("/openapi.json", token).await.json();
+    assert_eq!(description, *super::described::description().await);
     let mut operations = Vec::new();
     for (path, methods) in description["paths"].as_object().unwrap() {
         let path = path

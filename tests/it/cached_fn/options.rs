@@ -91,6 +91,12 @@ async fn behind(world: World, id: u64) -> usize {
     world.run()
 }
 
+#[cached(cache = world.cache, skip(world), ttl = "1m")]
+async fn named(world: &World, name: &str) -> usize {
+    let _ = name;
+    world.run()
+}
+
 tokio::task_local! {
     static TENANT: u64;
 }
@@ -196,6 +202,20 @@ async fn the_companions_read_write_and_remove_the_same_entry() {
     );
     let key = behind::key(id).unwrap();
     assert_eq!(world.cache.get::<usize>(&key).await.as_deref(), Some(&6));
+}
+
+/// Like any future, companions do nothing until they are awaited.
+#[tokio::test]
+async fn companions_act_when_they_are_awaited() {
+    let world = World::new();
+    drop(named::set(&world, "Ada", 6));
+    let (stored, peeked) = (named::set(&world, "Ada", 7), named::peek(&world, "Ada"));
+    let removed = named::invalidate(&world, "Ada");
+    assert!(named::peek(&world, "Ada").await.unwrap().is_none());
+    assert_eq!(stored.await.unwrap(), Stored::Yes);
+    assert_eq!(peeked.await.unwrap().as_deref(), Some(&7));
+    drop(removed);
+    assert_eq!(named(&world, "Ada").await, 7);
 }
 
 #[tokio::test]

@@ -9,13 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::routing::get;
 use cache_core::time::{minutes, seconds};
 use cache_core::warm::Warmer;
 use cache_core::{Cache, CacheKey, EntryOptions, Outcome, Redis, TagSet};
+use cache_tower::CacheLayer;
 use cache_tower::admin::{self, AdminConfig, Grant, Scopes};
 use serde_json::{Value, json};
 use support::{Browser, RedisServer, wait_until};
 use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
+use tower::ServiceExt;
 
 const TOKEN: &str = "token-of-the-operator";
 const READER: &str = "token-of-the-reader";
@@ -193,6 +196,15 @@ async fn numbers_change_live_and_each_is_the_metric_of_its_name() {
         assert_eq!(round * 4, asked);
     }
     assert_ne!(browser.text("#hit-ratio"), "–");
+    // Loads of which the last minute has a quantile to tell.
+    for n in 10..16 {
+        let key = CacheKey::build("user", n).unwrap();
+        let slow = move |_| async move {
+            tokio::time::sleep(Duration::from_millis(8 * n)).await;
+            Ok::<_, &str>("Ada".to_owned())
+        };
+        world.cache().get_or_load(&key, minutes(5), slow).await.unwrap();
+    }
     browser.click("#all summary");
     world.after_a_reading();
     compare(&world).await;
@@ -217,7 +229,10 @@ async fn compare(world: &World) {
             figures.push([it.dataset.metric, Number(it.dataset.value), it.textContent]);
         for (const it of document.querySelectorAll('[data-series]'))
             figures.push([it.dataset.series, Number(it.dataset.value), it.textContent]);
-        return figures;";
+        const made = {};
+        for (const id of ['hit-ratio', 'load-p50', 'load-p99', 'breaker', 'log'])
+            made[id] = [document.getElementById(id).dataset.value, document.getElementById(id).textContent];
+        return {figures, made};";
     // Both readings, again until no second began between them: what moves by itself moves in between otherwise.
     let script = format!(
         "const [path, token] = arguments;
@@ -227,8 +242,8 @@ async fn compare(world: &World) {
             for (;;) {{
                 const before = document.documentElement.dataset.readings;
                 const text = await (await fetch(path, {{headers: {{authorization: 'Bearer ' + token}}}})).text();
-                const figures = read();
-                if (document.documentElement.dataset.readings === before) return {{text, figures}};
+                const seen = read();
+                if (document.documentElement.dataset.readings === before) return {{text, ...seen}};
             }}
          }})();"
     );
@@ -249,11 +264,59 @@ async fn compare(world: &World) {
             (shown - told).abs() <= within,
             "{name}: the page says {shown}, the metric {told}"
         );
-        let text = figure[2].as_str().unwrap();
-        if name == "cache_entries" || name == "cache_hits_total" {
-            assert_eq!(text, told.to_string(), "{name}");
+        // And that number is what a person reads, apart from those that are written with a unit.
+        let text = figure[2].as_str().unwrap().replace(',', "");
+        match text.parse::<f64>() {
+            Ok(read) => assert!((read - shown).abs() < 0.001, "{name}: {text} stands for {shown}"),
+            Err(_) => assert!(text.contains(' '), "{name}: {text}"),
         }
     }
+    assert!(
+        world.readings() < 60,
+        "the last minute is no longer all that there was"
+    );
+    compare_made(&both["made"], both["text"].as_str().unwrap(), &metrics);
+}
+
+/// Figures that are made of metrics, against the same made here: everything happened within the last minute.
+fn compare_made(made: &Value, text: &str, metrics: &BTreeMap<String, f64>) {
+    let number = |id: &str| made[id][0].as_str().unwrap().parse::<f64>().unwrap();
+    let same = |id: &str, expected: f64| {
+        let shown = number(id);
+        assert!(
+            (shown - expected).abs() < 1e-9,
+            "{id}: the page says {shown}, the metrics {expected}"
+        );
+    };
+    let (hits, misses) = (metrics["cache_hits_total"], metrics["cache_misses_total"]);
+    same("hit-ratio", hits / (hits + misses));
+    let percent = format!("{:.1} %", 100.0 * hits / (hits + misses));
+    assert_eq!(made["hit-ratio"][1], percent.as_str());
+    for (id, share) in [("load-p50", 0.5), ("load-p99", 0.99)] {
+        same(id, quantile(text, "cache_load_seconds", share));
+    }
+    assert!(number("load-p99") > 0.05, "the slow loads show: {made}");
+    let state = made["breaker"][0].as_str().unwrap();
+    assert_eq!(metrics[&format!("cache_breaker_state{{state={state}}}")], 1.0);
+    assert!(
+        (number("log") - metrics["cache_log_lag_seconds"]).abs() < 5.0,
+        "{made}"
+    );
+}
+
+/// As `histogram_quantile` of Prometheus has it.
+fn quantile(text: &str, name: &str, share: f64) -> f64 {
+    let buckets = text.lines().filter_map(|line| {
+        let (labels, below) = line.strip_prefix(&format!("{name}_bucket{{"))?.rsplit_once(' ')?;
+        let bound = labels.split("le=\"").nth(1)?.trim_end_matches("\"}");
+        Some((bound.parse::<f64>().unwrap(), below.parse::<f64>().unwrap()))
+    });
+    let buckets: Vec<(f64, f64)> = buckets.collect();
+    let rank = share * buckets.last().unwrap().1;
+    let at = buckets.iter().position(|(_, below)| *below >= rank).unwrap();
+    let (lower, before) = if at == 0 { (0.0, 0.0) } else { buckets[at - 1] };
+    let (bound, below) = buckets[at];
+    lower + (bound - lower) * (rank - before) / (below - before)
 }
 
 /// Sums by name, and each series by its name without the cache's label, as the page calls them.
@@ -482,5 +545,77 @@ async fn what_a_token_may_not_do_is_said_and_not_offered() {
     world.sign_in(WRITER);
     assert!(browser.sees("#no-read") && !browser.sees("#readings"));
     assert!(!disabled("invalidate") && disabled("lookup") && disabled("clear"));
+    world.assert_no_complaints();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_have_a_chart_where_there_is_an_http_layer() {
+    let caches = ["shop", "pages"].map(|name| Cache::builder(name).build().unwrap());
+    let page = || async { ([("cache-control", "max-age=60")], "page") };
+    let app: Router = Router::new()
+        .route("/page", get(page))
+        .layer(CacheLayer::new(caches[1].clone()));
+    let world = World::with(caches.into()).await;
+    let browser = &world.browser;
+    world.watch();
+    assert!(!browser.sees("#http"));
+    let choose = "const it = document.getElementById('cache');
+         it.value = arguments[0]; it.dispatchEvent(new Event('change'))";
+    browser.script(choose, json!(["pages"]));
+    world.after_a_reading();
+    assert!(browser.sees("#http"));
+    assert!(
+        browser
+            .text("#http")
+            .contains("No requests in the last five minutes")
+    );
+    let told = "return document.getElementById('chart-http').getAttribute('aria-label').startsWith('Now: ')";
+    wait_until(Duration::from_secs(30), "requests are told of", async || {
+        let request = http::Request::get("/page").header("host", "h");
+        let request = request.body(axum::body::Body::empty()).unwrap();
+        let response = app.clone().oneshot(request).await.unwrap();
+        axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        browser.script(told, json!([])) == true
+    })
+    .await;
+    let widths = "return [document.querySelector('#chart-http canvas').clientWidth, document.getElementById('http').clientWidth]";
+    let widths: Vec<f64> = serde_json::from_value(browser.script(widths, json!([]))).unwrap();
+    assert!(
+        widths[0] > 0.9 * widths[1],
+        "the chart is as wide as its place: {widths:?}"
+    );
+    browser.script(choose, json!(["shop"]));
+    world.after_a_reading();
+    assert!(!browser.sees("#http"));
+    world.assert_no_complaints();
+}
+
+/// Nothing is cut off or has to be dragged into sight, and every button can be hit.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_fits_screens_of_every_width() {
+    let server = RedisServer::start();
+    let world = World::on(&server).await;
+    let cache = world.cache();
+    let name = "a-name-that-is-as-long-as-names-of-warmers-may-be-in-big-service";
+    cache.add_warmer(Warmer::new(name, |_| async {})).unwrap();
+    for n in 0..20 {
+        world
+            .load(n, &format!("{}{n}", "tag-of-some-length:".repeat(8)))
+            .await;
+    }
+    let browser = &world.browser;
+    world.watch();
+    browser.click("#all summary");
+    browser.click("#doctor");
+    world.after_a_reading();
+    for width in [320, 390, 720, 820, 1_100, 1_280, 1_920] {
+        let size = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false});
+        browser.devtools("Emulation.setDeviceMetricsOverride", size);
+        world.after_a_reading();
+        let wide = "return [...document.querySelectorAll('body *')]
+             .filter((it) => it.checkVisibility() && it.getBoundingClientRect().right > innerWidth + 1 && !it.closest('.sr, .bars'))
+             .map((it) => `${it.tagName}#${it.id}.${it.className}`)";
+        assert_eq!(browser.script(wide, json!([])), json!([]), "{width}");
+    }
     world.assert_no_complaints();
 }

@@ -87,7 +87,7 @@ fn take(world: &World, folder: Option<&Path>, name: &str, theme: &str) {
         std::fs::write(folder.join(name), &picture).unwrap();
     }
     assert!(
-        (20_000..150_000).contains(&picture.len()),
+        (20_000..200_000).contains(&picture.len()),
         "{name}: {} bytes",
         picture.len()
     );

@@ -126,3 +126,43 @@ async fn the_documented_permissions_are_enough_on_a_cluster() {
         assert!(refused.items().is_empty(), "{refused:?}");
     }
 }
+
+/// B8.6: who may neither say nor hear how a load ends asks again, and loads once all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_pub_sub_nodes_that_miss_together_load_once() {
+    let redis = RedisServer::builder()
+        .user(
+            "cache",
+            "pw",
+            "~* +@all resetchannels -subscribe -psubscribe -publish",
+        )
+        .start();
+    let mut nodes = Vec::new();
+    for _ in 0..3 {
+        nodes.push(hearing_node(&redis.url(), |node| node).await);
+    }
+    for round in 0..3 {
+        let origin = Origin::default();
+        let calls = nodes.iter().map(|cache| {
+            let (cache, origin) = (cache.clone(), origin.clone());
+            tokio::spawn(async move {
+                let load = move |_| origin.load_slowly();
+                cache
+                    .get_or_load(&key(round), minutes(5), load)
+                    .await
+                    .map(|value| *value)
+            })
+        });
+        for call in calls.collect::<Vec<_>>() {
+            assert_eq!(call.await.unwrap().unwrap(), 0);
+        }
+        assert_eq!(origin.loads(), 1);
+    }
+    // A lock is waited for in the same way.
+    let held = nodes[0].try_lock("l", hours(1)).await.unwrap().unwrap();
+    let (waiting, _) = tokio::join!(nodes[1].lock("l", hours(1), seconds(5)), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(held.release().await);
+    });
+    assert!(waiting.unwrap().is_held());
+}

@@ -1,5 +1,6 @@
 //! Nodes in processes of their own: they share a load, die with it, and are frozen over it.
 
+use support::resp::Value;
 use support::{Child, Children};
 
 use super::*;
@@ -155,6 +156,77 @@ fn a_holder_frozen_beyond_its_lock_gives_nobody_elses_lock_back() {
         ("{2}".into(), "{2}".into())
     );
     assert_eq!(loads(&nodes), [1, 1, 0]);
+}
+
+/// B17.1: during a deploy a build and the next one, whose envelopes and notices have other formats.
+#[test]
+fn builds_of_neighbouring_formats_work_side_by_side() {
+    let redis = RedisServer::start();
+    let nodes = Children::spawn(env!("CARGO_BIN_EXE_soak"), 2, |node, command| {
+        command.args(["node", &redis.url()]);
+        if node == 1 {
+            command.env("NEXT_BUILD", "1");
+        }
+    });
+    nodes.send("ready");
+    for node in nodes.iter() {
+        node.next_line_with("ready", SOON);
+    }
+    let (old, next) = (&nodes[0], &nodes[1]);
+    let load = |node: &Child, order: &str| {
+        node.send(order);
+        loaded(node).0
+    };
+    let get = |node: &Child, name: &str| {
+        node.send(&format!("get {name}"));
+        let line = node.next_line_with(&format!("got {name} "), SOON);
+        line.rsplit(' ').next().unwrap().to_owned()
+    };
+    let bytes = |name: &str| match redis.command(&["GETRANGE", &format!("fleet:item:{name}"), "4", "21"]) {
+        Value::Bulk(bytes) => bytes,
+        other => panic!("{other:?}"),
+    };
+    let format = |name: &str| *bytes(name).last().unwrap();
+
+    // The next build reads what is there, and writes in its own way.
+    assert_eq!(load(old, "load hot 1 0 1"), "{1}");
+    assert_eq!((get(next, "hot"), format("hot")), ("1".into(), 1));
+    assert_eq!(load(next, "load new 1 0 2"), "{2}");
+    assert_eq!(format("new"), 2);
+
+    // What the earlier one cannot read is a miss to it; its load overwrites nothing, and the builds do not take turns.
+    let stored = bytes("new");
+    assert_eq!(get(old, "new"), "none");
+    assert_eq!(load(old, "load new 1 0 3"), "{3}");
+    assert_eq!(bytes("new"), stored);
+    assert_eq!(get(next, "new"), "2");
+
+    // They keep each other from loading together.
+    old.send("load both 1 500 5");
+    old.next_line_with("loading both", SOON);
+    assert_eq!(load(next, "load both 20 0 6"), "{5}");
+    assert_eq!(loaded(old).0, "{5}");
+    next.send("load others 1 500 7");
+    next.next_line_with("loading others", SOON);
+    assert_eq!(
+        load(old, "load others 20 0 8"),
+        "{8}",
+        "once, after it has waited"
+    );
+    assert_eq!((loaded(next).0, get(next, "others")), ("{7}".into(), "7".into()));
+
+    // Explicit changes are everybody's: a notice that is not understood is a gap.
+    for (writer, reader, name) in [(next, old, "hot"), (old, next, "new"), (next, old, "both")] {
+        assert_ne!(get(reader, name), "none", "{name}");
+        writer.send(&format!("remove {name}"));
+        assert_eq!(
+            writer.next_line_with("removed ", SOON),
+            format!("removed {name} ok")
+        );
+        wait_until_blocking(seconds(5), "the other build hears it", || {
+            get(reader, name) == "none"
+        });
+    }
 }
 
 /// What a process that was just thawed reads may be from before it heard what it had missed.

@@ -1,11 +1,12 @@
 //! The doctor on real servers in the states that it is there to find.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
-use cache_core::doctor::{Diagnosis, Severity};
-use cache_core::time::{Clock, SystemClock, Timestamp, hours};
-use cache_core::{Cache, EntryOptions, Redis};
-use support::{Canary, RedisServer};
+use cache_core::doctor::{Diagnosis, Finding, Severity};
+use cache_core::time::{Clock, SystemClock, Timestamp, days, hours, minutes, seconds};
+use cache_core::{Cache, CacheKey, EntryOptions, Redis};
+use support::{Canary, Fault, FaultProxy, RedisServer, wait_until};
 
 use crate::redis::permissions::rules;
 
@@ -128,6 +129,182 @@ async fn commands_that_the_user_lacks_are_named_and_what_it_may_not_ask_is_said(
         diagnosis.unchecked.contains(&"output_buffer_limits"),
         "{diagnosis:?}"
     );
+}
+
+/// Whatever of the documented permissions is taken away is named, with the order that gives it back.
+#[tokio::test]
+async fn each_command_of_the_documented_rules_is_missed() {
+    let rules = rules();
+    let commands: Vec<&str> = rules.split(" +").skip(1).map(str::trim).collect();
+    assert!(commands.len() > 20, "{commands:?}");
+    let server = well_set(RedisServer::builder().user("cache", "pw", &rules).start());
+    let url = format!("redis://cache:pw@{}", server.address());
+    for command in commands {
+        // Two are part of connecting, one of ending a wait; and without `info` there are things that nobody can know.
+        if ["hello", "select", "unsubscribe", "info"].contains(&command) {
+            continue;
+        }
+        server.cli(&["ACL", "SETUSER", "cache", &format!("-{command}")]);
+        let diagnosis = cache_at(&url).doctor().await;
+        let found = diagnosis
+            .findings
+            .iter()
+            .find(|finding| finding.code == "missing_command");
+        let found = found.unwrap_or_else(|| panic!("{command} is not missed: {diagnosis:?}"));
+        assert!(found.what.contains(command), "{command}: {found:?}");
+        assert!(
+            found.remedy.contains(&format!("+{command}")),
+            "{command}: {found:?}"
+        );
+        server.cli(&["ACL", "SETUSER", "cache", &format!("+{command}")]);
+    }
+    let diagnosis = cache_at(&url).doctor().await;
+    check(&diagnosis, &[], &[]);
+    server.cli(&["ACL", "SETUSER", "cache", "-info"]);
+    let diagnosis = cache_at(&url).doctor().await;
+    for unknown in ["version", "eviction_policy", "memory"] {
+        assert!(diagnosis.unchecked.contains(&unknown), "{diagnosis:?}");
+    }
+}
+
+/// A real server of today whose word for its version is another's on the way.
+#[tokio::test]
+async fn a_server_that_is_too_old_is_found() {
+    let server = well_set(RedisServer::start());
+    let version = server.info_field("server", "redis_version").unwrap();
+    let (said, older) = (
+        format!("redis_version:{version}"),
+        format!("redis_version:{:0<1$}", "6.0.", version.len()),
+    );
+    assert_eq!(said.len(), older.len());
+    let proxy = FaultProxy::start(server.address());
+    proxy.set(Fault::ReplaceInReplies(said.leak(), older.leak()));
+    let diagnosis = cache_at(&server.url_via(proxy.address())).doctor().await;
+    check(
+        &diagnosis,
+        &[("redis_too_old", Severity::Severe)],
+        &["6.0.", "6.2", "Valkey"],
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_is_nearly_full_is_found_before_and_after_it_refuses() {
+    let server = well_set(RedisServer::start());
+    let cache = cache_at(&server.url());
+    cache.doctor().await;
+    let at = |share: f64| {
+        let used: f64 = server
+            .info_field("memory", "used_memory")
+            .unwrap()
+            .parse()
+            .unwrap();
+        server.cli(&["CONFIG", "SET", "maxmemory", &format!("{:.0}", used / share)]);
+    };
+    for (share, severity) in [(0.94, Severity::Warning), (1.5, Severity::Severe)] {
+        at(share);
+        let diagnosis = cache.doctor().await;
+        let found = &diagnosis.findings[0];
+        assert_eq!(
+            (found.code, found.severity),
+            ("memory_headroom", severity),
+            "{diagnosis:?}"
+        );
+        assert!(found.remedy.contains("maxmemory"), "{found:?}");
+    }
+}
+
+/// A Redis that dies under a cache that has used it.
+#[tokio::test]
+async fn ties_that_are_cut_are_found() {
+    let server = well_set(RedisServer::start());
+    let cache = cache_at(&server.url());
+    let key = CacheKey::build("user", 1_u64).unwrap();
+    cache.get::<u32>(&key).await;
+    wait_until(seconds(10), "the log is heard", async || {
+        cache.stats().shared.is_some_and(|shared| shared.log_heard)
+    })
+    .await;
+    server.kill();
+    wait_until(seconds(20), "everything is found", async || {
+        let _ = cache.remove(&key).await;
+        let diagnosis = cache.doctor().await;
+        let codes: Vec<_> = diagnosis.findings.iter().map(|finding| finding.code).collect();
+        [
+            "redis_unreachable",
+            "breaker_open",
+            "log_unheard",
+            "pending_invalidations",
+        ]
+        .iter()
+        .all(|code| codes.contains(code))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn policies_are_looked_at_like_the_defaults_and_missing_ones_are_named() {
+    let server = well_set(RedisServer::start());
+    let cache = Cache::builder("m")
+        .redis(Redis::from_url(&server.url()).unwrap())
+        .policy("well", EntryOptions::ttl(minutes(1)))
+        .policy("ticks", EntryOptions::ttl(Duration::from_millis(100)))
+        .policy("slow", EntryOptions::new().hard_timeout(minutes(2)))
+        .policy("forever", EntryOptions::ttl(days(90)))
+        .build()
+        .unwrap();
+    let key = CacheKey::build("user", 1_u64).unwrap();
+    let lost = EntryOptions::new().policy("lost");
+    assert!(cache.set(&key, 1, lost).await.unwrap().is_stored());
+    let expected = [
+        ("ttl_too_short", Severity::Warning),
+        ("timeouts_crossed", Severity::Warning),
+        ("policy_missing", Severity::Warning),
+        ("ttl_too_long", Severity::Notice),
+    ];
+    let mut diagnosis = cache.doctor().await;
+    let place = |finding: &Finding| expected.iter().position(|(code, _)| *code == finding.code);
+    diagnosis.findings.sort_by_key(place);
+    let words = [
+        "policy `ticks`",
+        "policy `slow`",
+        "policy `forever`: the TTL is 90 days",
+        "`lost`",
+    ];
+    check(&diagnosis, &expected, &words);
+}
+
+#[tokio::test]
+async fn a_memory_that_is_too_small_is_found() {
+    let cache = Cache::builder("m").memory_entries(64).build().unwrap();
+    for n in 0..1_000_u64 {
+        let key = CacheKey::build("user", n).unwrap();
+        assert!(cache.set(&key, n, minutes(5)).await.unwrap().is_stored());
+    }
+    check(
+        &cache.doctor().await,
+        &[("memory_too_small", Severity::Warning)],
+        &["memory_entries"],
+    );
+}
+
+/// The page has a row for each code, and no other.
+#[test]
+fn every_finding_is_documented() {
+    let source = include_str!("../../../cache-core/src/doctor.rs");
+    let source = source.split("#[cfg(test)]").next().unwrap();
+    let codes = source
+        .split("diagnosis.add(")
+        .skip(1)
+        .map(|call| call.split('"').nth(1).unwrap());
+    let codes: BTreeSet<&str> = codes.collect();
+    let page = include_str!("../../../docs/operations.md");
+    let (_, table) = page.split_once("| code | severity |").unwrap();
+    let table = table.split("\n\n").next().unwrap();
+    let first = table.lines().skip(2).filter_map(|row| row.split('|').nth(1));
+    let documented: BTreeSet<&str> = first
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .collect();
+    assert_eq!(codes, documented);
 }
 
 #[tokio::test]

@@ -5,3 +5,4 @@ mod doctor;
 mod grafana;
 mod health;
 mod metrics;
+mod secrets;

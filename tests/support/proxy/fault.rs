@@ -25,6 +25,8 @@ pub enum Fault {
     /// Everything the server sends arrives twice. Each read is doubled as a whole, so with one request at a
     /// time each reply is.
     DuplicateReplies,
+    /// The first bytes of replies that are these are the second, which are as long. Looked for in each read alone.
+    ReplaceInReplies(&'static str, &'static str),
 }
 
 /// What happens to a new connection.
@@ -90,6 +92,19 @@ impl Fault {
         match self {
             Self::Bandwidth(rate) => Duration::from_secs_f64(written as f64 / f64::from((*rate).max(1))),
             _ => Duration::ZERO,
+        }
+    }
+
+    /// Changes what was read.
+    pub(super) fn edit(&self, direction: Direction, bytes: &mut [u8]) {
+        let (Self::ReplaceInReplies(said, instead), Direction::Replies) = (self, direction) else {
+            return;
+        };
+        let found = bytes
+            .windows(said.len())
+            .position(|window| window == said.as_bytes());
+        if let Some(at) = found {
+            bytes[at..at + said.len()].copy_from_slice(instead.as_bytes());
         }
     }
 

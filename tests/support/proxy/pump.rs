@@ -112,9 +112,10 @@ impl<'a> Pump<'a> {
 
     /// Writes what has waited longest; stops half way when the fault changes.
     async fn write(&mut self, fault: &Fault) -> io::Result<()> {
-        let Some((read, bytes)) = self.waiting.pop_front() else {
+        let Some((read, mut bytes)) = self.waiting.pop_front() else {
             return Ok(());
         };
+        fault.edit(self.direction, &mut bytes);
         let allowed = fault
             .limit(self.direction)
             .map_or(usize::MAX, |limit| limit - self.passed);

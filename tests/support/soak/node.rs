@@ -1,6 +1,7 @@
 //! One node of a fleet as a process of its own, for tests that kill and freeze it.
 //!
-//! `soak node URL [LOCK_TTL_MS]`, then orders line by line on standard input, each answered on standard output:
+//! `soak node URL [LOCK_TTL_MS]`, then orders line by line on standard input, each answered on standard output. With
+//! `NEXT_BUILD` in its environment it is a node of the next build, whose envelopes and notices have other formats.
 //!
 //! | order | answers |
 //! |---|---|
@@ -25,6 +26,9 @@ use crate::hearing::hears;
 /// # Panics
 /// When an order is none; whoever gave it reads that on standard error.
 pub async fn obey_orders(url: &str, lock_ttl: Option<Duration>) {
+    if std::env::var_os("NEXT_BUILD").is_some() {
+        cache_core::testing::pretend_to_be_the_next_build();
+    }
     let redis = Redis::from_url(url).unwrap();
     let mut builder = Cache::builder("fleet").redis(redis);
     if let Some(lock_ttl) = lock_ttl {

@@ -67,7 +67,7 @@ pub(super) async fn many_keys(run: &Run, tally: &Arc<Tally>) -> Findings {
     for _ in 0..2 {
         nodes.push(hearing_node(&redis.url(), |node| node.max_concurrent_loads(AT_ONCE)).await);
     }
-    let (mut most, mut peak) = (0, 0);
+    let (mut most, mut peak, mut twice) = (0, 0, 0);
     let rounds = run.rounds(async |_| {
         let values = (0..KEYS).map(|n| (key(n), n));
         let _ = nodes[0].set_many(values, hours(1)).await.unwrap();
@@ -82,7 +82,7 @@ pub(super) async fn many_keys(run: &Run, tally: &Arc<Tally>) -> Findings {
         let mut crowds = Vec::new();
         for node in &nodes {
             let crowd = Arc::<Mutex<Crowd>>::default();
-            for n in 0..KEYS {
+            for n in (0..KEYS).flat_map(|n| [n, n]) {
                 let (node, crowd, tally) = (node.clone(), crowd.clone(), tally.clone());
                 calls.spawn(async move {
                     let call = tally.begin();
@@ -99,17 +99,24 @@ pub(super) async fn many_keys(run: &Run, tally: &Arc<Tally>) -> Findings {
             crowds.push(crowd);
         }
         calls.join_all().await;
+        let mut loaded = HashMap::<u64, u64>::new();
         for crowd in crowds {
             let crowd = crowd.lock().unwrap();
             most = most.max(crowd.loads.values().copied().max().unwrap_or(0));
             peak = peak.max(crowd.peak);
+            crowd
+                .loads
+                .keys()
+                .for_each(|n| *loaded.entry(*n).or_default() += 1);
         }
+        twice += loaded.values().filter(|nodes| **nodes > 1).count() as u64;
     });
     let rounds = rounds.await;
     let mut findings = Findings::default();
     findings.count("rounds", rounds);
     findings.at_most("loads of a key on a node", most as f64, 1.0, "");
     findings.at_most("loads of a node at once", peak as f64, AT_ONCE as f64, "");
+    findings.count("keys that both nodes loaded", twice);
     findings
 }
 

@@ -228,8 +228,11 @@ impl World {
             }
             _ => {
                 let world = self.clone();
-                let loaded =
-                    cache.get_or_load(&item, options(n), move |load| world.load(node, n, Some(load)));
+                let mut options = options(n);
+                if revalidates(n) {
+                    options = options.soft_timeout(Duration::ZERO);
+                }
+                let loaded = cache.get_or_load(&item, options, move |load| world.load(node, n, Some(load)));
                 match loaded.await {
                     Ok(loaded) => Some(*loaded),
                     Err(error) => {
@@ -272,6 +275,8 @@ impl World {
         self.origin[n as usize].store(version, Ordering::SeqCst);
         let how: u64 = match rng.random_range(0..20) {
             tag @ (9..=11) if n % 4 == 3 => tag - 9,
+            // What was only made stale may still be shown.
+            7 if revalidates(n) => 0,
             how => how,
         };
         self.last[n as usize].store(how, Ordering::SeqCst);
@@ -389,19 +394,25 @@ fn group(n: u64) -> String {
     format!("group-{}", n % GROUPS)
 }
 
-/// Lifetimes shorter than a load with its waits, and longer than any disturbance; some keys are refreshed ahead, some tagged by their loader.
+/// Lifetimes shorter than a load with its waits, and longer than any disturbance; some keys are refreshed ahead, some served stale,
+/// some tagged by their loader.
 fn options(n: u64) -> EntryOptions {
     let ttl = [1_000, 300, 30_000, 5_000][n as usize % 4];
     let options = EntryOptions::ttl(Duration::from_millis(ttl));
     let options = match n % 5 {
         0 => options.eager(Eager::After(0.2)),
-        1 => options.stale_for(seconds(10)),
+        1 | 2 => options.stale_for(seconds(10)),
         _ => options,
     };
     match n % 3 {
         0 => options,
         _ => options.tags(TagSet::new([group(n)]).unwrap()),
     }
+}
+
+/// Whether a stale value of this key is shown while it is loaded anew behind it.
+fn revalidates(n: u64) -> bool {
+    n % 5 == 2
 }
 
 /// For values that no loader gives a tag.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::cache::far::depart::FailedElsewhere;
 use crate::cache::far::read::FarEntry;
-use crate::cache::far::{Far, HeldLease, Leave, Right, Views, port_version};
+use crate::cache::far::{Far, HeldLease, Keep, Leave, Right, Views, port_version};
 use crate::cache::flights::FlightContext;
 use crate::cache::lead::{Load, LoadKind};
 use crate::codec::envelope::{Contents, Envelope, Lifetimes};
@@ -15,32 +15,33 @@ use crate::sync::Arc;
 
 impl<T: Send + Sync + 'static> Load<T> {
     /// Offers what the loader gave to the shared tier; whether this node may keep it.
-    pub(crate) async fn commit(&self, far: &Far, leave: Leave<T>, entry: &AnyEntry, seen: u64) -> bool {
+    pub(crate) async fn commit(&self, far: &Far, leave: Leave<T>, entry: &AnyEntry, seen: u64) -> Keep {
         let lease = match leave.right {
             Right::Lease(lease) => lease,
-            Right::Newer => return true,
-            Right::Away => {
+            Right::Newer => return Keep::Yes,
+            Right::Away(returns) => {
                 self.announce_later(far);
-                return true;
+                return Keep::Alone(returns);
             }
         };
         let offer = match self.offer(far, &lease, entry, leave.views, seen).await {
             Ok(Some(payload)) => payload,
             Ok(None) => {
                 self.report(lease.commit(None, None, Ending::Released).await);
-                return true;
+                return Keep::Yes;
             }
             Err(Refused) => {
                 self.report(lease.commit(None, None, Ending::Released).await);
                 self.announce_later(far);
-                return false;
+                return Keep::No;
             }
         };
         let announced = (self.kind == LoadKind::Forced).then(|| offer.clone());
+        let returns = far.alone.returns();
         let answer = lease.commit(Some(offer), None, Ending::Done).await;
         let Some(answer) = self.report(answer) else {
             self.announce_later(far);
-            return true;
+            return Keep::Alone(returns);
         };
         if let (Verdict::Applied, Some(payload)) = (&answer.verdict, announced) {
             self.announce(far, payload, entry).await;
@@ -49,9 +50,9 @@ impl<T: Send + Sync + 'static> Load<T> {
     }
 
     /// What the shared tier decided about this load's result; whether this node may keep it.
-    pub(crate) async fn settle_commit(&self, far: &Far, answer: CommitAnswer, seen: u64) -> bool {
+    pub(crate) async fn settle_commit(&self, far: &Far, answer: CommitAnswer, seen: u64) -> Keep {
         match answer.verdict {
-            Verdict::Applied | Verdict::Nothing | Verdict::OutOfMemory => true,
+            Verdict::Applied | Verdict::Nothing | Verdict::OutOfMemory => Keep::Yes,
             refused => {
                 tracing::debug!(
                     cache = self.cache.name(),
@@ -62,7 +63,7 @@ impl<T: Send + Sync + 'static> Load<T> {
                 if let Some(current) = answer.current {
                     self.adopt(far, &current, seen).await;
                 }
-                false
+                Keep::No
             }
         }
     }

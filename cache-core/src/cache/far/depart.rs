@@ -75,7 +75,7 @@ impl<T> Leave<T> {
     pub(crate) fn lease(&self) -> Option<&HeldLease> {
         match &self.right {
             Right::Lease(lease) => Some(lease),
-            Right::Away | Right::Newer => None,
+            Right::Away(_) | Right::Newer => None,
         }
     }
 }
@@ -84,8 +84,8 @@ impl<T> Leave<T> {
 pub(crate) enum Right {
     /// Offer it to all nodes.
     Lease(HeldLease),
-    /// Keep it: the shared tier is away, and every node serves alone.
-    Away,
+    /// Keep it: the shared tier is away, and every node serves alone until it is back; how often it has come back.
+    Away(u64),
     /// Keep it: a later build's value is fresh there, which this build can neither read nor should overwrite.
     Newer,
 }
@@ -115,8 +115,9 @@ impl<T: Send + Sync + 'static> Load<T> {
     pub(crate) fn depart_alone(&self, fault: &Fault, stale: Option<Arc<Entry<T>>>) -> Departure<T> {
         self.cache.degraded("lease", fault);
         self.cache.inner.tally.count(Count::WithoutLease);
+        let returns = self.cache.far().map_or(0, |far| far.alone.returns());
         Departure::Load(Leave {
-            right: Right::Away,
+            right: Right::Away(returns),
             views: Views::default(),
             stale,
         })

@@ -14,6 +14,7 @@
 //! nobody waits for it. And an answer is believed only if nothing that this node learned while it was under way speaks
 //! against it: every question notes the epoch at which it was sent.
 
+mod alone;
 mod change;
 mod commit;
 mod depart;
@@ -44,6 +45,7 @@ use crate::stats::{Count, SharedStats};
 use crate::sync::Arc;
 use crate::time::{Clock, Timestamp};
 
+pub(crate) use alone::Keep;
 pub(crate) use change::Setting;
 pub(crate) use depart::{Departure, Leave, Right, Sight};
 pub(crate) use giveback::Holding;
@@ -52,6 +54,7 @@ pub(crate) use listen::{WeakCache, listen};
 pub(crate) use read::{FarEntry, ReadAs};
 pub(crate) use wakeup::Wakeup;
 
+use alone::Alone;
 use listen::Hearing;
 use recovery::Recovery;
 
@@ -65,6 +68,7 @@ pub(crate) struct Far {
     near_cap: Duration,
     hearing: Hearing,
     recovery: Recovery,
+    alone: Alone,
     /// Bounds what is told again and again in the background.
     giving_back: Semaphore,
     /// Answers about marks that were asked for before this epoch are not believed any more.
@@ -109,6 +113,7 @@ impl Far {
             settings,
             hearing: Hearing::default(),
             recovery: Recovery::default(),
+            alone: Alone::default(),
             giving_back: Semaphore::new(GIVEN_BACK_AGAIN),
             forget_before: AtomicU64::new(0),
             tally,
@@ -142,6 +147,10 @@ impl Far {
         &self.recovery
     }
 
+    pub(crate) fn alone(&self) -> &Alone {
+        &self.alone
+    }
+
     pub(crate) fn port(&self) -> &Arc<dyn Shared> {
         &self.port
     }
@@ -151,12 +160,12 @@ impl Far {
         (self.settings.lock_ttl, self.settings.disconnected_cap)
     }
 
-    /// What is known without asking.
     /// Whether a breaker keeps operations from a server.
     pub(crate) fn is_refused(&self) -> bool {
         self.port.health().iter().any(|server| server.breaker != "closed")
     }
 
+    /// What is known without asking.
     pub(crate) fn stats(&self, now: Timestamp) -> SharedStats {
         let servers = self.port.health();
         let sum = |of: fn(&EndpointHealth) -> u64| servers.iter().map(of).sum();
@@ -325,7 +334,8 @@ impl Cache {
         views: &mut Views,
         budget: &Budget,
     ) -> Result<bool, Fault> {
-        marks.retain(|mark| views.get(mark).is_none_or(|view| view.asked <= written));
+        let asked_before = |view: &MarkView| view.asked <= written + WRITTEN_WITHIN;
+        marks.retain(|mark| views.get(mark).is_none_or(&asked_before));
         let any = !marks.is_empty();
         self.ask_for_marks(far, marks, views, budget).await?;
         Ok(any)
@@ -478,6 +488,9 @@ pub(crate) fn entry_of(cache: &Cache, full_key: &str) -> Option<EntryId> {
 const NEAR_CAP: Duration = Duration::from_secs(60);
 /// More marks than this are asked for in several questions: a question of many would hold others up on the server.
 const MARKS_PER_QUESTION: usize = 500;
+/// What is left of a life is told in whole milliseconds: a value may be that much younger than it seems. Asking once more
+/// than needed is a question; once less, a load.
+const WRITTEN_WITHIN: Duration = Duration::from_millis(1);
 
 /// The counts of each word over all servers, in the order in which they are met.
 fn added_up<'a>(counts: impl Iterator<Item = &'a (&'static str, u64)>) -> Vec<(&'static str, u64)> {

@@ -192,7 +192,7 @@ impl Cache {
             .await?;
         Ok(Some(Inspected {
             state: match standing {
-                Compared::Gone | Compared::Overtaken => "invalidated",
+                Compared::Gone | Compared::Doubted | Compared::Overtaken => "invalidated",
                 _ if frame.hard_remaining.is_zero() => "expired",
                 Compared::Good if !frame.soft_remaining.is_zero() => "fresh",
                 Compared::Good | Compared::Aged => "stale",
@@ -284,9 +284,6 @@ impl Cache {
         let unusable = || FarEntry::Unusable(Some(entry_version(value.version)));
         let frame = match parse(far, key, value) {
             Ok(frame) => frame,
-            Err(Reject::NewerSchema { fresh_for }) if !fresh_for.is_zero() => {
-                return Err(FarEntry::Newer(entry_version(value.version)));
-            }
             Err(reject) => {
                 self.unreadable(far, reject.unreadable());
                 tracing::debug!(
@@ -294,7 +291,14 @@ impl Cache {
                     reject = reject.as_str(),
                     "a stored value was refused"
                 );
-                return Err(unusable());
+                return Err(match reject {
+                    Reject::NewerSchema { fresh_for } | Reject::NewerFormat { fresh_for }
+                        if !fresh_for.is_zero() =>
+                    {
+                        FarEntry::Newer(entry_version(value.version))
+                    }
+                    _ => unusable(),
+                });
             }
         };
         if frame.hard_remaining.is_zero() {
@@ -329,6 +333,7 @@ impl Cache {
             Compared::Good => !frame.soft_remaining.is_zero(),
             Compared::Aged => false,
             Compared::Gone => return Ok(FarEntry::Gone(version)),
+            Compared::Doubted => return Ok(unusable),
             Compared::Overtaken => return Ok(FarEntry::Overtaken),
         };
         Ok(
@@ -398,7 +403,7 @@ impl Cache {
             Box::pin(self.compare_views(far, frame, marks, views, budget, written)).await?
         };
         if far.recovery.doubts(id, marks) {
-            return Ok(Compared::Gone);
+            return Ok(Compared::Doubted);
         }
         let overtaken = self.inner.epochs.overtook(id, asked.seen, Some(frame.version))
             || marks.standing(asked.seen) == Standing::Invalid;
@@ -526,6 +531,8 @@ enum Compared {
     /// Softly invalidated.
     Aged,
     Gone,
+    /// This node knows better, and the shared tier has not heard of it yet.
+    Doubted,
     /// Something happened to it while it was on its way.
     Overtaken,
 }

@@ -5,7 +5,7 @@
 //! ([`replay`](super::replay)); otherwise it becomes an invalidation of its key: whatever other nodes read then is
 //! loaded anew, never older than what was set. When there are too many, they become one: everything of the cache.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -109,6 +109,7 @@ impl Recovery {
             }
         }
         pending.keep_bounded(cache);
+        self.note(&pending);
     }
 
     /// A later `set` was acknowledged: an earlier one need not be offered any more. An invalidation remains.
@@ -116,7 +117,15 @@ impl Recovery {
         let mut pending = lock(&self.pending);
         if pending.keys.get(id).is_some_and(|known| known.set.is_some()) {
             pending.keys.remove(id);
+            self.note(&pending);
         }
+    }
+
+    /// The versions of the values that are pending.
+    pub(super) fn sets(&self) -> HashSet<Version> {
+        let pending = lock(&self.pending);
+        let sets = pending.keys.values().filter_map(|key| key.set.as_ref());
+        sets.map(|set| set.version).collect()
     }
 
     /// Whether something is pending under this very key.

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::cache::Cache;
+use crate::cache::tasks::WarmingPlace;
 use crate::stats::Count;
 
 use super::{WarmReport, WarmStop};
@@ -94,11 +95,17 @@ where
             break;
         }
         pace.next().await;
-        courtesy.wait(cache).await;
+        let place = courtesy.wait(cache).await;
+        let work = one(item);
+        let work = async move {
+            let end = work.await;
+            drop(place);
+            end
+        };
         if has_runtime {
-            under_way.spawn(one(item));
+            under_way.spawn(work);
         } else {
-            report.note(cache, one(item).await);
+            report.note(cache, work.await);
             note(&report);
         }
     }
@@ -147,13 +154,13 @@ struct Courtesy {
 }
 
 impl Courtesy {
-    async fn wait(&mut self, cache: &Cache) {
-        cache.inner.tasks.behind_live_loads().await;
+    async fn wait(&mut self, cache: &Cache) -> WarmingPlace {
         let in_trouble = || cache.far().is_some_and(|far| far.is_refused());
         while self.waited < PATIENCE && in_trouble() && Handle::try_current().is_ok() {
             tokio::time::sleep(LOOK_AGAIN).await;
             self.waited += LOOK_AGAIN;
         }
+        cache.inner.tasks.behind_live_loads().await
     }
 }
 

@@ -92,9 +92,6 @@ pub(crate) const VERSION_AT: Range<usize> = 4..20;
 /// Where what checksum and signature cover begins.
 pub(super) const COVERED_FROM: usize = 20;
 
-/// The format that is written, and the newest that is read.
-pub(super) const FORMAT: u8 = 1;
-
 pub(super) const CHECKSUM_BYTES: usize = 8;
 
 /// The id of the secret and the MAC.

@@ -6,8 +6,7 @@ use std::time::Duration;
 use super::Envelope;
 use super::bytes::Reader;
 use super::frame::{
-    CHECKSUM_BYTES, COVERED_FROM, FORMAT, Framing, Kind, SIGNATURE_BYTES, SIGNED, checksum, key_check,
-    version_of,
+    CHECKSUM_BYTES, COVERED_FROM, Framing, Kind, SIGNATURE_BYTES, SIGNED, checksum, key_check, version_of,
 };
 use super::lifetimes::{Lifetimes, millis};
 use super::marks::Marks;
@@ -15,6 +14,7 @@ use super::reject::Reject;
 use crate::codec::Codec;
 use crate::codec::compression::{self, Refused};
 use crate::entry::Version;
+use crate::format;
 
 /// What the reader knows before it looks.
 #[derive(Clone, Copy, Debug)]
@@ -114,7 +114,7 @@ impl Envelope<'_> {
         framing: &Framing,
     ) -> Result<Parsed<'a>, Reject> {
         let version = version_of(bytes).ok_or(Reject::Foreign)?;
-        let covered = verified(bytes)?;
+        let covered = verified(bytes, expected.pttl)?;
         let mut head = Reader::new(covered);
         let kind = Kind::from_id(head.byte()?).ok_or(Reject::Malformed)?;
         let _format = head.byte()?;
@@ -130,10 +130,17 @@ impl Envelope<'_> {
 }
 
 /// Everything that the checksum covers, if it is what was written, in a format that is known.
-fn verified(bytes: &[u8]) -> Result<&[u8], Reject> {
+fn verified(bytes: &[u8], pttl: Duration) -> Result<&[u8], Reject> {
     let format = *bytes.get(COVERED_FROM + 1).ok_or(Reject::Truncated)?;
-    if format > FORMAT {
-        return Err(Reject::NewerFormat);
+    if format > format::of_envelopes() {
+        let quiet_below = bytes
+            .get(COVERED_FROM + 2..)
+            .and_then(<[u8]>::first_chunk)
+            .ok_or(Reject::Truncated)?;
+        let quiet_below = Duration::from_millis(u64::from_le_bytes(*quiet_below));
+        return Err(Reject::NewerFormat {
+            fresh_for: pttl.saturating_sub(quiet_below),
+        });
     }
     let covered = bytes.get(COVERED_FROM..).unwrap_or_default();
     let (covered, sum) = covered
@@ -145,7 +152,7 @@ fn verified(bytes: &[u8]) -> Result<&[u8], Reject> {
     if checksum(covered) != u64::from_le_bytes(*sum) {
         return Err(Reject::Checksum);
     }
-    if format != FORMAT {
+    if format < format::ENVELOPES {
         return Err(Reject::Malformed);
     }
     Ok(covered)

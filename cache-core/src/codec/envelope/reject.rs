@@ -13,8 +13,8 @@ pub(crate) enum Reject {
     Truncated,
     /// Changed since it was written: a flipped bit, a missing or an added piece.
     Checksum,
-    /// Written by a later release.
-    NewerFormat,
+    /// Written by a later release; fresh for so long, as the part says that is the same in every format.
+    NewerFormat { fresh_for: Duration },
     /// The checksum is right, the content contradicts itself.
     Malformed,
     /// Signatures are required, and it has none.
@@ -46,7 +46,7 @@ impl Reject {
         match self {
             Self::Foreign => Unreadable::Foreign,
             Self::Truncated | Self::Checksum | Self::Malformed | Self::Decompress => Unreadable::Damaged,
-            Self::NewerFormat | Self::OlderSchema | Self::NewerSchema { .. } => Unreadable::Version,
+            Self::NewerFormat { .. } | Self::OlderSchema | Self::NewerSchema { .. } => Unreadable::Version,
             Self::Unsigned | Self::UnknownMacKey | Self::Mac | Self::KeyMismatch => Unreadable::Signature,
             Self::Codec | Self::Compression => Unreadable::Codec,
             Self::TooLarge => Unreadable::TooLarge,
@@ -59,7 +59,7 @@ impl Reject {
             Self::Foreign => "foreign",
             Self::Truncated => "truncated",
             Self::Checksum => "checksum",
-            Self::NewerFormat => "newer_format",
+            Self::NewerFormat { .. } => "newer_format",
             Self::Malformed => "malformed",
             Self::Unsigned => "unsigned",
             Self::UnknownMacKey => "unknown_mac_key",

@@ -6,14 +6,13 @@ use std::time::Duration;
 use super::bytes::put_varint;
 #[cfg(feature = "mac")]
 use super::frame::SIGNED;
-use super::frame::{
-    COVERED_FROM, FORMAT, Framing, Kind, MAGIC, SIGNATURE_BYTES, checksum, key_check, version_bytes,
-};
+use super::frame::{COVERED_FROM, Framing, Kind, MAGIC, SIGNATURE_BYTES, checksum, key_check, version_bytes};
 use super::lifetimes::{Lifetimes, millis};
 use super::marks::{Mark, put_marks};
 use crate::codec::Codec;
 use crate::codec::error::CodecError;
 use crate::entry::Version;
+use crate::format;
 
 /// An entry that is to be written.
 #[derive(Clone, Copy, Debug)]
@@ -109,7 +108,7 @@ pub(crate) fn encode_tombstone(version: Version, hold: Duration, lease_window: D
 fn put_head(out: &mut Vec<u8>, version: Version, kind: Kind, quiet_below: u64) {
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&version_bytes(version));
-    out.extend_from_slice(&[kind.id(), FORMAT]);
+    out.extend_from_slice(&[kind.id(), format::of_envelopes()]);
     out.extend_from_slice(&quiet_below.to_le_bytes());
 }
 

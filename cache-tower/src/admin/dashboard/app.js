@@ -80,6 +80,11 @@
     if (kind) made.className = kind;
     return made;
   };
+  /** Writes a figure, with the number behind it for whoever compares. */
+  const number = (id, n, show) => {
+    $(id).dataset.value = n ?? '';
+    write($(id), n === null || n === undefined ? '–' : show(n));
+  };
   const write = (target, text) => { if (target.textContent !== text) target.textContent = text; };
   const say = (target, text, kind = '') => {
     target.className = `message ${kind}`;
@@ -278,12 +283,12 @@
       write(span, 'weight' in span.dataset ? weight(n) : count(n));
     }
     const hitRatio = ratio(WINDOW);
-    write($('hit-ratio'), hitRatio === null ? '–' : percent(hitRatio));
+    number('hit-ratio', hitRatio, percent);
     $('hit-ratio').title = hitRatio === null ? 'No calls in the last minute' : 'Of the last minute';
     const hits = growth('cache_hits_total', RATE), misses = growth('cache_misses_total', RATE);
     write($('calls'), hits === null ? '–' : rate(hits + misses));
-    write($('load-p99'), time(quantile('cache_load_seconds', 0.99, WINDOW)));
-    write($('load-p50'), time(quantile('cache_load_seconds', 0.5, WINDOW)));
+    number('load-p99', quantile('cache_load_seconds', 0.99, WINDOW), time);
+    number('load-p50', quantile('cache_load_seconds', 0.5, WINDOW), time);
     const failing = ['error', 'panic', 'timeout'].reduce((sum, result) => sum + (growth(`cache_loads_total{result=${result}}`, RATE) || 0), 0);
     write($('failing'), rate(failing));
     $('failing').parentElement.classList.toggle('bad', failing > 0);
@@ -304,6 +309,7 @@
     $('breaker').dataset.value = is || '';
     $('breaker').classList.toggle('warn', Boolean(is) && (is !== 'closed' || away));
     const lag = series.cache_log_lag_seconds;
+    $('log').dataset.value = lag ?? '';
     write($('log'), series.cache_log_heard ? `Log heard${lag === undefined ? '' : ` ${time(lag)} ago`}` : 'Log not heard');
   };
 
@@ -323,10 +329,8 @@
       return row;
     }));
   };
-  const label = (name) => {
-    const text = name.replaceAll('_', ' ');
-    return text.charAt(0).toUpperCase() + text.slice(1);
-  };
+  const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+  const label = (name) => sentence(name.replaceAll('_', ' '));
 
   const list = (id, entries) => {
     const most = Math.max(...entries.map((entry) => entry.share), 0.01);
@@ -357,13 +361,18 @@
   // ── charts ─────────────────────────────────────────────────────────────────────────────────────────────
 
   const colour = (name) => getComputedStyle(root).getPropertyValue(name).trim();
-  const ANSWERS = [
+  // What is stacked, from below: name, colour, and the series that it is the sum of.
+  const CALLS = [
     ['Memory', '--c1', 'cache_hits_total{tier=memory,kind=fresh}'],
     ['Shared', '--c2', 'cache_hits_total{tier=shared,kind=fresh}'],
     ['Stale', '--c3', 'cache_hits_total{tier=memory,kind=stale}', 'cache_hits_total{tier=shared,kind=stale}'],
     ['Negative', '--c4', 'cache_hits_total{tier=memory,kind=negative}', 'cache_hits_total{tier=shared,kind=negative}'],
     ['Miss', '--c5', 'cache_misses_total'],
   ];
+  const REQUESTS = [
+    ['Hit', '--c1', 'hit'], ['Revalidated', '--c2', 'revalidated'], ['Stale', '--c3', 'stale'], ['Collapsed', '--c4', 'collapsed'],
+    ['Miss', '--c5', 'miss'], ['Bypass', '--edge', 'bypass'], ['Gateway timeout', '--bad', 'gateway_timeout'],
+  ].map(([name, colours, outcome]) => [name, colours, `cache_http_requests_total{outcome=${outcome}}`]);
   let charts = null;
 
   const chart = (id, series, show, options = {}) => {
@@ -409,46 +418,61 @@
     return `rgb(${mix(0)}, ${mix(1)}, ${mix(2)})`;
   };
 
+  /** Areas one upon another: each is drawn to the sum of those below it, the tallest first. */
+  const stacked = (id, parts) => {
+    let rates = [];
+    const areas = parts.map(([name, colours], at) => ({
+      label: name, stroke: colour(colours), fill: mixed(colour(colours), colour('--card'), 0.35), width: 1.25, points: { show: false },
+      tell: (_, index) => (rates[at]?.[index] === undefined ? '–' : rate(rates[at][index])),
+    }));
+    const data = (ends) => {
+      rates = parts.map(([, , ...metrics]) => ends.map((at) => metrics.reduce((sum, metric) => sum + growth(metric, RATE, at), 0)));
+      return rates.map((_, upto) => ends.map((__, at) => rates.slice(0, upto + 1).reduce((sum, values) => sum + values[at], 0))).reverse();
+    };
+    return { ...chart(id, areas.reverse(), rate, { stacked: true }), data };
+  };
+  const quantiles = (id, metric) => ({
+    ...chart(id, [line('p50', '--c1', time), line('p99', '--c5', time)], time),
+    data: (ends) => [0.5, 0.99].map((share) => ends.map((at) => quantile(metric, share, 10, at))),
+  });
+
   const build = () => {
     charts?.forEach(({ plot }) => plot.destroy());
-    // Stacked: each area is drawn to the sum of those below it, the tallest first.
-    const areas = ANSWERS.map(([name, colours], at) => ({
-      label: name, stroke: colour(colours), fill: mixed(colour(colours), colour('--card'), 0.35), width: 1.25, points: { show: false },
-      tell: (_, index) => (stack[at]?.[index] === undefined ? '–' : rate(stack[at][index])),
-    })).reverse();
     const full = { range: () => [0, 1] };
+    const quiet = (what) => () => `No ${what} in the last five minutes`;
     charts = [
-      chart('chart-calls', areas, rate, { stacked: true }),
-      chart('chart-ratio', [line('Hit ratio', '--c1', percent)], (share) => `${Math.round(100 * share)} %`, full),
-      chart('chart-load', [line('p50', '--c1', time), line('p99', '--c5', time)], time),
-      chart('chart-shared', [line('p50', '--c1', time), line('p99', '--c5', time)], time),
+      { ...stacked('chart-calls', CALLS), nothing: quiet('calls') },
+      {
+        ...chart('chart-ratio', [line('Hit ratio', '--c1', percent)], (share) => `${Math.round(100 * share)} %`, full),
+        data: (ends) => [ends.map((at) => ratio(10, at))], nothing: quiet('calls'),
+      },
+      { ...quantiles('chart-load', 'cache_load_seconds'), nothing: quiet('loads') },
+      {
+        ...quantiles('chart-shared', 'cache_shared_seconds'),
+        nothing: (series) => (series.cache_shared_seconds ? quiet('operations')() : 'This cache is in memory only'),
+      },
     ];
+    if (!$('http').hidden) charts.push({ ...stacked('chart-http', REQUESTS), nothing: quiet('requests') });
   };
 
-  let stack = [];
   const draw = () => {
-    if (!charts) build();
+    const { series } = history[history.length - 1];
+    // Only a cache with an HTTP layer has requests to tell of.
+    const hasRequests = REQUESTS[0][2] in series;
+    if (!charts || $('http').hidden === hasRequests) {
+      $('http').hidden = !hasRequests;
+      build();
+    }
     const ends = history.map((_, at) => at).slice(1).slice(-KEPT);
     const times = ends.map((at) => history[at].at);
-    stack = ANSWERS.map(([, , ...metrics]) => ends.map((at) => metrics.reduce((sum, metric) => sum + growth(metric, RATE, at), 0)));
-    const sums = stack.map((_, upto) => ends.map((__, at) => stack.slice(0, upto + 1).reduce((sum, values) => sum + values[at], 0)));
-    const of = (metric, share) => ends.map((at) => quantile(metric, share, 10, at));
-    const data = [
-      [times, ...sums.reverse()],
-      [times, ends.map((at) => ratio(10, at))],
-      [times, of('cache_load_seconds', 0.5), of('cache_load_seconds', 0.99)],
-      [times, of('cache_shared_seconds', 0.5), of('cache_shared_seconds', 0.99)],
-    ];
-    const has = history[history.length - 1].series.cache_shared_seconds !== undefined;
-    const nothing = ['No calls in the last five minutes', 'No calls in the last five minutes', 'No loads in the last five minutes',
-      has ? 'No operations in the last five minutes' : 'This cache is in memory only'];
-    charts.forEach(({ plot, empty, target, tell }, at) => {
-      plot.setData(data[at]);
+    charts.forEach(({ plot, empty, target, tell, data, nothing }) => {
+      const lines = data(ends);
+      plot.setData([times, ...lines]);
       tell(plot);
-      const quiet = data[at].slice(1).every((values) => values.every((v) => !v));
-      write(empty, quiet ? nothing[at] : '');
+      const quiet = lines.every((values) => values.every((v) => !v));
+      write(empty, quiet ? nothing(series) : '');
       const legend = [...target.nextElementSibling.children].map((row) => `${row.children[1].textContent} ${row.children[2].textContent}`);
-      target.setAttribute('aria-label', quiet ? nothing[at] : `Now: ${legend.join(', ')}`);
+      target.setAttribute('aria-label', quiet ? nothing(series) : `Now: ${legend.join(', ')}`);
     });
   };
 
@@ -532,7 +556,7 @@
       const { findings, unchecked } = await (await ask(ofCache('/doctor'))).json();
       const rows = findings.map((finding) => {
         const row = element('li', undefined, finding.severity);
-        row.append(element('strong', `${label(finding.severity)}: `), element('span', `${finding.what}. `), element('span', `${finding.remedy}.`, 'muted'));
+        row.append(element('strong', `${label(finding.severity)}: `), element('span', `${finding.what}. `), element('span', `${sentence(finding.remedy)}.`, 'muted'));
         return row;
       });
       if (!rows.length) rows.push(element('li', 'Nothing found.'));

@@ -273,7 +273,7 @@ fn every_reason_has_its_own_word() {
         Reject::Foreign,
         Reject::Truncated,
         Reject::Checksum,
-        Reject::NewerFormat,
+        Reject::NewerFormat { fresh_for },
         Reject::Malformed,
         Reject::Unsigned,
         Reject::UnknownMacKey,

@@ -7,7 +7,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::epochs::MarkView;
+use super::MarkView;
 use crate::sync::{Arc, Mutex, lock};
 
 /// What is known of one mark.
