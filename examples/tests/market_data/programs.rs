@@ -314,7 +314,7 @@ fn the_whole_comparison_passes_with_redis_killed_and_restarted_again_and_again()
         report,
     ]));
     assert!(
-        comparison.wait(4 * LONG).success(),
+        comparison.wait(8 * LONG).success(),
         "{:?} {:?}",
         comparison.output(),
         comparison.errors()
