@@ -104,6 +104,9 @@ struct Compare {
     /// A tenth of the work.
     #[arg(long)]
     quick: bool,
+    /// Kills a Redis of its own again and again while everything runs, and restarts it. Fails if a promise is broken.
+    #[arg(long, conflicts_with = "redis")]
+    kill_redis: bool,
     /// The Redis to use, which then is not killed. Default: a redis-server that is started, if one is installed.
     #[arg(long)]
     redis: Option<String>,
@@ -126,10 +129,19 @@ async fn main() -> ExitCode {
         None => serve(arguments.serve).await,
         Some(Command::Work(work)) => process(work).await,
         Some(Command::Upstream(upstream)) => run_exchange(&upstream).await,
-        Some(Command::Compare(Compare { quick, redis, report })) => {
-            let comparison = Comparison { quick, redis, report };
-            // Whoever reads this may have closed the pipe; the report is written nevertheless.
-            comparison.run(|text| drop(say(text))).await
+        Some(Command::Compare(compare)) => {
+            let comparison = Comparison {
+                quick: compare.quick,
+                kill_redis: compare.kill_redis,
+                redis: compare.redis,
+                report: compare.report,
+            };
+            tokio::select! {
+                // Whoever reads this may have closed the pipe; the report is written nevertheless.
+                compared = comparison.run(|text| drop(say(text))) => compared,
+                // The Redis that it started ends with it.
+                () = asked_to_end() => Err("ended before the end".into()),
+            }
         }
     };
     match ended {

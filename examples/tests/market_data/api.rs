@@ -343,3 +343,31 @@ async fn health_is_degraded_and_the_service_serves_on_while_redis_is_away() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_holds_no_more_than_its_bound() {
+    let exchange = exchange().await;
+    let settings = include_str!("../../market-data/market-data.toml");
+    let bound = "[caches.ai_trading]\nmemory_entries = 1000";
+    let settings = settings.replace("[caches.ai_trading]\nmemory_bytes = \"64MiB\"", bound);
+    let config = cache_core::config::Config::sources()
+        .toml(&settings)
+        .unwrap()
+        .read()
+        .unwrap();
+    let cache = config
+        .cache_builder(market::service::CACHE)
+        .unwrap()
+        .build()
+        .unwrap();
+    let service = crate::over(cache, &exchange);
+    for id in 1..=2_000 {
+        service.api.user(id).await.unwrap();
+    }
+    wait_until(SOON, "what was too much is gone", async || {
+        service.cache.stats().entries <= 1_000
+    })
+    .await;
+    let stats = service.cache.stats();
+    assert!(stats.capacity == 1_000 && stats.entries > 500, "{stats:?}");
+}

@@ -192,3 +192,58 @@ async fn by_hand_a_slow_load_undoes_an_invalidation_and_here_it_does_not() {
             .is_none()
     );
 }
+
+/// Without comments, blank lines and imports.
+fn lines(text: &str) -> Vec<&str> {
+    let code = |line: &str| line.split(" // ").next().unwrap_or_default().trim().to_owned();
+    text.lines()
+        .filter(|line| !code(line).is_empty() && !code(line).starts_with("//") && !line.starts_with("use "))
+        .collect()
+}
+
+#[test]
+fn the_guide_shows_this_code_and_counts_its_lines() {
+    let guide = include_str!("../../../docs/replace-hand-written-cache.md");
+    let between = |text: &'static str, begin: &str, end: &str| {
+        let rest = text.split_once(begin).unwrap_or_else(|| panic!("no {begin}")).1;
+        rest.split_once(end).unwrap_or_else(|| panic!("no {end}")).0
+    };
+    let by_hand = between(
+        include_str!("by_hand.rs"),
+        "// by hand: begin\n",
+        "// by hand: end",
+    );
+    let module = include_str!("../../market-data/src/ticker.rs");
+    let here = module.split_once("/// What a symbol costs now.").unwrap().0;
+    let call = between(module, "    #[cached(policy = \"ticker\"", "\n    }\n");
+    let further = lines(call).len() + 1;
+    // The module has three calls.
+    let counted = [
+        format!(
+            "| lines for one cached call | {} | {} |",
+            lines(by_hand).len(),
+            lines(here).len() - 2 * further
+        ),
+        format!(
+            "| lines for each further call | {}, and {} to invalidate it | {further}, its invalidation included |",
+            lines(between(by_hand, "    async fn ticker(", "\n    }\n")).len() + 1,
+            lines(between(by_hand, "    async fn invalidate(", "\n    }\n")).len() + 1,
+        ),
+    ];
+    for row in counted {
+        assert!(guide.contains(&row), "the guide lacks {row}");
+    }
+    let known: Vec<&str> = by_hand.lines().chain(here.lines()).map(str::trim).collect();
+    let mut shown = 0;
+    for block in guide.split("```rust,ignore\n").skip(1) {
+        for line in lines(block.split("```").next().unwrap()) {
+            let line = line.split(" // ").next().unwrap().trim();
+            assert!(
+                known.contains(&line),
+                "the guide shows {line:?}, which is nowhere"
+            );
+            shown += 1;
+        }
+    }
+    assert!(shown > 30, "the guide shows code");
+}

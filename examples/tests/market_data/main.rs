@@ -8,6 +8,7 @@
 mod api;
 mod by_hand;
 mod dedup;
+mod deployment;
 mod indicators;
 mod outage;
 mod programs;

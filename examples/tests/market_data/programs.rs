@@ -297,3 +297,31 @@ fn the_exchange_as_a_process_fails_and_refuses_as_it_is_told_and_counts() {
     failing.terminate();
     assert!(failing.wait(LONG).success());
 }
+
+#[test]
+fn the_whole_comparison_passes_with_redis_killed_and_restarted_again_and_again() {
+    let folder = std::env::temp_dir().join(format!("market-data-report-{}", std::process::id()));
+    let report = folder.to_str().unwrap();
+    let comparison = Child::spawn(&mut program(&[
+        "compare",
+        "--quick",
+        "--kill-redis",
+        "--report",
+        report,
+    ]));
+    assert!(
+        comparison.wait(4 * LONG).success(),
+        "{:?} {:?}",
+        comparison.output(),
+        comparison.errors()
+    );
+    let text = std::fs::read_to_string(folder.join("report.md")).unwrap();
+    let kills = text.split("killed and restarted ").nth(1).unwrap();
+    let kills: u32 = kills.split(' ').next().unwrap().parse().unwrap();
+    assert!(kills > 3, "{text}");
+    let promises = text.lines().filter(|line| line.ends_with("| yes        |"));
+    assert_eq!(promises.count(), 3, "{text}");
+    assert!(!text.contains("**no**"), "{text}");
+    assert!(folder.join("averages.svg").exists());
+    std::fs::remove_dir_all(&folder).unwrap();
+}

@@ -5,8 +5,10 @@ use std::time::Duration;
 use cache_core::Error;
 use cache_core::time::{Clock as _, SystemClock};
 
+use super::measure::show;
 use super::redis::Server;
-use super::{Failed, World, symbols};
+use super::report::{Report, Row};
+use super::{Failed, Scale, World, progress, symbols};
 use crate::candles::{Timeframe, recorded};
 use crate::dedup::{CandleId, Processed};
 use crate::indicators::{Average, PERIODS};
@@ -17,20 +19,60 @@ use crate::upstream::Behaviour;
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Survived {
-    pub(super) rounds: u64,
+struct Survived {
     /// Rounds in which a call failed or gave a wrong answer.
-    pub(super) failed: u64,
+    failed: u64,
     /// The longest round while Redis was away.
-    pub(super) slowest: Duration,
+    slowest: Duration,
     /// Effects that could not be guarded against other processes meanwhile, and were told.
-    pub(super) unguarded: u64,
-    /// From the restart until the cache called itself healthy.
-    pub(super) recovery: Duration,
+    unguarded: u64,
+    /// From the last round until the cache called itself healthy.
+    recovery: Duration,
+}
+
+pub(super) async fn run(
+    report: &mut Report,
+    world: &World,
+    redis: Option<&mut Server>,
+    scale: Scale,
+) -> Result<(), Failed> {
+    let (what, goal) = (
+        "rounds of all checks that fail, with Redis killed in the middle",
+        "0",
+    );
+    let Some(redis) = redis else {
+        report.not_run("A-E", what, goal, "it has no Redis of its own to kill");
+        return Ok(());
+    };
+    let rounds = scale.of(150, 600);
+    let bar = progress("A-E outage", 1);
+    let survived = survive(world, redis, rounds).await?;
+    bar.finish_and_clear();
+    report.add(Row {
+        system: "A-E",
+        what,
+        theirs: "\"works without Redis\"",
+        goal,
+        ours: format!(
+            "{} of {rounds}; {} the slowest without Redis; {} effects told as unguarded",
+            survived.failed,
+            show(survived.slowest),
+            survived.unguarded
+        ),
+        ratio: "-".to_owned(),
+        met: report.promise(survived.failed == 0 && survived.recovery < PATIENCE),
+    });
+    report.section(format!(
+        "## A-E: all checks, with Redis killed in the middle\n\n{rounds} rounds, each with calls of every system whose answers are \
+         checked: a third with Redis, a third after a SIGKILL, a third after the restart. The cache called itself healthy {} after \
+         the last round.\n",
+        show(survived.recovery)
+    ));
+    Ok(())
 }
 
 /// A third with Redis, a third without it, a third with it again.
-pub(super) async fn run(world: &World, redis: &mut Server, rounds: u64) -> Result<Survived, Failed> {
+async fn survive(world: &World, redis: &mut Server, rounds: u64) -> Result<Survived, Failed> {
     let quick = Duration::ZERO..Duration::from_millis(1);
     let behaviour = Behaviour {
         latency: quick,
@@ -39,10 +81,7 @@ pub(super) async fn run(world: &World, redis: &mut Server, rounds: u64) -> Resul
     };
     let exchange = world.exchange(behaviour).await?;
     let service = world.service(&exchange)?;
-    let mut survived = Survived {
-        rounds,
-        ..Survived::default()
-    };
+    let mut survived = Survived::default();
     for number in 0..rounds {
         if number == rounds / 3 {
             redis.kill();

@@ -4,6 +4,9 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
 use super::Failed;
 
 /// Where Redis is.
@@ -70,6 +73,40 @@ impl Server {
         Err(format!("the Redis on port {} does not answer", self.port).into())
     }
 }
+
+/// Kills a server and starts it again, over and over.
+#[derive(Debug)]
+pub(super) struct Disturbance {
+    end: oneshot::Sender<()>,
+    task: JoinHandle<Result<(Server, u64), Failed>>,
+}
+
+impl Disturbance {
+    pub(super) fn begin(mut server: Server) -> Self {
+        let (end, mut ended) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let mut kills = 0;
+            while tokio::time::timeout(UP, &mut ended).await.is_err() {
+                server.kill();
+                kills += 1;
+                tokio::time::sleep(DOWN).await;
+                server.restart().await?;
+            }
+            Ok((server, kills))
+        });
+        Self { end, task }
+    }
+
+    /// The server, which runs, and how often it was killed.
+    pub(super) async fn end(self) -> Result<(Server, u64), Failed> {
+        // The task may have ended by itself, with an error.
+        let _ = self.end.send(());
+        self.task.await?
+    }
+}
+
+const UP: Duration = Duration::from_secs(4);
+const DOWN: Duration = Duration::from_secs(2);
 
 impl Drop for Server {
     fn drop(&mut self) {

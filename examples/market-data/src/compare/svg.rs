@@ -13,24 +13,38 @@ struct Line<'a> {
 
 /// Which share of the calls took at most how long; times grow tenfold from mark to mark.
 pub(super) fn latencies(title: &str, measured: &[(&str, &Latencies)]) -> String {
-    let place = |time: Duration| ((time.as_nanos().max(1) as f64).log10() - LEAST) / (MOST - LEAST);
-    let lines = measured.iter().map(|(name, latencies)| {
-        let sorted = latencies.sorted();
+    let power = |time: &Duration| (time.as_nanos().max(1) as f64).log10();
+    let sorted: Vec<Vec<Duration>> = measured.iter().map(|(_, latencies)| latencies.sorted()).collect();
+    let powers = || sorted.iter().flatten().map(power);
+    let least = powers().fold(f64::MAX, f64::min).min(LONGEST - 1.0).floor();
+    let most = powers().fold(least + 1.0, f64::max).min(LONGEST).ceil();
+    let place = |time: &Duration| (power(time) - least) / (most - least);
+    let lines = measured.iter().zip(&sorted).map(|((name, _), sorted)| {
         let step = (sorted.len() / 500).max(1);
         let count = sorted.len() as f64;
-        let points = sorted.iter().enumerate().step_by(step);
+        let points = sorted.iter().enumerate();
+        let points = points.filter(|(rank, _)| rank % step == 0 || rank + 1 == sorted.len());
         Line {
             name,
             points: points
-                .map(|(rank, time)| (place(*time), (rank + 1) as f64 / count))
+                .map(|(rank, time)| (place(time), (rank + 1) as f64 / count))
                 .collect(),
         }
     });
-    let marks = (LEAST as u32..=MOST as u32).map(|power| {
+    let marks = (least as u32..=most as u32).map(|power| {
         let time = Duration::from_nanos(10_u64.pow(power));
-        (place(time), show(time).replace(".00", "").replace(".0", ""))
+        (place(&time), show(time).replace(".00", "").replace(".0", ""))
     });
-    plot(title, &lines.collect::<Vec<_>>(), &marks.collect::<Vec<_>>())
+    let axes = [
+        "share of the calls that took at most so long",
+        "time of a call, each mark ten times the one before",
+    ];
+    plot(
+        title,
+        axes,
+        &lines.collect::<Vec<_>>(),
+        &marks.collect::<Vec<_>>(),
+    )
 }
 
 /// Ratios over time, in equal steps.
@@ -44,22 +58,30 @@ pub(super) fn ratios(title: &str, measured: &[(&str, &[f64])], hours: f64) -> St
         }
     });
     let marks = (0..=4).map(|quarter| {
-        (
-            f64::from(quarter) / 4.0,
-            format!("{:.1} h", hours * f64::from(quarter) / 4.0),
-        )
+        let share = f64::from(quarter) / 4.0;
+        (share, format!("{:.0} min", 60.0 * hours * share))
     });
-    plot(title, &lines.collect::<Vec<_>>(), &marks.collect::<Vec<_>>())
+    let axes = ["share of the requests that were hits", "time of the log"];
+    plot(
+        title,
+        axes,
+        &lines.collect::<Vec<_>>(),
+        &marks.collect::<Vec<_>>(),
+    )
 }
 
-fn plot(title: &str, lines: &[Line<'_>], marks: &[(f64, String)]) -> String {
+fn plot(title: &str, [up, along]: [&str; 2], lines: &[Line<'_>], marks: &[(f64, String)]) -> String {
     let (x, y) = (
         |at: f64| LEFT + at.clamp(0.0, 1.0) * WIDTH,
         |at: f64| TOP + (1.0 - at) * HEIGHT,
     );
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 720 360\" font-family=\"sans-serif\" font-size=\"12\">\
-         <rect width=\"720\" height=\"360\" fill=\"#fff\"/><text x=\"{LEFT}\" y=\"22\" font-size=\"15\">{title}</text>\n"
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 720 400\" font-family=\"sans-serif\" font-size=\"12\">\
+         <rect width=\"720\" height=\"400\" fill=\"#fff\"/><text x=\"{LEFT}\" y=\"22\" font-size=\"15\">{title}</text>\
+         <text x=\"{LEFT}\" y=\"42\" fill=\"#555\">{up}</text>\
+         <text x=\"{}\" y=\"{}\" fill=\"#555\" text-anchor=\"middle\">{along}</text>\n",
+        LEFT + WIDTH / 2.0,
+        TOP + HEIGHT + 38.0
     );
     let mut add = |element: std::fmt::Arguments<'_>| {
         // Writing to a string cannot fail.
@@ -100,10 +122,10 @@ fn plot(title: &str, lines: &[Line<'_>], marks: &[(f64, String)]) -> String {
         ));
         let left = LEFT + 170.0 * number as f64;
         add(format_args!(
-            "<rect x=\"{left}\" y=\"342\" width=\"12\" height=\"4\" fill=\"{color}\"/>"
+            "<rect x=\"{left}\" y=\"382\" width=\"12\" height=\"4\" fill=\"{color}\"/>"
         ));
         add(format_args!(
-            "<text x=\"{}\" y=\"348\">{name}</text>\n",
+            "<text x=\"{}\" y=\"388\">{name}</text>\n",
             left + 18.0
         ));
     }
@@ -111,12 +133,11 @@ fn plot(title: &str, lines: &[Line<'_>], marks: &[(f64, String)]) -> String {
 }
 
 const LEFT: f64 = 56.0;
-const TOP: f64 = 36.0;
+const TOP: f64 = 52.0;
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 270.0;
-/// From 100 ns to 10 s.
-const LEAST: f64 = 2.0;
-const MOST: f64 = 10.0;
+/// 1,000 s, as a power of ten in nanoseconds.
+const LONGEST: f64 = 12.0;
 const COLORS: [&str; 4] = ["#c0392b", "#1f77b4", "#2e8b57", "#8e44ad"];
 
 #[cfg(test)]
@@ -146,7 +167,7 @@ mod tests {
             let (x, y) = point.split_once(',').unwrap();
             let (x, y): (f64, f64) = (x.parse().unwrap(), y.parse().unwrap());
             assert!(
-                (0.0..=720.0).contains(&x) && (0.0..=360.0).contains(&y),
+                (0.0..=720.0).contains(&x) && (0.0..=400.0).contains(&y),
                 "{point}"
             );
         }
@@ -155,7 +176,7 @@ mod tests {
     #[test]
     fn plots_are_whole_and_within_their_frame() {
         let mut measured = Latencies::default();
-        for nanos in [1, 1_000, 1_000_000, 100_000_000_000] {
+        for nanos in [1, 1_000, 1_000_000, 100_000_000_000_000] {
             measured.add(Duration::from_nanos(nanos));
         }
         check(

@@ -14,7 +14,7 @@ mod words;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use cache_core::stats::CounterFamily;
@@ -42,6 +42,8 @@ pub struct Dedup {
     here: Option<Cache>,
     config: DedupConfig,
     unguarded: AtomicU64,
+    /// Whether that was said since Redis last answered.
+    warned: AtomicBool,
     /// For operators: `market_data_candles_total{result=..}`.
     counted: Arc<CounterFamily>,
 }
@@ -59,6 +61,7 @@ impl Dedup {
             here: here.transpose()?,
             config,
             unguarded: AtomicU64::new(0),
+            warned: AtomicBool::new(false),
             counted: cache.counter_family("market_data_candles_total", "result", &RESULTS),
         })
     }
@@ -80,42 +83,34 @@ impl Dedup {
     where
         E: From<Error>,
     {
-        let processed = self.claim_and_run(candle, effect).await;
-        self.counted.count(match &processed {
-            Ok(Processed::Now(_)) => 0,
-            Ok(Processed::Before) => 1,
-            Ok(Processed::Elsewhere(_)) => 2,
-            Err(_) => 3,
-        });
-        processed
-    }
-
-    async fn claim_and_run<T, E>(
-        &self,
-        candle: &CandleId,
-        effect: impl Future<Output = Result<T, E>>,
-    ) -> Result<Processed<T>, E>
-    where
-        E: From<Error>,
-    {
         let claims = match self.claim(candle).await? {
             Ok(claims) => claims,
-            Err(remaining) if remaining > self.config.lease => return Ok(Processed::Before),
-            Err(remaining) => return Ok(Processed::Elsewhere(remaining)),
+            Err(remaining) if remaining > self.config.lease => {
+                self.counted.count(BEFORE);
+                return Ok(Processed::Before);
+            }
+            Err(remaining) => {
+                self.counted.count(ELSEWHERE);
+                return Ok(Processed::Elsewhere(remaining));
+            }
         };
         match effect.await {
             Ok(done) => {
+                // A lease longer than it has to be: what lasts no longer than a lease counts as under way.
+                let remembered = self.config.candle_ttl + self.config.lease;
                 for claim in claims {
-                    if !claim.confirm(self.config.candle_ttl).await {
+                    if !claim.confirm(remembered).await {
                         self.warn(candle, "its claim had ended before it was confirmed");
                     }
                 }
+                self.counted.count(PROCESSED);
                 Ok(Processed::Now(done))
             }
             Err(error) => {
                 for claim in claims {
                     claim.release().await;
                 }
+                self.counted.count(FAILED);
                 Err(error)
             }
         }
@@ -127,7 +122,12 @@ impl Dedup {
         let mut claims = Vec::new();
         for cache in self.here.iter().chain([&self.fleet]) {
             match cache.try_claim(&key, self.config.lease).await {
-                Ok(ClaimAttempt::Claimed(claim)) => claims.push(claim),
+                Ok(ClaimAttempt::Claimed(claim)) => {
+                    if claim.is_shared() {
+                        self.warned.store(false, Ordering::Relaxed);
+                    }
+                    claims.push(claim);
+                }
                 Ok(ClaimAttempt::Refused { remaining }) => {
                     for own in claims {
                         // What another has done is remembered here as well, for when Redis is away.
@@ -159,10 +159,20 @@ impl Dedup {
 
     fn warn(&self, candle: &CandleId, why: &str) {
         self.unguarded.fetch_add(1, Ordering::Relaxed);
-        self.counted.count(4);
-        tracing::warn!(symbol = %candle.symbol, time = candle.time, "not guarded against repetition: {why}");
+        self.counted.count(UNGUARDED);
+        let (symbol, time) = (&candle.symbol, candle.time);
+        // Once an outage; how many more there were is counted.
+        match self.warned.swap(true, Ordering::Relaxed) {
+            false => tracing::warn!(%symbol, time, "not guarded against repetition: {why}"),
+            true => tracing::debug!(%symbol, time, "not guarded against repetition: {why}"),
+        }
     }
 }
 
 /// What becomes of a candle that is offered; the last, that nothing kept other processes from repeating an effect.
 const RESULTS: [&str; 5] = ["processed", "before", "elsewhere", "failed", "unguarded"];
+const PROCESSED: usize = 0;
+const BEFORE: usize = 1;
+const ELSEWHERE: usize = 2;
+const FAILED: usize = 3;
+const UNGUARDED: usize = 4;

@@ -49,6 +49,16 @@ impl Default for Behaviour {
     }
 }
 
+impl Behaviour {
+    /// Answers at once; the model still takes its second.
+    pub fn immediate() -> Self {
+        Self {
+            latency: Duration::ZERO..Duration::ZERO,
+            ..Self::default()
+        }
+    }
+}
+
 /// What the exchange was asked so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
