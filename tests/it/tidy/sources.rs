@@ -44,6 +44,7 @@ fn spawned_work_is_where_its_owner_is() {
     let owners = [
         "cache-core/src/cache/batch.rs",
         "cache-core/src/cache/far/giveback.rs",
+        "cache-core/src/cache/load.rs",
         "cache-core/src/cache/mod.rs",
         "cache-core/src/cache/refresh.rs",
         "cache-core/src/cache/warm/drive.rs",
