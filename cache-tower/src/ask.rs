@@ -3,14 +3,12 @@
 use std::sync::Arc;
 
 use http::{Request, Response};
-use http_body::Body;
-use tower_service::Service;
 
-use crate::BoxError;
 use crate::answer;
 use crate::body::CacheBody;
 use crate::collapse::Leader;
 use crate::exchange::{HttpCache, Inquiry};
+use crate::inner::{Inner, RequestBody, ResponseBody};
 use crate::key::{Target, hide_ignored_parameters};
 use crate::policy::status::ForwardCause;
 use crate::policy::{OriginFailure, precondition};
@@ -27,13 +25,9 @@ pub(crate) async fn ask<S, Q, B>(
     leader: Option<Leader>,
 ) -> Result<Response<CacheBody<B>>, S::Error>
 where
-    S: Service<Request<Q>, Response = Response<B>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
-    Q: Body + Default + Send + 'static,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
+    S: Inner<Q, B>,
+    Q: RequestBody,
+    B: ResponseBody,
 {
     let is_special = inquiry.stored.is_some() || inquiry.part.is_some();
     let again = is_special.then(|| repeatable(&request, &inquiry));
@@ -97,13 +91,9 @@ pub(crate) async fn change<S, Q, B>(
     target: Target,
 ) -> Result<Response<CacheBody<B>>, S::Error>
 where
-    S: Service<Request<Q>, Response = Response<B>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
-    Q: Body + Default + Send + 'static,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
+    S: Inner<Q, B>,
+    Q: RequestBody,
+    B: ResponseBody,
 {
     let mut inquiry = Inquiry {
         target,
@@ -116,6 +106,7 @@ where
         part: None,
         found: Found::default(),
         owns_conditions: false,
+        collapsed: None,
     };
     hide_ignored_parameters(&mut request, &cache.store.config.key);
     let requested = cache.wall();

@@ -16,6 +16,7 @@ use cache_core::StorePermit;
 use cache_core::key::CacheKey;
 use cache_core::tag::TagSet;
 use cache_core::time::Timestamp;
+use http::StatusCode;
 use tokio::sync::watch;
 
 use crate::fleet::Lease;
@@ -70,6 +71,8 @@ pub(crate) enum News {
 pub(crate) struct Arrival {
     pub(crate) head: StoredHead,
     pub(crate) transfer: Arc<Transfer>,
+    /// What the origin answered: 304 where it confirmed what is stored.
+    pub(crate) status: StatusCode,
 }
 
 /// What a request is to do.

@@ -1,7 +1,7 @@
 //! One request, from lookup to answer: the stages in order, and the only place where they meet.
 //!
 //! 1. [`HttpCache::admit`]: bypass what is not ours; find the target.
-//! 2. [`HttpCache::hit`]: a fresh response in this process answers at once, without a future of its own.
+//! 2. `HttpCache::hit`: a fresh response in this process answers at once, without a future of its own.
 //! 3. [`exchange`]: the full lookup and the policy's decision.
 //! 4. [`forward`](crate::forward): collapse; the leader asks the origin in a task of its own, so that it goes on without
 //!    its client.
@@ -13,16 +13,15 @@ use std::time::SystemTime;
 use cache_core::StorePermit;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body::Body;
-use tower_service::Service;
 
-use crate::BoxError;
 use crate::answer;
 use crate::ask::ask;
 use crate::body::CacheBody;
 use crate::collapse::{Flights, Leader, Role};
 use crate::fleet;
 use crate::forward::{forward, join, prepared};
-use crate::key::{KeyProblem, Target, original_uri};
+use crate::inner::{Inner, RequestBody, ResponseBody};
+use crate::key::{Asked, Target, original_uri};
 use crate::outcome::{CacheOutcome, OutcomeKind};
 use crate::policy::status::ForwardCause;
 use crate::policy::{
@@ -43,7 +42,9 @@ pub(crate) struct HttpCache {
 }
 
 /// What a request is to the cache.
-pub(crate) enum Admission {
+pub(crate) enum Admission<B> {
+    /// It is answered, by a fresh response in this process.
+    Hit(Response<CacheBody<B>>),
     /// It may be answered from the store.
     Lookup(Target),
     /// Its success makes stored responses invalid.
@@ -71,11 +72,21 @@ pub(crate) struct Inquiry {
     pub(crate) found: Found,
     /// The client's conditions were not forwarded: the cache evaluates them.
     pub(crate) owns_conditions: bool,
+    /// `false` once it has waited for another request in vain.
+    pub(crate) collapsed: Option<bool>,
 }
 
 impl Inquiry {
     pub(crate) fn view(&self) -> RequestView<'_> {
         RequestView::new(&self.method, &self.fields)
+    }
+
+    /// The outcome so far: it went forward.
+    pub(crate) fn outcome(&self, kind: OutcomeKind) -> CacheOutcome {
+        CacheOutcome {
+            collapsed: self.collapsed,
+            ..CacheOutcome::forwarded(kind, self.cause, self.detail)
+        }
     }
 }
 
@@ -88,54 +99,54 @@ impl HttpCache {
         self.store.cache.clock().wall()
     }
 
-    /// What a request is to the cache, by its head alone.
-    pub(crate) fn admit<Q: Body>(&self, request: &Request<Q>) -> Admission {
-        let method = request.method();
-        let is_unsafe = !invalidation::is_safe(method);
-        let is_query = is_query(method) && self.policy().cache_query_method;
-        if !is_unsafe && method != Method::GET && method != Method::HEAD && !is_query {
-            return Admission::Pass(CacheOutcome::bypassed(ForwardCause::Method, "method"));
-        }
-        let target = || Target::of(request, &self.store.config.key, self.policy());
-        if is_unsafe {
-            return match target() {
-                Ok(target) => Admission::Unsafe(target),
+    /// What a request is to the cache, by its head and by what this process holds.
+    pub(crate) fn admit<Q: Body, B>(&self, request: &Request<Q>) -> Admission<B> {
+        let (method, fields, policy) = (request.method(), request.headers(), self.policy());
+        let view = RequestView::looking_for(&policy.untrusted_fields, method, fields);
+        let asked = || Asked::of(request, &view, &self.store.config.key, policy);
+        let is_query = is_query(method) && policy.cache_query_method;
+        if !(method == Method::GET || method == Method::HEAD || is_query) {
+            if invalidation::is_safe(method) {
+                return Admission::Pass(CacheOutcome::bypassed(ForwardCause::Method, "method"));
+            }
+            return match asked() {
+                Ok(asked) => Admission::Unsafe(asked.to_target()),
                 Err(problem) => bypass(problem.as_str()),
             };
         }
         let has_content = !request.body().is_end_stream();
-        let (uri, fields) = (original_uri(request), request.headers());
-        if let Some(reason) = key_uri::bypass_reason(method, uri, fields, has_content, self.policy()) {
+        if let Some(reason) = key_uri::reason_to_bypass(&view, original_uri(request), has_content) {
             return bypass(reason.as_str());
         }
-        match target() {
-            Ok(target) if is_query => match request.extensions().get::<QueryContent>() {
-                Some(content) => Admission::Lookup(target.with_content(content.key(fields))),
-                None => bypass("query-content-unknown"),
+        let asked = match asked() {
+            Ok(asked) if is_query => match request.extensions().get::<QueryContent>() {
+                Some(content) => asked.with_content(content.key(fields)),
+                None => return bypass("query-content-unknown"),
             },
-            Ok(target) => Admission::Lookup(target),
-            Err(problem @ (KeyProblem::Target(_) | KeyProblem::Part)) => bypass(problem.as_str()),
+            Ok(asked) => asked,
+            Err(problem) => return bypass(problem.as_str()),
+        };
+        match self.hit(&view, &asked) {
+            Some(answer) => Admission::Hit(answer),
+            None => Admission::Lookup(asked.to_target()),
         }
     }
 
     /// The answer from this process's own tier, if there is one and nothing else is to be done.
-    pub(crate) fn hit<Q, B>(&self, request: &Request<Q>, target: &Target) -> Option<Response<CacheBody<B>>> {
-        let response = self.store.find_in_process(target)?;
+    fn hit<B>(&self, view: &RequestView<'_>, asked: &Asked<'_>) -> Option<Response<CacheBody<B>>> {
+        let response = self.store.find_in_process(asked)?;
         let head = response.head(self.policy())?;
-        let view = RequestView::new(request.method(), request.headers());
-        let selection = if head.nominated().is_empty() {
-            Selection::Found(head)
-        } else {
+        if !head.nominated().is_empty() {
             return None;
-        };
+        }
         let now = self.wall();
-        match decide(&view, selection, now, self.policy()) {
-            Decision::Serve(serve) if is_plain(&view) && serve.stale.is_none() => {
-                Some(self.plain_hit(&response, head, &serve, target))
+        match decide(view, Selection::Found(head), now, self.policy()) {
+            Decision::Serve(serve) if is_plain(view) && serve.stale.is_none() => {
+                Some(self.plain_hit(&response, head, &serve, asked))
             }
             Decision::Serve(serve) if !serve.revalidates_in_background() => {
-                let answer = answer::from_stored(&view, &response, head, now);
-                Some(self.finish(answer, CacheOutcome::served(&serve), Some(target)))
+                let answer = answer::from_stored(view, &response, head, now);
+                Some(self.finish(answer, CacheOutcome::served(&serve), Some(&asked.to_target())))
             }
             _ => None,
         }
@@ -147,13 +158,15 @@ impl HttpCache {
         response: &StoredResponse,
         head: &StoredHead,
         serve: &Serve,
-        target: &Target,
+        asked: &Asked<'_>,
     ) -> Response<CacheBody<B>> {
         let outcome = CacheOutcome::served(serve);
-        let template = response.hit_template(head, serve, outcome, || self.status(&outcome, Some(target)));
+        let template = response.hit_template(head, serve, outcome, || {
+            self.status(&outcome, Some(&asked.to_target()))
+        });
         let mut answer = Response::new(CacheBody::stored(response.body().clone()));
         *answer.status_mut() = head.status();
-        *answer.headers_mut() = template.headers.clone();
+        *answer.headers_mut() = template.fields();
         *answer.extensions_mut() = template.extensions.clone();
         self.telemetry.record(self.store.cache.name(), &outcome);
         answer
@@ -247,6 +260,7 @@ impl HttpCache {
         let serve = serve_on_failure(&view, head, failure, now, self.policy())?;
         let mut outcome = CacheOutcome::served(&serve);
         outcome.forwarded = Some(inquiry.cause);
+        outcome.collapsed = inquiry.collapsed;
         if let OriginFailure::Status(status) = failure {
             outcome.forward_status = Some(status.as_u16());
         }
@@ -264,7 +278,7 @@ pub(crate) fn is_query(method: &Method) -> bool {
     method.as_str() == "QUERY"
 }
 
-fn bypass(reason: &'static str) -> Admission {
+fn bypass<B>(reason: &'static str) -> Admission<B> {
     Admission::Pass(CacheOutcome::bypassed(ForwardCause::Bypass, reason))
 }
 
@@ -276,13 +290,9 @@ pub(crate) async fn exchange<S, Q, B>(
     target: Target,
 ) -> Result<Response<CacheBody<B>>, S::Error>
 where
-    S: Service<Request<Q>, Response = Response<B>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
-    Q: Body + Default + Send + 'static,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
+    S: Inner<Q, B>,
+    Q: RequestBody,
+    B: ResponseBody,
 {
     if tokio::runtime::Handle::try_current().is_err() {
         // Storing needs tasks, and waiting needs timers.
@@ -349,6 +359,7 @@ where
         part,
         found,
         owns_conditions: false,
+        collapsed: None,
     };
     forward(cache, inner, request, inquiry).await
 }
@@ -371,13 +382,9 @@ fn revalidate<S, Q, B>(
     stored: Candidate,
     found: Found,
 ) where
-    S: Service<Request<Q>, Response = Response<B>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
-    Q: Body + Default + Send + 'static,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
+    S: Inner<Q, B>,
+    Q: RequestBody,
+    B: ResponseBody,
 {
     let is_query = is_query(request.method());
     let method = if is_query {
@@ -396,6 +403,7 @@ fn revalidate<S, Q, B>(
         part: None,
         found,
         owns_conditions: true,
+        collapsed: None,
     };
     let key = cache
         .store

@@ -11,18 +11,16 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, header};
-use http_body::Body;
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use tokio::sync::oneshot;
-use tower_service::Service;
 
-use crate::BoxError;
 use crate::answer;
 use crate::ask::ask;
 use crate::body::CacheBody;
 use crate::collapse::{Alone, Arrival, Leader, News, Role};
 use crate::exchange::{HttpCache, Inquiry, is_query};
 use crate::fleet::{self, Turn};
+use crate::inner::{Inner, RequestBody, ResponseBody};
 use crate::key::hide_ignored_parameters;
 use crate::outcome::{CacheOutcome, OutcomeKind};
 use crate::policy::{
@@ -40,13 +38,9 @@ pub(crate) async fn forward<S, Q, B>(
     mut inquiry: Inquiry,
 ) -> Result<Response<CacheBody<B>>, S::Error>
 where
-    S: Service<Request<Q>, Response = Response<B>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
-    Q: Body + Default + Send + 'static,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
+    S: Inner<Q, B>,
+    Q: RequestBody,
+    B: ResponseBody,
 {
     if !is_collapsible(&inquiry.view(), cache.policy()) {
         inquiry.owns_conditions = inquiry.stored.is_some();
@@ -90,6 +84,9 @@ where
                 }
             },
         }
+    }
+    if matches!(alone, Alone::NotShared | Alone::WaitTimedOut) {
+        inquiry.collapsed = Some(false);
     }
     if alone != Alone::Unshareable {
         inquiry.detail = inquiry.detail.or(Some(alone.as_str()));
@@ -165,12 +162,18 @@ fn shared<B>(cache: &HttpCache, inquiry: &Inquiry, arrival: &Arrival) -> Option<
     };
     let body = CacheBody::arriving(arrival.transfer.reader(), None);
     let answer = answer::from_arrival(&view, head, body, now);
-    let outcome = CacheOutcome {
-        collapsed: true,
-        ttl: Some(ttl),
-        ..CacheOutcome::forwarded(OutcomeKind::Collapsed, inquiry.cause, None)
-    };
+    let outcome = collapsed(inquiry, arrival.status, answer.status(), ttl);
     Some(cache.finish(answer, outcome, Some(&inquiry.target)))
+}
+
+/// The outcome of a request that shares another's response, which the origin gave with status `came`.
+fn collapsed(inquiry: &Inquiry, came: StatusCode, sent: StatusCode, ttl: i64) -> CacheOutcome {
+    CacheOutcome {
+        collapsed: Some(true),
+        ttl: Some(ttl),
+        forward_status: (came != sent).then(|| came.as_u16()),
+        ..CacheOutcome::forwarded(OutcomeKind::Collapsed, inquiry.cause, None)
+    }
 }
 
 /// Asks the origin in a task, so that the load goes on when its client leaves.
@@ -182,13 +185,9 @@ async fn lead<S, Q, B>(
     leader: Leader,
 ) -> Result<Response<CacheBody<B>>, S::Error>
 where
-    S: Service<Request<Q>, Response = Response<B>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
-    Q: Body + Default + Send + 'static,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
+    S: Inner<Q, B>,
+    Q: RequestBody,
+    B: ResponseBody,
 {
     let (send, receive) = oneshot::channel();
     let owner = cache.store.cache.clone();
@@ -216,13 +215,9 @@ async fn ask_for_all<S, Q, B>(
     mut leader: Leader,
 ) -> Result<Response<CacheBody<B>>, S::Error>
 where
-    S: Service<Request<Q>, Response = Response<B>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
-    Q: Body + Default + Send + 'static,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
+    S: Inner<Q, B>,
+    Q: RequestBody,
+    B: ResponseBody,
 {
     let leader = match fleet::turn(&cache, &mut inquiry, leader.key()).await {
         Turn::Ours(lease) => {
@@ -254,12 +249,8 @@ fn shared_by_another_node<B>(
     let (response, head, ttl) = fleet::usable(cache, inquiry, found)?;
     let view = inquiry.view().without_forced_validation();
     let answer = answer::from_stored(&view, response, head, cache.wall());
-    let outcome = CacheOutcome {
-        collapsed: true,
-        ttl: Some(ttl),
-        ..CacheOutcome::forwarded(OutcomeKind::Collapsed, inquiry.cause, None)
-    };
-    let arrival = arrived(head.clone(), response.body().clone());
+    let outcome = collapsed(inquiry, head.status(), answer.status(), ttl);
+    let arrival = arrived(head.clone(), response.body().clone(), head.status());
     Some((arrival, cache.finish(answer, outcome, Some(&inquiry.target))))
 }
 
@@ -278,9 +269,10 @@ async fn caught<F: Future>(future: F) -> Result<F::Output, Box<dyn Any + Send>> 
 }
 
 /// The body of a stored response, for those who take over a transfer that has ended.
-pub(crate) fn arrived(head: StoredHead, body: Bytes) -> Arc<Arrival> {
+pub(crate) fn arrived(head: StoredHead, body: Bytes, status: StatusCode) -> Arc<Arrival> {
     Arc::new(Arrival {
         head,
         transfer: Arc::new(crate::transfer::Transfer::complete(body)),
+        status,
     })
 }

@@ -11,7 +11,7 @@ use http_body::Body;
 use crate::BoxError;
 use crate::answer;
 use crate::forward::arrived;
-use crate::outcome::{CacheOutcome, OutcomeKind};
+use crate::outcome::OutcomeKind;
 use crate::policy::StoredHead;
 use crate::policy::fields::EntityTag;
 use crate::policy::parts::combine;
@@ -38,7 +38,7 @@ impl Arriving<'_> {
         let tags = self.tags_of(&head, Some(stored.tags())).ok();
         let kept = self.keep(old, &head, keep, stored.body(), tags, now).await;
         self.freshen_others(stored).await;
-        let mut outcome = CacheOutcome::forwarded(OutcomeKind::Revalidated, inquiry.cause, inquiry.detail);
+        let mut outcome = inquiry.outcome(OutcomeKind::Revalidated);
         outcome.forward_status = Some(StatusCode::NOT_MODIFIED.as_u16());
         outcome.ttl = Some(head.freshness().ttl_seconds(now));
         outcome.stored = kept;
@@ -101,9 +101,9 @@ impl Arriving<'_> {
         let (now, body) = (cache.wall(), joined(&combined, part.body(), &missing));
         let leader = self.leader.take();
         if let Some(leader) = &leader {
-            leader.share(arrived(combined.head.clone(), body.clone()));
+            leader.share(arrived(combined.head.clone(), body.clone(), self.parts.status));
         }
-        let mut outcome = CacheOutcome::forwarded(OutcomeKind::Miss, inquiry.cause, inquiry.detail);
+        let mut outcome = inquiry.outcome(OutcomeKind::Miss);
         outcome.forward_status = Some(self.parts.status.as_u16());
         outcome.ttl = Some(combined.head.freshness().ttl_seconds(now));
         let response = StoredResponse::new(combined.head.clone(), body, tags);
@@ -130,7 +130,7 @@ impl Arriving<'_> {
                     store.remove(target, old).await;
                 }
                 if let Some(leader) = &leader {
-                    leader.share(arrived(head.clone(), body.clone()));
+                    leader.share(arrived(head.clone(), body.clone(), self.parts.status));
                 }
                 let response = StoredResponse::new(head.clone(), body.clone(), tags);
                 self.cache.insert(self.inquiry, response, now, leader).await

@@ -2,8 +2,18 @@
 //!
 //! The primary key is the canonical target URI ([`policy::key_uri`](crate::policy::key_uri)) and what a [`KeyPolicy`]
 //! adds. Under it lie the response without nominated fields, the index of variants, and each variant under a key of
-//! its own. Long URIs are replaced by their SHA-256, as in all keys.
+//! its own.
+//!
+//! ```text
+//! prefix:kind-policy:scheme:authority:path:query[:part][:query:content]
+//! http:r-5f3a09c1:https:example.com:/quotes/GOOG:range=1d
+//! http:r-5f3a09c1:https:example.com:/quotes/GOOG:~              no query
+//! ```
+//!
+//! Each piece of the URI is a part of its own, so that the separators between them need no escaping, and so that of a long
+//! URI only the long piece is replaced by its SHA-256.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -11,9 +21,9 @@ use std::sync::Arc;
 use cache_core::key::{CacheKey, KeyBuf, KeyError, Prefix};
 use http::{Extensions, HeaderMap, Method, Request, Uri};
 
-use crate::policy::HttpCachePolicy;
-use crate::policy::key_uri::{self, Bypass};
+use crate::policy::key_uri::{Bypass, CanonicalUri};
 use crate::policy::query::QueryRules;
+use crate::policy::{HttpCachePolicy, RequestView};
 
 /// How a request becomes a key, beyond its target URI.
 #[derive(Clone, Default)]
@@ -74,13 +84,15 @@ impl KeyPolicy {
         (kept.as_deref() != Some(query)).then(|| with_query(uri, kept.as_deref()))
     }
 
-    fn target_for_key(&self, uri: &Uri) -> Option<Uri> {
-        if self.query == QueryRules::default() {
-            return None;
+    /// The query as it counts.
+    fn query_for_key<'q>(&self, query: Cow<'q, str>) -> Option<Cow<'q, str>> {
+        if self.query.ignored.is_empty() && !self.query.sorted {
+            return Some(query);
         }
-        let query = uri.query()?;
-        let key = self.query.for_key(query);
-        (key.as_deref() != Some(query)).then(|| with_query(uri, key.as_deref()))
+        match query {
+            Cow::Borrowed(query) => self.query.for_key(query),
+            Cow::Owned(query) => Some(Cow::Owned(self.query.for_key(&query)?.into_owned())),
+        }
     }
 }
 
@@ -121,6 +133,14 @@ pub(crate) struct Target {
     content: Option<String>,
 }
 
+/// The same while it still stands in the request: enough for a look into memory, and nothing is copied for it.
+#[derive(Debug)]
+pub(crate) struct Asked<'r> {
+    uri: CanonicalUri<'r>,
+    part: Option<Cow<'r, str>>,
+    content: Option<Cow<'r, str>>,
+}
+
 impl Keys {
     /// `apart` is whatever else keeps layers from sharing what they store.
     pub(crate) fn new(prefix: &str, policy: &HttpCachePolicy, apart: impl Hash) -> Result<Self, KeyError> {
@@ -137,6 +157,12 @@ impl Keys {
     /// The response without nominated fields.
     pub(crate) fn response(&self, target: &Target) -> KeyBuf {
         self.of(target, &self.kinds.response)
+    }
+
+    /// The same of a target that still stands in its request.
+    #[inline]
+    pub(crate) fn response_asked(&self, asked: &Asked<'_>) -> KeyBuf {
+        self.of_asked(asked, &self.kinds.response)
     }
 
     /// The index of variants.
@@ -180,12 +206,22 @@ impl Keys {
     }
 
     fn of(&self, target: &Target, kind: &str) -> KeyBuf {
+        self.of_asked(&target.asked(), kind)
+    }
+
+    #[inline]
+    fn of_asked(&self, asked: &Asked<'_>, kind: &str) -> KeyBuf {
         let mut key = KeyBuf::new(&self.prefix);
-        key.part(kind).part(&*target.uri);
-        if let Some(part) = &target.part {
+        let uri = &asked.uri;
+        key.part(kind)
+            .part(uri.scheme)
+            .part(&*uri.authority)
+            .part(uri.path)
+            .part(&uri.query.as_deref());
+        if let Some(part) = &asked.part {
             key.part(&**part);
         }
-        if let Some(content) = &target.content {
+        if let Some(content) = &asked.content {
             key.part("query").part(&**content);
         }
         key
@@ -206,34 +242,55 @@ impl Kinds {
     }
 }
 
-impl Target {
-    /// What a request asks for, or why that cannot be told.
+impl<'r> Asked<'r> {
+    /// What a request asks for, or why that cannot be told. `view` is the same request as the policy sees it.
+    #[inline]
     pub(crate) fn of<B>(
-        request: &Request<B>,
+        request: &'r Request<B>,
+        view: &RequestView<'r>,
         keys: &KeyPolicy,
         policy: &HttpCachePolicy,
     ) -> Result<Self, KeyProblem> {
-        let uri = original_uri(request);
-        let normalised = keys.target_for_key(uri);
-        let uri = normalised.as_ref().unwrap_or(uri);
-        let mut text = String::with_capacity(TYPICAL_URI);
-        key_uri::write_target_uri(&mut text, uri, request.headers(), policy).map_err(KeyProblem::Target)?;
+        let mut uri = CanonicalUri::of(original_uri(request), view, policy).map_err(KeyProblem::Target)?;
+        uri.query = uri.query.and_then(|query| keys.query_for_key(query));
+        let uri = uri.within_limit(policy).map_err(KeyProblem::Target)?;
         let part = match &keys.part {
             None => None,
-            Some(part) => Some(part(&head(request)).ok_or(KeyProblem::Part)?),
+            Some(part) => Some(Cow::Owned(part(&head(request)).ok_or(KeyProblem::Part)?)),
         };
         Ok(Self {
-            uri: text,
+            uri,
             part,
             content: None,
         })
     }
 
-    /// The same target, asked with this content.
+    /// The same, asked with this content.
     pub(crate) fn with_content(self, content: String) -> Self {
         Self {
-            content: Some(content),
+            content: Some(Cow::Owned(content)),
             ..self
+        }
+    }
+
+    /// The same, to be kept.
+    pub(crate) fn to_target(&self) -> Target {
+        let mut uri = String::new();
+        self.uri.write_to(&mut uri);
+        Target {
+            uri,
+            part: self.part.as_deref().map(str::to_owned),
+            content: self.content.as_deref().map(str::to_owned),
+        }
+    }
+}
+
+impl Target {
+    fn asked(&self) -> Asked<'_> {
+        Asked {
+            uri: CanonicalUri::parse(&self.uri),
+            part: self.part.as_deref().map(Cow::Borrowed),
+            content: self.content.as_deref().map(Cow::Borrowed),
         }
     }
 
@@ -268,9 +325,6 @@ impl KeyProblem {
         }
     }
 }
-
-/// Room for most target URIs, so that writing one allocates once.
-const TYPICAL_URI: usize = 120;
 
 fn head<B>(request: &Request<B>) -> RequestHead<'_> {
     RequestHead {
@@ -325,8 +379,67 @@ mod tests {
         Request::get(uri).header("host", "h").body(()).unwrap()
     }
 
+    fn try_target(request: &Request<()>, keys: &KeyPolicy) -> Result<Target, KeyProblem> {
+        let view = RequestView::new(request.method(), request.headers());
+        Ok(Asked::of(request, &view, keys, &HttpCachePolicy::safe())?.to_target())
+    }
+
     fn target(uri: &str, keys: &KeyPolicy) -> Target {
-        Target::of(&request(uri), keys, &HttpCachePolicy::safe()).unwrap()
+        try_target(&request(uri), keys).unwrap()
+    }
+
+    #[test]
+    fn a_key_is_the_same_before_and_after_its_target_was_taken_from_the_request() {
+        let keys = Keys::new("http", &HttpCachePolicy::safe(), ()).unwrap();
+        let parts = KeyPolicy::default().part(|_| Some(String::from("tenant")));
+        for (uri, host, end) in [
+            ("/a/b", "h", ":http:h:/a/b:~"),
+            ("/a?", "h", ":http:h:/a:'"),
+            ("/a?b=%41&c", "H:80", ":http:h:/a:b=%2541&c"),
+            ("/a?b?c", "h:8080", ":http:h%3A8080:/a:b%3Fc"),
+            ("https://h", "h", ":https:h:/:~"),
+            ("/a:b", "[::1]", ":http:%5B%3A%3A1%5D:/a%3Ab:~"),
+        ] {
+            for (policy, end) in [
+                (&KeyPolicy::default(), end.to_owned()),
+                (&parts, format!("{end}:tenant")),
+            ] {
+                let request = Request::get(uri).header("host", host).body(()).unwrap();
+                let view = RequestView::new(request.method(), request.headers());
+                let asked = Asked::of(&request, &view, policy, &HttpCachePolicy::safe()).unwrap();
+                let key = keys.response_asked(&asked).finish();
+                assert_eq!(key, keys.response(&asked.to_target()).finish(), "{uri}");
+                assert!(key.text().ends_with(&end), "{} {end}", key.text());
+            }
+        }
+    }
+
+    #[test]
+    fn no_piece_of_a_target_runs_into_another() {
+        let keys = Keys::new("http", &HttpCachePolicy::safe(), ()).unwrap();
+        let part = |text: &'static str| KeyPolicy::default().part(move |_| Some(String::from(text)));
+        let mut all = std::collections::HashSet::new();
+        for (uri, policy) in [
+            ("/a", KeyPolicy::default()),
+            ("/a?", KeyPolicy::default()),
+            ("/a?~", KeyPolicy::default()),
+            ("/a?'", KeyPolicy::default()),
+            ("/a:b", KeyPolicy::default()),
+            ("/a?b", KeyPolicy::default()),
+            ("/a", part("b")),
+            ("/a?b", part("b")),
+            ("/a?b", part("")),
+            ("/a?b:b", KeyPolicy::default()),
+            ("/a", part("~")),
+        ] {
+            let target = target(uri, &policy);
+            assert!(all.insert(keys.response(&target).finish()), "{uri}");
+            let with_content = Target {
+                content: Some(String::from("b")),
+                ..target
+            };
+            assert!(all.insert(keys.response(&with_content).finish()), "{uri}");
+        }
     }
 
     #[test]
@@ -362,7 +475,7 @@ mod tests {
     #[test]
     fn a_request_without_its_key_part_has_no_key() {
         let keys = KeyPolicy::default().part(|request| request.uri.query().map(str::to_owned));
-        let missing = Target::of(&request("/p"), &keys, &HttpCachePolicy::safe());
+        let missing = try_target(&request("/p"), &keys);
         assert_eq!(missing.unwrap_err(), KeyProblem::Part);
         assert_eq!(target("/p?a", &keys).part.as_deref(), Some("a"));
     }

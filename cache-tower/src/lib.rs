@@ -113,6 +113,7 @@ mod fleet;
 mod forward;
 mod freshen;
 mod future;
+mod inner;
 mod key;
 mod layer;
 mod outcome;

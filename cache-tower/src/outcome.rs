@@ -18,8 +18,9 @@ pub struct CacheOutcome {
     pub forward_status: Option<u16>,
     /// The response is being stored.
     pub stored: bool,
-    /// The request shared another one's response.
-    pub collapsed: bool,
+    /// Whether the request shared another one's response: `false` if it waited for one in vain, `None` if there was none to
+    /// wait for.
+    pub collapsed: Option<bool>,
     /// Remaining freshness in seconds, negative when stale.
     pub ttl: Option<i64>,
     /// The reason: for bypassing, for not storing, for serving a stale response.
@@ -79,7 +80,7 @@ impl CacheOutcome {
             forwarded: None,
             forward_status: None,
             stored: false,
-            collapsed: false,
+            collapsed: None,
             ttl: None,
             detail: None,
         }
@@ -134,8 +135,8 @@ impl CacheOutcome {
         if self.stored {
             status = status.stored();
         }
-        if self.collapsed {
-            status = status.collapsed();
+        if let Some(shared) = self.collapsed {
+            status = status.collapsed(shared);
         }
         if let Some(key) = key {
             status = status.key(key);

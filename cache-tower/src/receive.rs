@@ -9,13 +9,13 @@ use http::{HeaderMap, Response, StatusCode, header, response};
 use http_body::Body;
 use tokio::sync::oneshot;
 
-use crate::BoxError;
 use crate::answer;
 use crate::body::CacheBody;
 use crate::collapse::{Arrival, Leader};
 use crate::commit::Commit;
 use crate::exchange::{HttpCache, Inquiry};
-use crate::outcome::{CacheOutcome, OutcomeKind};
+use crate::inner::ResponseBody;
+use crate::outcome::OutcomeKind;
 use crate::policy::precondition::{ConditionalAnswer, evaluate};
 use crate::policy::status::ForwardCause;
 use crate::policy::uri_reference::origin;
@@ -46,9 +46,7 @@ pub(crate) async fn receive<B>(
     leader: Option<Leader>,
 ) -> Verdict<B>
 where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
+    B: ResponseBody,
 {
     let (parts, body) = received.response.into_parts();
     let mut arriving = Arriving {
@@ -129,9 +127,7 @@ impl Arriving<'_> {
     /// A response of its own: store it if that is allowed, and pass it on.
     async fn full<B>(mut self, body: B) -> Response<CacheBody<B>>
     where
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<BoxError>,
+        B: ResponseBody,
     {
         match self.storable(&body) {
             Ok(storable) => self.store(storable, body).await,
@@ -225,8 +221,8 @@ impl Arriving<'_> {
         let inquiry = self.inquiry;
         // Of an unsafe method nobody expects that it is stored.
         let is_unsafe = inquiry.cause == ForwardCause::Method;
-        let detail = inquiry.detail.or((!is_unsafe).then_some(detail));
-        let outcome = CacheOutcome::forwarded(OutcomeKind::Miss, inquiry.cause, detail);
+        let mut outcome = inquiry.outcome(OutcomeKind::Miss);
+        outcome.detail = outcome.detail.or((!is_unsafe).then_some(detail));
         let response = Response::from_parts(self.parts, CacheBody::passing(body));
         self.cache.finish(response, outcome, Some(&inquiry.target))
     }
@@ -234,9 +230,7 @@ impl Arriving<'_> {
     /// Reads the body into the store while the client reads it too.
     async fn store<B>(mut self, storable: Storable, body: B) -> Response<CacheBody<B>>
     where
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<BoxError>,
+        B: ResponseBody,
     {
         let Storable {
             head,
@@ -255,6 +249,7 @@ impl Arriving<'_> {
         let arrival = Arc::new(Arrival {
             head: head.clone(),
             transfer: transfer.clone(),
+            status: self.parts.status,
         });
         let commit = Commit {
             cache: cache.clone(),
@@ -300,7 +295,7 @@ impl Arriving<'_> {
     /// The origin's response with a body that is being stored, or 304 if the client holds it already.
     fn answer<B>(self, head: &StoredHead, body: CacheBody<B>) -> Response<CacheBody<B>> {
         let inquiry = self.inquiry;
-        let mut outcome = CacheOutcome::forwarded(OutcomeKind::Miss, inquiry.cause, inquiry.detail);
+        let mut outcome = inquiry.outcome(OutcomeKind::Miss);
         outcome.stored = true;
         let now = self.cache.wall();
         outcome.ttl = Some(head.freshness().ttl_seconds(now));

@@ -60,13 +60,11 @@ where
             Admission::Unsafe(target) => {
                 ResponseFuture::exchange(change(self.cache.clone(), self.take_ready(), request, target))
             }
-            Admission::Lookup(target) => match self.cache.hit(&request, &target) {
-                // The inner service stays ready for the next request.
-                Some(response) => ResponseFuture::ready(response),
-                None => {
-                    ResponseFuture::exchange(exchange(self.cache.clone(), self.take_ready(), request, target))
-                }
-            },
+            // The inner service stays ready for the next request.
+            Admission::Hit(response) => ResponseFuture::ready(response),
+            Admission::Lookup(target) => {
+                ResponseFuture::exchange(exchange(self.cache.clone(), self.take_ready(), request, target))
+            }
         }
     }
 }

@@ -17,7 +17,7 @@ use cache_core::{Cache, EntryOptions, Loaded, StorePermit, Stored};
 use http::{HeaderMap, HeaderName};
 
 use crate::config::CacheConfig;
-use crate::key::{Keys, Target};
+use crate::key::{Asked, Keys, Target};
 use crate::policy::parts::Combined;
 use crate::policy::{HttpCachePolicy, RequestView, Selection, StoredHead, parts, select, vary};
 use crate::stored::{StoredResponse, VariantIndex};
@@ -81,9 +81,10 @@ impl Store {
     }
 
     /// What the in-process tier holds, without waiting; `None` if that needs more than one look.
-    pub(crate) fn find_in_process(&self, target: &Target) -> Option<Loaded<StoredResponse>> {
-        let response: Loaded<StoredResponse> =
-            self.cache.get_in_process(self.keys.response(target).as_key())?;
+    #[inline]
+    pub(crate) fn find_in_process(&self, asked: &Asked<'_>) -> Option<Loaded<StoredResponse>> {
+        let key = self.keys.response_asked(asked);
+        let response: Loaded<StoredResponse> = self.cache.get_in_process(key.as_key())?;
         response.is_alone().then_some(response)
     }
 

@@ -43,7 +43,10 @@ pub(crate) struct StoredResponse {
 pub(crate) struct HitTemplate {
     age: u64,
     outcome: CacheOutcome,
-    pub(crate) headers: HeaderMap,
+    headers: HeaderMap,
+    /// `headers` has a field that only keeps a place: a map that is cloned has no room, one from which something was
+    /// removed has.
+    has_spare_field: bool,
     pub(crate) extensions: Extensions,
 }
 
@@ -142,12 +145,17 @@ impl StoredResponse {
         let mut headers = self.template.get_or_init(|| template(head)).clone();
         replace(&mut headers, &header::AGE, fields::age_value(serve.age));
         set_status(&mut headers, status());
+        let has_spare_field = !headers.contains_key(header::CONTENT_LENGTH);
+        if has_spare_field {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         let mut extensions = Extensions::new();
         extensions.insert(outcome);
         let made = Arc::new(HitTemplate {
             age,
             outcome,
             headers,
+            has_spare_field,
             extensions,
         });
         if let Some(moment) = moment.as_deref_mut() {
@@ -159,13 +167,29 @@ impl StoredResponse {
 
 /// A map is cloned with its exact size: fields that are there already are replaced without growing it.
 fn template(head: &StoredHead) -> HeaderMap {
-    let mut headers = head.headers().clone();
+    let mut headers = HeaderMap::with_capacity(head.headers().keys_len() + ROOM);
+    headers.extend(head.headers().clone());
     headers.insert(header::AGE, HeaderValue::from_static("0"));
     if !headers.contains_key(CACHE_STATUS) {
         headers.insert(CACHE_STATUS, STATUS_PLACEHOLDER);
     }
     headers
 }
+
+impl HitTemplate {
+    /// The fields of a hit, with room for `Content-Length`, which servers and routers add where it is missing: without
+    /// room, adding it would cost them more than all of this.
+    pub(crate) fn fields(&self) -> HeaderMap {
+        let mut fields = self.headers.clone();
+        if self.has_spare_field {
+            fields.remove(header::CONTENT_LENGTH);
+        }
+        fields
+    }
+}
+
+/// In the table of a map: `Age`, `Cache-Status`, and two that others may add.
+const ROOM: usize = 4;
 
 /// Sets a field that is there. `insert` would grow a full map first, although it adds nothing.
 fn replace(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
@@ -522,6 +546,42 @@ mod tests {
             let mut without = response.served_headers(response.head(&policy).unwrap(), now);
             set_status(&mut without, None);
             assert_eq!(without.get_all(CACHE_STATUS).iter().count(), expected.len() - 1);
+        }
+    }
+
+    #[test]
+    fn the_room_in_a_hits_fields_is_not_seen() {
+        let policy = HttpCachePolicy::rfc9111();
+        let serve = Serve {
+            age: Duration::from_secs(1_234),
+            ttl: 5,
+            stale: None,
+        };
+        let outcome = CacheOutcome::served(&serve);
+        for (length, expected) in [
+            (None, None),
+            (
+                Some(("content-length", "4")),
+                Some(&HeaderValue::from_static("4")),
+            ),
+        ] {
+            let mut lines = vec![("cache-control", "max-age=60"), ("x", "1"), ("x", "2")];
+            lines.extend(length);
+            let response = stored(&lines);
+            let head = response.head(&policy).unwrap();
+            let status = || Some(HeaderValue::from_static("ours"));
+            for _ in 0..2 {
+                let fields = response.hit_template(head, &serve, outcome, status).fields();
+                assert_eq!(fields.get(header::CONTENT_LENGTH), expected);
+                assert_eq!(fields[header::AGE], "1234");
+                let mut others = fields;
+                for name in [header::AGE, CACHE_STATUS, header::CONTENT_LENGTH] {
+                    others.remove(name);
+                }
+                let mut origin = head.headers().clone();
+                origin.remove(header::CONTENT_LENGTH);
+                assert_eq!(others, origin);
+            }
         }
     }
 

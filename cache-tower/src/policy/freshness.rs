@@ -67,8 +67,13 @@ impl Freshness {
 
     /// The remaining freshness in whole seconds, negative when stale, as `Cache-Status` gives it (RFC 9211 §2.4).
     pub fn ttl_seconds(&self, now: SystemTime) -> i64 {
+        self.ttl_at(self.age(now))
+    }
+
+    /// The same for a response of that age.
+    pub(crate) fn ttl_at(&self, age: Duration) -> i64 {
         let whole = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
-        whole(self.lifetime).saturating_sub(whole(self.age(now)))
+        whole(self.lifetime).saturating_sub(whole(age))
     }
 }
 

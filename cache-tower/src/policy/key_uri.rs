@@ -4,9 +4,12 @@
 //! removed, path and query byte for byte as received. Nothing else is normalised: two spellings that some component
 //! may tell apart must never share an entry.
 
-use http::{HeaderMap, HeaderValue, Method, Uri, header, uri::Scheme};
+use std::borrow::Cow;
+
+use http::{HeaderMap, Method, Uri, uri::Scheme};
 
 use super::profile::HttpCachePolicy;
+use super::request::{Host, RequestView};
 use super::untrusted::is_method_override;
 
 /// Why a request passes by the cache: neither answered from it nor stored.
@@ -62,23 +65,110 @@ pub fn bypass_reason(
     has_content: bool,
     policy: &HttpCachePolicy,
 ) -> Option<Bypass> {
-    if (method == Method::GET || method == Method::HEAD) && (has_content || announces_content(headers)) {
+    let request = RequestView::looking_for(&policy.untrusted_fields, method, headers);
+    reason_to_bypass(&request, uri, has_content)
+}
+
+/// The same of a request that was read with the policy's [`untrusted_fields`](HttpCachePolicy::untrusted_fields).
+pub(crate) fn reason_to_bypass(request: &RequestView<'_>, uri: &Uri, has_content: bool) -> Option<Bypass> {
+    let (method, present) = (request.method, &request.present);
+    if (has_content || present.content) && (method == Method::GET || method == Method::HEAD) {
         return Some(Bypass::Content);
     }
-    if headers.contains_key(header::UPGRADE) {
+    if present.upgrade {
         return Some(Bypass::Upgrade);
     }
     if uri.query().is_some_and(has_method_parameter) {
         return Some(Bypass::MethodOverride);
     }
-    let untrusted = headers
-        .keys()
-        .find(|name| policy.untrusted_fields.contains(name))?;
+    let untrusted = present.untrusted?;
     Some(if is_method_override(untrusted) {
         Bypass::MethodOverride
     } else {
         Bypass::UntrustedField
     })
+}
+
+/// The canonical target URI, in pieces: borrowed from the request where it spells them canonically, as nearly all do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CanonicalUri<'r> {
+    pub(crate) scheme: &'static str,
+    pub(crate) authority: Cow<'r, str>,
+    pub(crate) path: &'r str,
+    pub(crate) query: Option<Cow<'r, str>>,
+}
+
+impl<'r> CanonicalUri<'r> {
+    /// The target of a request.
+    #[inline]
+    pub(crate) fn of(
+        uri: &'r Uri,
+        request: &RequestView<'r>,
+        policy: &HttpCachePolicy,
+    ) -> Result<Self, Bypass> {
+        let scheme = match uri.scheme().unwrap_or(&policy.default_scheme) {
+            scheme if *scheme == Scheme::HTTP => "http",
+            scheme if *scheme == Scheme::HTTPS => "https",
+            _ => return Err(Bypass::Scheme),
+        };
+        Ok(Self {
+            scheme,
+            authority: authority(uri, request.present.host, scheme)?,
+            path: match uri.path() {
+                path if path.starts_with('/') => path,
+                "" => "/",
+                _ => return Err(Bypass::Target),
+            },
+            query: uri.query().map(Cow::Borrowed),
+        })
+    }
+
+    /// The same, unless it is too long.
+    #[inline]
+    pub(crate) fn within_limit(self, policy: &HttpCachePolicy) -> Result<Self, Bypass> {
+        if self.length() > policy.uri_limit {
+            return Err(Bypass::Target);
+        }
+        Ok(self)
+    }
+
+    /// The pieces of a text that [`write_to`](Self::write_to) wrote.
+    pub(crate) fn parse(text: &'r str) -> Self {
+        let (scheme, rest) = match text.split_once("://") {
+            Some(("https", rest)) => ("https", rest),
+            Some((_, rest)) => ("http", rest),
+            None => ("http", text),
+        };
+        let (rest, query) = match rest.split_once('?') {
+            Some((rest, query)) => (rest, Some(Cow::Borrowed(query))),
+            None => (rest, None),
+        };
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        Self {
+            scheme,
+            authority: Cow::Borrowed(authority),
+            path,
+            query,
+        }
+    }
+
+    /// Writes it as one text to the end of `out`.
+    pub(crate) fn write_to(&self, out: &mut String) {
+        out.reserve(self.length());
+        out.push_str(self.scheme);
+        out.push_str("://");
+        out.push_str(&self.authority);
+        out.push_str(self.path);
+        if let Some(query) = &self.query {
+            out.push('?');
+            out.push_str(query);
+        }
+    }
+
+    fn length(&self) -> usize {
+        let query = self.query.as_ref().map_or(0, |query| 1 + query.len());
+        self.scheme.len() + 3 + self.authority.len() + self.path.len() + query
+    }
 }
 
 /// Writes the canonical target URI to the end of `out`, which makes a reusable buffer possible.
@@ -91,13 +181,9 @@ pub fn write_target_uri(
     headers: &HeaderMap,
     policy: &HttpCachePolicy,
 ) -> Result<(), Bypass> {
-    let start = out.len();
-    let written = write_parts(out, uri, headers, policy);
-    let too_long = out.len() - start > policy.uri_limit;
-    if written.is_err() || too_long {
-        out.truncate(start);
-        return written.and(Err(Bypass::Target));
-    }
+    // The method has no part in it.
+    let target = CanonicalUri::of(uri, &RequestView::new(&Method::GET, headers), policy)?;
+    target.within_limit(policy)?.write_to(out);
     Ok(())
 }
 
@@ -121,59 +207,38 @@ pub fn target_uri(uri: &Uri, headers: &HeaderMap, policy: &HttpCachePolicy) -> R
 
 /// Writes a host and port in lower case, without the default port; `None` when it is not one.
 pub(crate) fn write_authority(out: &mut String, scheme: &str, authority: &[u8]) -> Option<()> {
-    let authority = canonical_bytes(scheme, authority)?;
-    let start = out.len();
-    out.push_str(std::str::from_utf8(authority).ok()?);
-    out.get_mut(start..)?.make_ascii_lowercase();
+    out.push_str(&in_lower_case(canonical_bytes(scheme, authority)?)?);
     Some(())
 }
 
-fn write_parts(
-    out: &mut String,
-    uri: &Uri,
-    headers: &HeaderMap,
-    policy: &HttpCachePolicy,
-) -> Result<(), Bypass> {
-    let scheme = uri.scheme().unwrap_or(&policy.default_scheme);
-    if *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS {
-        return Err(Bypass::Scheme);
-    }
-    let authority = authority(uri, headers, scheme.as_str())?;
-    out.push_str(scheme.as_str());
-    out.push_str("://");
-    write_authority(out, scheme.as_str(), authority).ok_or(Bypass::HostInvalid)?;
-    match uri.path() {
-        path if path.starts_with('/') => out.push_str(path),
-        "" => out.push('/'),
-        _ => return Err(Bypass::Target),
-    }
-    if let Some(query) = uri.query() {
-        out.push('?');
-        out.push_str(query);
-    }
-    Ok(())
+/// The authority that URI and `Host` agree on (RFC 9110 §7.2, RFC 9112 §3.2, RFC 9113 §8.3.1).
+#[inline]
+fn authority<'r>(uri: &'r Uri, host: Host<'r>, scheme: &str) -> Result<Cow<'r, str>, Bypass> {
+    let canonical = |authority| canonical_bytes(scheme, authority).ok_or(Bypass::HostInvalid);
+    let of_uri = uri.authority().map(|authority| authority.as_str().as_bytes());
+    let agreed = match (of_uri, host) {
+        (_, Host::Repeated) => return Err(Bypass::HostRepeated),
+        (None, Host::Absent | Host::One(b"")) => return Err(Bypass::HostMissing),
+        (Some(only), Host::Absent) | (None, Host::One(only)) => canonical(only)?,
+        (Some(of_uri), Host::One(host)) => {
+            let of_uri = canonical(of_uri)?;
+            if !of_uri.eq_ignore_ascii_case(canonical(host)?) {
+                return Err(Bypass::HostMismatch);
+            }
+            of_uri
+        }
+    };
+    in_lower_case(agreed).ok_or(Bypass::HostInvalid)
 }
 
-/// The authority that URI and `Host` agree on (RFC 9110 §7.2, RFC 9112 §3.2, RFC 9113 §8.3.1).
-fn authority<'r>(uri: &'r Uri, headers: &'r HeaderMap, scheme: &str) -> Result<&'r [u8], Bypass> {
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let host = hosts.next().map(HeaderValue::as_bytes);
-    if hosts.next().is_some() {
-        return Err(Bypass::HostRepeated);
-    }
-    let of_uri = uri.authority().map(|authority| authority.as_str().as_bytes());
-    match (of_uri, host) {
-        (None, None | Some(b"")) => Err(Bypass::HostMissing),
-        (Some(only), None) | (None, Some(only)) => Ok(only),
-        (Some(of_uri), Some(host)) => {
-            let canonical = |authority| canonical_bytes(scheme, authority).ok_or(Bypass::HostInvalid);
-            if canonical(of_uri)?.eq_ignore_ascii_case(canonical(host)?) {
-                Ok(of_uri)
-            } else {
-                Err(Bypass::HostMismatch)
-            }
-        }
-    }
+fn in_lower_case(authority: &[u8]) -> Option<Cow<'_, str>> {
+    let text = str::from_utf8(authority).ok()?;
+    let has_upper_case = authority.iter().any(u8::is_ascii_uppercase);
+    Some(if has_upper_case {
+        Cow::Owned(text.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(text)
+    })
 }
 
 /// The authority without its default port, case as it is; `None` when it has anything but a host and a port.
@@ -208,14 +273,6 @@ fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%')
 }
 
-fn announces_content(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::TRANSFER_ENCODING)
-        || headers
-            .get_all(header::CONTENT_LENGTH)
-            .iter()
-            .any(|length| length.as_bytes() != b"0")
-}
-
 fn has_method_parameter(query: &str) -> bool {
     query.contains("_method")
         && query
@@ -227,7 +284,7 @@ fn has_method_parameter(query: &str) -> bool {
 #[rustfmt::skip]
 #[cfg(test)]
 mod tests {
-    use http::HeaderName;
+    use http::{HeaderName, HeaderValue, header};
     use proptest::prelude::*;
 
     use super::*;

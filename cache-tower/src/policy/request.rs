@@ -1,11 +1,12 @@
 //! A request as the policy sees it: method, fields, and the directives parsed once.
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
 
 use super::cache_control::RequestControl;
+use super::untrusted::FieldSet;
 
-/// The parts of a request that decide about reuse. Building one looks once at each field's name, and parses
-/// `Cache-Control` and `Pragma` where they are.
+/// The parts of a request that decide about reuse. Building one looks once at each field, and parses `Cache-Control` and
+/// `Pragma` where they are.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestView<'a> {
     /// The method.
@@ -14,13 +15,19 @@ pub struct RequestView<'a> {
     pub headers: &'a HeaderMap,
     /// The request's own directives.
     pub control: RequestControl,
-    pub(super) present: Present,
+    pub(super) present: Present<'a>,
 }
 
-/// Which of the fields that decide about reuse a request has. Most requests have few of them: one pass over the names
-/// costs less than a look-up of each.
+/// Which of the fields that decide about the target and about reuse a request has. Most requests have few of them: one
+/// pass over all fields costs less than a look-up of each.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Present {
+pub(super) struct Present<'a> {
+    pub(super) host: Host<'a>,
+    /// Content is announced: any is coded, or its length is not 0.
+    pub(super) content: bool,
+    pub(super) upgrade: bool,
+    /// The first field that must not have influence.
+    pub(super) untrusted: Option<&'a HeaderName>,
     control: bool,
     credentials: bool,
     /// `If-Match` or `If-Unmodified-Since`, which are the origin's to evaluate.
@@ -29,10 +36,25 @@ pub(super) struct Present {
     range: bool,
 }
 
+/// The `Host` of a request.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) enum Host<'a> {
+    #[default]
+    Absent,
+    One(&'a [u8]),
+    Repeated,
+}
+
 impl<'a> RequestView<'a> {
     /// Reads a request.
     pub fn new(method: &'a Method, headers: &'a HeaderMap) -> Self {
-        let present = Present::of(headers);
+        Self::looking_for(&NONE, method, headers)
+    }
+
+    /// Reads a request, and notes which fields it has that must not have influence.
+    #[inline]
+    pub(crate) fn looking_for(untrusted: &FieldSet, method: &'a Method, headers: &'a HeaderMap) -> Self {
+        let present = Present::of(headers, untrusted);
         Self {
             method,
             headers,
@@ -71,12 +93,17 @@ impl<'a> RequestView<'a> {
     }
 }
 
-impl Present {
-    fn of(headers: &HeaderMap) -> Self {
+impl<'a> Present<'a> {
+    #[inline]
+    fn of(headers: &'a HeaderMap, untrusted: &FieldSet) -> Self {
         let mut present = Self::default();
-        for name in headers.keys() {
+        for (name, value) in headers {
             // Names are in lower case.
             match name.as_str() {
+                "host" => present.host = present.host.and(value.as_bytes()),
+                "transfer-encoding" => present.content = true,
+                "content-length" => present.content |= value.as_bytes() != b"0",
+                "upgrade" => present.upgrade = true,
                 "cache-control" | "pragma" => present.control = true,
                 "authorization" | "cookie" => present.credentials = true,
                 "if-match" | "if-unmodified-since" => present.origin_condition = true,
@@ -84,7 +111,21 @@ impl Present {
                 "range" => present.range = true,
                 _ => {}
             }
+            if untrusted.contains(name) && present.untrusted.is_none() {
+                present.untrusted = Some(name);
+            }
         }
         present
     }
 }
+
+impl<'a> Host<'a> {
+    fn and(self, line: &'a [u8]) -> Self {
+        match self {
+            Self::Absent => Self::One(line),
+            Self::One(_) | Self::Repeated => Self::Repeated,
+        }
+    }
+}
+
+static NONE: FieldSet = FieldSet::EMPTY;

@@ -75,7 +75,7 @@ impl From<super::reuse::RevalidateReason> for ForwardCause {
 /// ```
 /// use cache_tower::policy::status::{CacheStatus, ForwardCause};
 ///
-/// let status = CacheStatus::forwarded(ForwardCause::Stale).forward_status(304).ttl(60).collapsed();
+/// let status = CacheStatus::forwarded(ForwardCause::Stale).forward_status(304).ttl(60).collapsed(true);
 /// assert_eq!(status.named("edge").to_string(), "edge; fwd=stale; fwd-status=304; ttl=60; collapsed");
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -84,7 +84,7 @@ pub struct CacheStatus {
     forward_status: Option<u16>,
     ttl: Option<i64>,
     stored: bool,
-    collapsed: bool,
+    collapsed: Option<bool>,
     key: Option<String>,
     detail: Option<&'static str>,
 }
@@ -124,10 +124,10 @@ impl CacheStatus {
         self
     }
 
-    /// The request shared another's (§2.6).
+    /// The request was collapsed with another, and shared its response, or had to be made all the same (§2.6).
     #[must_use]
-    pub fn collapsed(mut self) -> Self {
-        self.collapsed = true;
+    pub fn collapsed(mut self, shared: bool) -> Self {
+        self.collapsed = Some(shared);
         self
     }
 
@@ -193,8 +193,10 @@ impl CacheStatus {
         if self.forwarded.is_some() && self.stored {
             out.write_str("; stored")?;
         }
-        if self.forwarded.is_some() && self.collapsed {
-            out.write_str("; collapsed")?;
+        match self.collapsed.filter(|_| self.forwarded.is_some()) {
+            Some(true) => out.write_str("; collapsed")?,
+            Some(false) => out.write_str("; collapsed=?0")?,
+            None => {}
         }
         if let Some(key) = &self.key {
             write_parameter(out, "key", key);
@@ -259,7 +261,8 @@ mod tests {
         check("2.4 limit", &CacheStatus::hit().ttl(i64::MAX), "c", Some("c; hit; ttl=999999999999999"));
         check("2.2", &forwarded(UriMiss), "c", Some("c; fwd=uri-miss"));
         check("2.2", &forwarded(VaryMiss).stored(), "c", Some("c; fwd=vary-miss; stored"));
-        check("2.2", &forwarded(Miss).collapsed(), "c", Some("c; fwd=miss; collapsed"));
+        check("2.6", &forwarded(Miss).collapsed(true), "c", Some("c; fwd=miss; collapsed"));
+        check("2.6", &forwarded(Miss).collapsed(false), "c", Some("c; fwd=miss; collapsed=?0"));
         check(
             "2.2",
             &forwarded(Bypass).detail("host-missing"),
@@ -271,7 +274,7 @@ mod tests {
         check("2.2", &forwarded(Partial), "c", Some("c; fwd=partial"));
         check("2.3", &forwarded(Stale).forward_status(304), "c", Some("c; fwd=stale; fwd-status=304"));
         check("2.3 only when forwarded", &CacheStatus::hit().forward_status(304), "c", Some("c; hit"));
-        check("2.6 only when forwarded", &CacheStatus::hit().collapsed().stored(), "c", Some("c; hit"));
+        check("2.6 only when forwarded", &CacheStatus::hit().collapsed(true).stored(), "c", Some("c; hit"));
         check("2.7", &CacheStatus::hit().key("a\"b"), "c", Some("c; hit; key=\"a\\\"b\""));
         check("2.7 not a string", &CacheStatus::hit().key("a\r\nset-cookie: x"), "c", Some("c; hit"));
         check("2.7 not ASCII", &CacheStatus::hit().key("ü"), "c", Some("c; hit"));

@@ -13,6 +13,11 @@ pub struct FieldSet {
 }
 
 impl FieldSet {
+    pub(crate) const EMPTY: Self = Self {
+        names: Vec::new(),
+        letters_by_length: Vec::new(),
+    };
+
     /// Fields that frameworks and servers are known to build URLs, routes, methods or addresses from. `X-Forwarded-For` is
     /// not among them: every proxy adds to it, and it names a client, not a resource.
     pub fn known_untrusted() -> Self {
@@ -24,6 +29,7 @@ impl FieldSet {
     }
 
     /// Whether a name is in the set.
+    #[inline]
     pub fn contains(&self, name: &HeaderName) -> bool {
         let text = name.as_str();
         let letters = self.letters_by_length.get(text.len()).copied().unwrap_or(0);
@@ -79,6 +85,7 @@ pub(crate) fn is_method_override(name: &HeaderName) -> bool {
 }
 
 /// The bit of the first letter, or of the one after `x-`.
+#[inline]
 fn telling_letter(name: &str) -> u32 {
     let letter = match name.as_bytes() {
         [b'x', b'-', letter, ..] | [letter, ..] => *letter,

@@ -62,6 +62,29 @@ async fn two_hundred_clients_make_one_request() {
     assert_eq!(origin.world.layer.requests_in_flight(), 0);
 }
 
+/// H6.1: what the origin answered, where that is not what was sent (RFC 9211 §2.3).
+#[tokio::test]
+async fn a_shared_response_tells_the_status_that_came_from_the_origin() {
+    let origin = Gated::new(
+        CacheConfig::default(),
+        &["cache-control: max-age=60", "etag: \"a\""],
+    );
+    let first = origin.client(&[]);
+    settle().await;
+    let (same, holder) = (origin.client(&[]), origin.client(&["if-none-match: \"a\""]));
+    settle().await;
+    origin.gate.add_permits(1);
+    drop(first.await.unwrap());
+    let (same, holder) = (same.await.unwrap(), holder.await.unwrap());
+    let status = |got: &super::world::Got| got.field("cache-status").unwrap();
+    assert_eq!((origin.calls(), same.status, holder.status), (1, 200, 304));
+    assert_eq!(status(&same), "cache; fwd=uri-miss; ttl=60; collapsed");
+    assert_eq!(
+        status(&holder),
+        "cache; fwd=uri-miss; fwd-status=200; ttl=60; collapsed"
+    );
+}
+
 /// H5.1
 #[tokio::test]
 async fn clients_of_different_variants_share_only_their_own() {
@@ -182,7 +205,10 @@ async fn waiting_is_bounded() {
     assert_eq!(origin.calls(), 2, "after five seconds it goes alone");
     origin.gate.add_permits(2);
     first.await.unwrap();
-    assert_eq!(second.await.unwrap().outcome.detail, Some("wait-timed-out"));
+    let second = second.await.unwrap();
+    assert_eq!(second.outcome.detail, Some("wait-timed-out"));
+    // RFC 9211 §2.6: "if not, a new request had to be made".
+    assert!(second.field("cache-status").unwrap().contains("; collapsed=?0"));
 }
 
 /// H5.1; A52

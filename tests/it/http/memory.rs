@@ -38,7 +38,7 @@ impl http_body::Body for Large {
 }
 
 /// The memory that this process holds, in bytes.
-fn resident() -> u64 {
+pub(super) fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status
         .lines()

@@ -17,4 +17,5 @@ mod storing;
 mod streaming;
 mod validation;
 mod vary;
+mod wire;
 mod world;

@@ -1,6 +1,5 @@
 //! Two users never see each other's response: random interleavings of what may and may not be shared.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::body::Body;
@@ -233,49 +232,48 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 /// H1.5, H5.2, H7.4; A16
 #[test]
 fn on_two_nodes_and_a_redis_nobody_sees_what_is_not_for_them() {
-    let redis = RedisServer::start();
-    let shared = AtomicUsize::new(0);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        for (number, is_safe) in [(0, true), (1, false)] {
-            batch_on(&redis, number * 500..(number + 1) * 500, is_safe, &shared).await;
+    under_both_profiles(async |is_safe, shared| {
+        let redis = RedisServer::start();
+        for number in 0..HALF / REDIS_BATCH {
+            let seeds = number * REDIS_BATCH..(number + 1) * REDIS_BATCH;
+            batch_on(&redis, seeds, is_safe, shared).await;
         }
     });
-    let shared = shared.load(Ordering::Relaxed);
-    assert!(
-        shared > 1_000,
-        "only {shared} responses were shared: this tried nothing"
-    );
 }
 
 /// H1.5, H5.2; A16
 #[test]
 fn in_ten_thousand_interleavings_nobody_sees_what_is_not_for_them() {
-    let shared = Arc::new(AtomicUsize::new(0));
-    let threads: Vec<_> = [true, false]
-        .into_iter()
-        .map(|is_safe| {
-            let shared = shared.clone();
-            std::thread::spawn(move || {
+    under_both_profiles(async |is_safe, shared| {
+        for number in 0..HALF / BATCH {
+            batch(number, is_safe, shared).await;
+        }
+    });
+}
+
+/// Runs the interleavings of each profile in a thread of its own, and checks that something was shared at all.
+fn under_both_profiles(run: impl AsyncFn(bool, &AtomicUsize) + Sync) {
+    let shared = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for is_safe in [true, false] {
+            let (run, shared) = (&run, &shared);
+            scope.spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()
                     .unwrap();
-                runtime.block_on(async {
-                    for number in 0..5_000 / BATCH {
-                        batch(number, is_safe, &shared).await;
-                    }
-                });
-            })
-        })
-        .collect();
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
-    let shared = shared.load(Ordering::Relaxed);
+                runtime.block_on(run(is_safe, shared));
+            });
+        }
+    });
+    let shared = shared.into_inner();
     assert!(
         shared > 10_000,
         "only {shared} responses were shared: this tried nothing"
     );
 }
+
+/// Of ten thousand interleavings, those of one profile.
+const HALF: u64 = 5_000;
+/// Each batch has nodes of its own, which do not know what others have stored.
+const REDIS_BATCH: u64 = 500;

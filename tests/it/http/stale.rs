@@ -1,8 +1,15 @@
 //! Stale responses: when, for how long, and never after an invalidation (RFC 9111 §4.2.4, RFC 5861).
 
-use cache_tower::OutcomeKind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::world::{World, settle};
+use axum::body::Body;
+use cache_tower::policy::HttpCachePolicy;
+use cache_tower::{CacheConfig, OutcomeKind, Purge};
+use http::{Request, Response, StatusCode};
+use tokio::sync::Semaphore;
+
+use super::world::{World, header_map, settle};
 
 const SWR: &str = "cache-control: max-age=10, stale-while-revalidate=30";
 const SIE: &str = "cache-control: max-age=10, stale-if-error=30";
@@ -76,10 +83,7 @@ async fn nothing_invalidated_is_served_stale() {
         let world = World::rfc9111();
         world.says(200, &[SIE, "etag: \"a\""]).get("/", &[]).await;
         if how == "uri" {
-            cache_tower::Purge::new(world.cache.clone())
-                .uri("http://h/")
-                .await
-                .unwrap();
+            Purge::new(world.cache.clone()).uri("http://h/").await.unwrap();
         } else {
             world.says(200, &[]).send("POST", "/", &[]).await;
         }
@@ -162,7 +166,7 @@ async fn a_validation_that_failed_in_the_background_waits_before_the_next() {
 /// H3.7, H4.6
 #[tokio::test]
 async fn what_was_purged_softly_is_validated_and_may_stand_in() {
-    let purge = |world: &World| cache_tower::Purge::new(world.cache.clone()).soft();
+    let purge = |world: &World| Purge::new(world.cache.clone()).soft();
     for how in ["uri", "prefix", "tag"] {
         let world = World::rfc9111();
         let fresh = [
@@ -189,5 +193,41 @@ async fn what_was_purged_softly_is_validated_and_may_stand_in() {
             "{how}"
         );
         assert_eq!(world.calls(), calls, "{how}");
+    }
+}
+
+/// H3.7; A37
+#[tokio::test]
+async fn what_is_invalidated_while_its_validation_fails_does_not_stand_in() {
+    for is_invalidated in [false, true] {
+        let (calls, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+        let (counted, waits) = (calls.clone(), gate.clone());
+        let world = World::of(
+            CacheConfig::new(HttpCachePolicy::rfc9111()),
+            move |_: Request<Body>| {
+                let (is_first, waits) = (counted.fetch_add(1, Ordering::SeqCst) == 0, waits.clone());
+                async move {
+                    let mut response = Response::new(Body::from("1"));
+                    *response.headers_mut() = header_map([SIE, "etag: \"a\""]);
+                    if !is_first {
+                        waits.acquire().await.unwrap().forget();
+                        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+                    }
+                    response
+                }
+            },
+        );
+        world.get("/", &[]).await;
+        world.wait(20);
+        let client = world.clone();
+        let asking = tokio::spawn(async move { client.get("/", &[]).await });
+        settle().await;
+        assert_eq!(calls.load(Ordering::SeqCst), 2);
+        if is_invalidated {
+            Purge::new(world.cache.clone()).uri("http://h/").await.unwrap();
+        }
+        gate.add_permits(1);
+        let expected = if is_invalidated { 500 } else { 200 };
+        assert_eq!(asking.await.unwrap().status, expected);
     }
 }
