@@ -28,7 +28,7 @@ pub(crate) fn measure(effort: Effort, report: &mut Report) {
             let nodes = [node(&server), node(&server)];
             nodes[0].clear().await.expect("Redis is there");
             let seed = node(&server);
-            let quiet = live(&nodes[0], &seed, 0, sleep(QUIET)).await;
+            let quiet = live(&nodes[0], &seed, 0, async { sleep(QUIET).await }).await;
             let began = now();
             let busy = live(&nodes[0], &seed, QUIET_KEYS, warm(&nodes, &mut loads)).await;
             took.push(began.elapsed().as_secs_f64());

@@ -6,6 +6,7 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 
+use crate::cache::answer::Answer;
 use crate::cache::context::Said;
 use crate::cache::far::{
     Departure as Takeoff, End, Far, HeldLease, Holding, Inquiry, Keep, Leave, Right, Sight, commit_together,
@@ -14,7 +15,8 @@ use crate::cache::far::{
 use crate::cache::flights::{Cause, Follower, Leader, Role, Settled};
 use crate::cache::keep::Kept;
 use crate::cache::lead::{Load, LoadKind, STORE_PATIENCE};
-use crate::cache::load::{Answer, Call, Patience, Plan, Start, Waited};
+use crate::cache::load::{Call, Plan, Start, Waited};
+use crate::cache::patience::Patience;
 use crate::cache::run::{Ran, deadline, run};
 use crate::cache::{Cache, CacheValue, Wire};
 use crate::entry::{AnyEntry, Entry};

@@ -87,6 +87,8 @@ pub(crate) enum Settled {
     Loaded(AnyEntry),
     /// The loader gave it and called the load failed.
     Doubted(AnyEntry),
+    /// Another node's load is slow, and this stale value may be shown instead.
+    Slow(AnyEntry),
     Failed(Failure),
 }
 

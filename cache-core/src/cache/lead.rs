@@ -184,13 +184,9 @@ impl<T: Send + Sync + 'static> Load<T> {
                 })))
             }
             Departure::SlowElsewhere(stale) => {
-                let message = "another node has been loading the key for longer than callers wait";
-                Err(Some(Settled::Failed(Failure {
-                    cause: Cause::Cache(Error::new(ErrorKind::LoadTimeout, message)),
-                    no_stale: false,
-                    fallback: None,
-                    stale: self.stand_in(Some(stale)),
-                })))
+                let stale: AnyEntry = stale;
+                self.cache.promote(&self.id, &stale);
+                Err(Some(Settled::Slow(stale)))
             }
             Departure::NotNeeded => Err(None),
             Departure::Load(mut leave) => {

@@ -3,30 +3,23 @@
 //! 1. Look at the in-process tier: fresh or negative answers; a stale value is kept to fall back on.
 //! 2. Join the flight of the key, or start it.
 //! 3. Wait: for the result, for the soft timeout if there is something to fall back on, for the hard timeout.
-//! 4. Turn what came into this caller's answer.
+//! 4. Turn what came into this caller's answer ([`answer`](super::answer)).
 
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use tokio::runtime::Handle;
-use tokio::time::Sleep;
-
+use crate::cache::answer::{Answer, aborted};
 use crate::cache::context::Running;
-use crate::cache::flights::{
-    Arrival, Cause, Failure, FlightContext, FlightId, Follower, Leader, Role, Settled,
-};
+use crate::cache::flights::{Arrival, Failure, FlightContext, FlightId, Follower, Leader, Role, Settled};
 use crate::cache::lead::{Load, LoadKind};
 use crate::cache::near::Near;
+use crate::cache::patience::{Patience, sleep};
 use crate::cache::tasks::Urgency;
 use crate::cache::{Cache, CacheValue, LoadContext, Wire};
-use crate::entry::{AnyEntry, Entry, EntryId, typed};
-use crate::error::{Error, ErrorKind, LoadError};
-use crate::freshness::Freshness;
+use crate::entry::{AnyEntry, Entry, EntryId};
+use crate::error::{Error, LoadError};
 use crate::key::CacheKey;
-use crate::loaded::Loaded;
 use crate::options::{EntryOptions, Policy};
 use crate::outcome::{MissReason, Outcome, OutcomeKind, StaleReason, Tier};
 use crate::stats::{Count, Watch};
@@ -49,8 +42,8 @@ pub(crate) enum Work<'a, T, E> {
 /// What kind of call it is.
 #[derive(Debug)]
 pub(crate) struct Plan<T> {
-    wire: Wire<T>,
-    forced: bool,
+    pub(super) wire: Wire<T>,
+    pub(super) forced: bool,
     optional: bool,
 }
 
@@ -77,40 +70,6 @@ impl<T> Plan<T> {
 /// A call that the in-process tier could not answer at once.
 pub(crate) type Reading<'a, T, E> =
     Pin<Box<dyn Future<Output = Result<Answer<T>, LoadError<E>>> + Send + 'a>>;
-
-/// What a call gets if it gets no error.
-#[derive(Debug)]
-pub(crate) enum Answer<T> {
-    Value(Loaded<T>),
-    /// There is no such value.
-    Negative(Outcome),
-}
-
-impl<T> Answer<T> {
-    pub(crate) fn outcome(&self) -> Outcome {
-        match self {
-            Self::Value(loaded) => loaded.outcome(),
-            Self::Negative(outcome) => *outcome,
-        }
-    }
-
-    pub(crate) fn optional(self) -> Option<Loaded<T>> {
-        match self {
-            Self::Value(loaded) => Some(loaded),
-            Self::Negative(_) => None,
-        }
-    }
-
-    /// For loaders that always give a value: their calls pass negative entries by.
-    pub(crate) fn certain<E>(self) -> Result<Loaded<T>, LoadError<E>> {
-        self.optional().ok_or_else(|| {
-            LoadError::Cache(Error::new(
-                ErrorKind::Invalid,
-                "a load that gives a value shared a flight with one that may not",
-            ))
-        })
-    }
-}
 
 /// The loader of a value that exists.
 pub(crate) fn certain<'a, T, E, F, Fut>(loader: F) -> Loader<'a, T, E>
@@ -318,11 +277,6 @@ impl<T: Send + Sync + 'static> Call<T> {
         }
     }
 
-    pub(super) fn hit(&self, entry: Arc<Entry<T>>, kind: OutcomeKind) -> Answer<T> {
-        let age = entry.meta.age(self.cache.inner.clock.now());
-        Answer::Value(Loaded::new(entry, Outcome::hit(kind, Tier::Memory, age)))
-    }
-
     fn eager<E: Send + Sync + 'static>(
         &self,
         entry: Arc<Entry<T>>,
@@ -509,225 +463,21 @@ impl<T: Send + Sync + 'static> Call<T> {
         self.policy.soft_timeout.is_some() && !self.plan.forced && stale.is_some()
     }
 
-    /// Whether a stale value may still be shown: it has not ended, and nothing was invalidated since.
-    fn usable(&self, stale: &Entry<T>) -> bool {
-        let inner = &self.cache.inner;
-        let alive = matches!(
-            self.cache.freshness(&stale.meta, inner.clock.now()),
-            Ok(Freshness::Fresh | Freshness::Stale)
-        );
-        // A mutation removes the entry, so one that is still in its place was not mutated; of one that was evicted
-        // meanwhile only the record of mutations can tell.
-        let in_place = || {
-            self.cache
-                .current(&self.id)
-                .is_some_and(|entry| entry.meta().version == stale.meta.version)
-        };
-        self.policy.fail_safe
-            && alive
-            && (in_place() || !inner.epochs.mutated_since(&self.id, stale.meta.key_seen()))
-    }
-
     /// Whether the result is, or may be, older than an invalidation that came before this caller did: of a tag that was
     /// not known when it joined. It asks once, since it then joins only flights that began after it came.
     pub(super) fn must_ask_again(&self, settled: &Settled, joined: u64) -> bool {
         match settled {
-            Settled::Loaded(entry) | Settled::Found(entry, _) | Settled::Doubted(entry) => {
-                entry.meta().marks.moved_between(entry.meta().seen, joined)
-            }
+            // Others may be shown what is stale, and this caller may not.
+            Settled::Slow(_) if !self.policy.fail_safe => true,
+            Settled::Loaded(entry)
+            | Settled::Found(entry, _)
+            | Settled::Doubted(entry)
+            | Settled::Slow(entry) => entry.meta().marks.moved_between(entry.meta().seen, joined),
             Settled::Failed(_) => false,
-        }
-    }
-
-    /// Step 4: this caller's answer.
-    pub(super) fn answer<E: Send + Sync + 'static>(
-        &self,
-        settled: Settled,
-        led: bool,
-        reason: MissReason,
-        stale: Option<Arc<Entry<T>>>,
-    ) -> Result<Answer<T>, LoadError<E>> {
-        let loaded = if led {
-            OutcomeKind::Loaded
-        } else {
-            OutcomeKind::Shared
-        };
-        match settled {
-            Settled::Loaded(entry) => Ok(Self::given(entry, Outcome::load(loaded, reason))),
-            Settled::Found(entry, tier) => {
-                let now = self.cache.inner.clock.now();
-                let age = entry.meta().age(now);
-                let kind = if entry.meta().negative {
-                    OutcomeKind::Negative
-                } else if entry.meta().is_throttled(now) {
-                    OutcomeKind::Stale(StaleReason::Throttled)
-                } else {
-                    OutcomeKind::Fresh
-                };
-                Ok(Self::given(entry, Outcome::hit(kind, tier, age)))
-            }
-            Settled::Doubted(entry) => Ok(match self.still_usable(&stale) {
-                Some(stale) => self.stale(stale, StaleReason::LoadFailed, reason),
-                None => Self::given(entry, Outcome::load(loaded, reason)),
-            }),
-            Settled::Failed(failure) => self.fail(failure, reason, stale),
-        }
-    }
-
-    fn given(entry: AnyEntry, outcome: Outcome) -> Answer<T> {
-        match typed(entry) {
-            Some(entry) => Answer::Value(Loaded::new(entry, outcome)),
-            // The flight's types are this call's: what is not a `T` says that there is none.
-            None => Answer::Negative(outcome),
-        }
-    }
-
-    fn still_usable(&self, stale: &Option<Arc<Entry<T>>>) -> Option<Arc<Entry<T>>> {
-        stale.as_ref().filter(|stale| self.usable(stale)).cloned()
-    }
-
-    pub(super) fn stale(&self, entry: Arc<Entry<T>>, because: StaleReason, reason: MissReason) -> Answer<T> {
-        let kind = OutcomeKind::Stale(because);
-        let age = entry.meta.age(self.cache.inner.clock.now());
-        Answer::Value(Loaded::new(
-            entry,
-            Outcome::hit(kind, Tier::Memory, age).because(reason),
-        ))
-    }
-
-    /// The best answer to a failure: a stale value, the loader's fallback, or the error.
-    pub(super) fn fail<E: Send + Sync + 'static>(
-        &self,
-        failure: Failure,
-        reason: MissReason,
-        stale: Option<Arc<Entry<T>>>,
-    ) -> Result<Answer<T>, LoadError<E>> {
-        let stale = stale.or_else(|| typed(failure.stale.clone()?));
-        let stale = stale.filter(|_| !failure.no_stale && !self.plan.forced);
-        if let Some(stale) = self.still_usable(&stale) {
-            return Ok(self.stale(stale, StaleReason::LoadFailed, reason));
-        }
-        if let Some(fallback) = failure.fallback {
-            return Ok(Self::given(
-                fallback,
-                Outcome::load(OutcomeKind::Fallback, reason),
-            ));
-        }
-        Err(match failure.cause {
-            Cause::Cache(error) => LoadError::Cache(error),
-            Cause::Loader(error) => match error.downcast() {
-                Ok(error) => LoadError::Loader(error),
-                Err(_) => LoadError::Cache(Error::new(
-                    ErrorKind::RecordedFailure,
-                    "the load failed a moment ago",
-                )),
-            },
-        })
-    }
-
-    fn fallback(&self, running: &Running) -> Option<AnyEntry> {
-        running.fallback(|value: T| self.cache.passing(&self.id, value, self.plan.wire, self.policy))
-    }
-
-    pub(super) fn timed_out(&self, fallback: Option<AnyEntry>) -> Failure {
-        let waited = self.policy.hard_timeout;
-        self.cache.inner.tally.count(Count::CallTimedOut);
-        let error = Error::new(
-            ErrorKind::LoadTimeout,
-            format!("no value after the hard timeout of {waited:?}"),
-        );
-        Failure {
-            fallback,
-            ..failure(error)
         }
     }
 }
 
 fn missed<T>(reason: MissReason, stale: Option<Arc<Entry<T>>>) -> Start<T> {
     Start::Load { reason, stale }
-}
-
-fn aborted() -> Settled {
-    Settled::Failed(failure(Error::new(
-        ErrorKind::LoadAborted,
-        "the load was dropped before it ended",
-    )))
-}
-
-fn failure(error: Error) -> Failure {
-    Failure {
-        cause: Cause::Cache(error),
-        no_stale: false,
-        fallback: None,
-        stale: None,
-    }
-}
-
-/// How long a caller waits, from its arrival on, whatever it waits for.
-pub(super) struct Patience {
-    /// With something to fall back on.
-    soft: Timer,
-    /// At all.
-    hard: Timer,
-}
-
-impl Patience {
-    pub(super) fn of(policy: &Policy) -> Self {
-        Self {
-            soft: Timer::after(policy.soft_timeout),
-            hard: Timer::after(Some(policy.hard_timeout)),
-        }
-    }
-
-    /// Waits for `work`, and drops it when patience ends.
-    pub(super) async fn wait_for(&mut self, work: impl Future<Output = ()>) {
-        tokio::select! {
-            biased;
-            () = work => {}
-            () = &mut self.hard => {}
-        }
-    }
-}
-
-/// Ends after `limit`; never without a runtime to keep the time.
-async fn sleep(limit: Duration) {
-    match Handle::try_current() {
-        Ok(_) => tokio::time::sleep(limit).await,
-        Err(_) => std::future::pending().await,
-    }
-}
-
-/// Ends once, and may be asked again after that.
-enum Timer {
-    Never,
-    Runs(Pin<Box<Sleep>>),
-    Over,
-}
-
-impl Timer {
-    /// Ends after `limit`; never without one, and never without a runtime to keep the time.
-    fn after(limit: Option<Duration>) -> Self {
-        match limit {
-            // Timers have the grain of a millisecond; stale-while-revalidate does not wait for it.
-            Some(Duration::ZERO) => Self::Over,
-            Some(limit) if Handle::try_current().is_ok() => Self::Runs(Box::pin(tokio::time::sleep(limit))),
-            _ => Self::Never,
-        }
-    }
-}
-
-impl Future for Timer {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        match &mut *self {
-            Self::Never => Poll::Pending,
-            Self::Over => Poll::Ready(()),
-            Self::Runs(sleep) => {
-                ready!(sleep.as_mut().poll(context));
-                *self = Self::Over;
-                Poll::Ready(())
-            }
-        }
-    }
 }

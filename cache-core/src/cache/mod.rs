@@ -26,6 +26,7 @@ use crate::time::Clock;
 use crate::traffic::TrafficCounter;
 
 mod ahead;
+mod answer;
 mod batch;
 mod builder;
 mod claim;
@@ -44,6 +45,7 @@ mod load;
 mod lock;
 mod memory_cache;
 mod near;
+mod patience;
 mod permit;
 mod refresh;
 mod run;

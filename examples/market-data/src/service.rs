@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::extract::{Path as Segments, Query, State};
 use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use cache_core::config::Config;
@@ -110,7 +110,11 @@ impl Service {
             .market()
             .merge(self.work())
             .merge(endpoints::router(self.cache.clone(), self.api.clone(), operators))
-            .nest("/admin/cache", dashboard))
+            .nest("/admin/cache", dashboard)
+            .route(
+                "/admin/cache/",
+                get(|| async { Redirect::permanent("/admin/cache") }),
+            ))
     }
 
     /// What may be kept as a response too: one invalidation of a symbol drops values and responses.

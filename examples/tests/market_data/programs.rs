@@ -120,6 +120,10 @@ fn the_program_serves_as_it_is_configured_and_ends_when_it_is_asked_to() {
         dashboard.contains("text/html"),
         "the dashboard is there for everybody, what it shows is not: {dashboard}"
     );
+    assert!(
+        get("/admin/cache/", "").starts_with("HTTP/1.1 308"),
+        "a slash too many leads there as well"
+    );
     let metrics = get("/admin/cache/metrics", token);
     for series in ["cache_hits_total{", "market_data_candles_total{"] {
         assert!(metrics.contains(series), "{series}: {metrics}");
@@ -310,7 +314,7 @@ fn the_whole_comparison_passes_with_redis_killed_and_restarted_again_and_again()
         report,
     ]));
     assert!(
-        comparison.wait(4 * LONG).success(),
+        comparison.wait(8 * LONG).success(),
         "{:?} {:?}",
         comparison.output(),
         comparison.errors()

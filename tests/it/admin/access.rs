@@ -270,10 +270,10 @@ fn a_guess_that_is_nearly_right_takes_as_long_as_one_that_is_all_wrong() {
         });
         watch.elapsed()
     };
-    let mut rounds: Vec<f64> = (0..31)
-        .map(|_| took(&near).as_secs_f64() / took(&far).as_secs_f64())
-        .collect();
-    rounds.sort_by(f64::total_cmp);
-    let median = rounds[rounds.len() / 2];
-    assert!((0.5..2.0).contains(&median), "{median}");
+    // The fastest of many: what another process took away from a slower one says nothing.
+    let rounds: Vec<_> = (0..31).map(|_| (took(&near), took(&far))).collect();
+    let near = rounds.iter().map(|(near, _)| *near).min().unwrap();
+    let far = rounds.iter().map(|(_, far)| *far).min().unwrap();
+    let ratio = near.as_secs_f64() / far.as_secs_f64();
+    assert!((0.5..2.0).contains(&ratio), "{ratio}");
 }

@@ -290,13 +290,20 @@ async fn a_memory_that_is_too_small_is_found() {
 /// The page has a row for each code, and no other.
 #[test]
 fn every_finding_is_documented() {
-    let source = include_str!("../../../cache-core/src/doctor.rs");
-    let source = source.split("#[cfg(test)]").next().unwrap();
-    let codes = source
-        .split("diagnosis.add(")
-        .skip(1)
-        .map(|call| call.split('"').nth(1).unwrap());
-    let codes: BTreeSet<&str> = codes.collect();
+    let sources = [
+        include_str!("../../../cache-core/src/doctor/mod.rs"),
+        include_str!("../../../cache-core/src/doctor/server.rs"),
+        include_str!("../../../cache-core/src/doctor/settings.rs"),
+    ];
+    let calls = sources.iter().flat_map(|source| {
+        source
+            .split("#[cfg(test)]")
+            .next()
+            .unwrap()
+            .split("diagnosis.add(")
+            .skip(1)
+    });
+    let codes: BTreeSet<&str> = calls.map(|call| call.split('"').nth(1).unwrap()).collect();
     let page = include_str!("../../../docs/operations.md");
     let (_, table) = page.split_once("| code | severity |").unwrap();
     let table = table.split("\n\n").next().unwrap();

@@ -6,6 +6,8 @@ use cache_core::Redis;
 use cache_core::shared::FaultKind;
 use support::{Accepting, Fault, FaultProxy, RedisServer, Stopwatch, wait_until};
 
+use crate::engine::{others_run, poll_once};
+
 use super::{BUDGET, open, open_url, read, restricted, set};
 
 /// What an operation may take by default, and what a busy machine adds.
@@ -95,6 +97,25 @@ async fn a_short_freeze_costs_each_call_its_deadline_once() {
         Some("before"),
         "no late answer is mixed up"
     );
+}
+
+/// B14.1: a process that could not run for a while does not take that for the server's silence.
+#[tokio::test]
+async fn what_was_answered_while_this_process_was_busy_is_read_before_its_time_is_over() {
+    let server = restricted();
+    let tier = open(&server);
+    try_read(&tier).await.unwrap();
+    let mut reads: Vec<_> = (0..20).map(|_| Box::pin(tier.read("m:a", DEADLINE))).collect();
+    for read in &mut reads {
+        assert!(poll_once(read).is_pending());
+    }
+    // It sends them, and then something blocks its only thread.
+    others_run().await;
+    std::thread::sleep(DEADLINE * 3);
+    for read in reads {
+        read.await.unwrap();
+    }
+    assert_eq!(tier.health()[0].breaker_openings, 0);
 }
 
 /// B14.5, B14.6

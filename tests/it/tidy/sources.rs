@@ -44,7 +44,6 @@ fn spawned_work_is_where_its_owner_is() {
     let owners = [
         "cache-core/src/cache/batch.rs",
         "cache-core/src/cache/far/giveback.rs",
-        "cache-core/src/cache/load.rs",
         "cache-core/src/cache/mod.rs",
         "cache-core/src/cache/refresh.rs",
         "cache-core/src/cache/warm/drive.rs",
@@ -139,10 +138,9 @@ fn every_file_says_what_it_is_for() {
 fn files_stay_short_enough_to_read() {
     const MOST: usize = 600;
     // Grown, and known. Splitting one takes it off the list.
-    const LONG: [&str; 4] = [
+    const LONG: [&str; 3] = [
         "cache-core/src/cache/batch.rs",
         "cache-core/src/cache/far/read.rs",
-        "cache-core/src/cache/load.rs",
         "cache-core/src/cache/mod.rs",
     ];
     for folder in LIBRARIES {

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cache_core::EntryOptions;
 use cache_core::time::{hours, minutes, seconds};
+use cache_core::{Cache, EntryOptions};
 use tokio::task::JoinSet;
 
 use super::fleet::{hearing_node, key};
@@ -117,6 +117,8 @@ pub(super) async fn many_keys(run: &Run, tally: &Arc<Tally>) -> Findings {
     findings.at_most("loads of a key on a node", most as f64, 1.0, "");
     findings.at_most("loads of a node at once", peak as f64, AT_ONCE as f64, "");
     findings.count("keys that both nodes loaded", twice);
+    let alone = |node: &Cache| node.stats().counters.loads_without_lease;
+    findings.count("loads without a lease", nodes.iter().map(alone).sum());
     findings
 }
 

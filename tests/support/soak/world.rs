@@ -216,8 +216,12 @@ impl World {
                     let world = world.clone();
                     async move { world.load_many(keys).await }
                 });
-                let Ok(values) = loaded.await else {
-                    return call.failed();
+                let values = match loaded.await {
+                    Ok(values) => values,
+                    Err(error) => {
+                        println!("node {node}, a batch from key {n}: {error}");
+                        return call.failed();
+                    }
                 };
                 for (n, value) in some.iter().zip(values) {
                     if let Some(value) = value {

@@ -221,7 +221,7 @@ where
             kind: OutcomeKind::Stale(StaleReason::LoadFailed),
             ..outcome
         },
-        Some(Settled::Found(..)) | None => outcome,
+        Some(Settled::Found(..) | Settled::Slow(_)) | None => outcome,
     })
 }
 

@@ -34,7 +34,7 @@ type Failed = Box<dyn std::error::Error + Send + Sync>;
 /// What to compare, and where to put the result.
 #[derive(Clone, Debug, Default)]
 pub struct Comparison {
-    /// A tenth of the work: a minute instead of three.
+    /// A tenth of the work: three minutes instead of six.
     pub quick: bool,
     /// Redis is killed again and again, and restarted, while everything runs.
     pub kill_redis: bool,

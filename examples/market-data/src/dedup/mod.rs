@@ -100,7 +100,7 @@ impl Dedup {
                 let remembered = self.config.candle_ttl + self.config.lease;
                 for claim in claims {
                     if !claim.confirm(remembered).await {
-                        self.warn(candle, "its claim had ended before it was confirmed");
+                        self.warn(candle, "its claim had ended, or could not be confirmed", false);
                     }
                 }
                 self.counted.count(PROCESSED);
@@ -139,7 +139,11 @@ impl Dedup {
                     return Ok(Err(remaining));
                 }
                 Err(error) if error.is_unavailable() => {
-                    self.warn(candle, "Redis is away, so other processes may process it as well");
+                    self.warn(
+                        candle,
+                        "Redis is away, so other processes may process it as well",
+                        true,
+                    );
                 }
                 Err(error) => return Err(error),
             }
@@ -157,14 +161,15 @@ impl Dedup {
         &self.fleet
     }
 
-    fn warn(&self, candle: &CandleId, why: &str) {
+    fn warn(&self, candle: &CandleId, why: &str, is_outage: bool) {
         self.unguarded.fetch_add(1, Ordering::Relaxed);
         self.counted.count(UNGUARDED);
         let (symbol, time) = (&candle.symbol, candle.time);
         // Once an outage; how many more there were is counted.
-        match self.warned.swap(true, Ordering::Relaxed) {
-            false => tracing::warn!(%symbol, time, "not guarded against repetition: {why}"),
-            true => tracing::debug!(%symbol, time, "not guarded against repetition: {why}"),
+        if is_outage && self.warned.swap(true, Ordering::Relaxed) {
+            tracing::debug!(%symbol, time, "not guarded against repetition: {why}");
+        } else {
+            tracing::warn!(%symbol, time, "not guarded against repetition: {why}");
         }
     }
 }

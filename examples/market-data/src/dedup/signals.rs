@@ -26,6 +26,7 @@ impl Dedup {
             self.warn(
                 candle,
                 "Redis is away, so other processes may publish its signal too",
+                true,
             );
         }
         for cache in self.caches() {

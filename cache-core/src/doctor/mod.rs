@@ -5,6 +5,9 @@
 //!
 //! The judgement is pure: facts in, findings out.
 
+mod server;
+mod settings;
+
 use std::time::Duration;
 
 use serde::Serialize;
@@ -14,7 +17,9 @@ use crate::error::Error;
 use crate::options::Policy;
 use crate::shared::{Fault, ServerFacts};
 use crate::stats::Stats;
-use crate::time::{days, seconds};
+
+use server::examine_server;
+use settings::{examine_policy, examine_settings};
 
 /// What the doctor found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -167,134 +172,6 @@ impl Cache {
     }
 }
 
-fn examine_settings(diagnosis: &mut Diagnosis, regimen: &Regimen) {
-    examine_lifetimes(diagnosis, regimen);
-    if let Some((lock_ttl, disconnected_cap)) = regimen.shared {
-        let Regimen { policy, max_load, .. } = regimen;
-        examine_shared_settings(diagnosis, policy, *max_load, lock_ttl, disconnected_cap);
-    }
-}
-
-/// What a policy says itself; what it has from the defaults was told with them.
-fn examine_policy(diagnosis: &mut Diagnosis, name: &str, regimen: &Regimen) {
-    let mut own = Diagnosis::default();
-    examine_lifetimes(&mut own, regimen);
-    let is_new = |finding: &Finding| !diagnosis.findings.iter().any(|told| told.what == finding.what);
-    own.findings.retain(is_new);
-    for finding in own.findings {
-        let what = format!("policy `{name}`: {}", finding.what);
-        diagnosis.findings.push(Finding { what, ..finding });
-    }
-}
-
-fn examine_lifetimes(diagnosis: &mut Diagnosis, regimen: &Regimen) {
-    let Regimen {
-        policy,
-        max_load,
-        shared,
-    } = regimen;
-    let notice = Severity::Notice;
-    if policy.ttl < seconds(1) && shared.is_some() {
-        diagnosis.add(
-            "ttl_too_short",
-            Severity::Warning,
-            format!(
-                "the TTL is {:?}: an entry is stale before another node can use it",
-                policy.ttl
-            ),
-            "raise it to seconds at least, or keep such values in a cache without Redis",
-        );
-    }
-    if policy.ttl > days(30) {
-        diagnosis.add(
-            "ttl_too_long",
-            notice,
-            format!(
-                "the TTL is {} days: a forgotten invalidation heals only then",
-                policy.ttl.as_secs() / 86_400
-            ),
-            "lower it, or rely on tags and invalidations for everything in this cache",
-        );
-    }
-    if policy.hard_timeout > *max_load {
-        diagnosis.add(
-            "timeouts_crossed",
-            Severity::Warning,
-            format!(
-                "callers wait {:?} for loads that are stopped after {max_load:?}",
-                policy.hard_timeout
-            ),
-            "raise `max_load` above `hard_timeout`, or lower that",
-        );
-    }
-    if policy.negative_ttl > policy.hard_ttl {
-        diagnosis.add(
-            "negative_ttl_too_long",
-            Severity::Warning,
-            format!(
-                "absence is kept {:?}, longer than a value ({:?})",
-                policy.negative_ttl, policy.hard_ttl
-            ),
-            "lower `negative_ttl`; what is missing now is often about to be created",
-        );
-    }
-    let window = policy.hard_ttl.saturating_sub(policy.ttl);
-    if !window.is_zero() && !policy.fail_safe {
-        diagnosis.add(
-            "stale_window_unused",
-            notice,
-            format!("values are kept {window:?} beyond their TTL, and `fail_safe` is off: they take room for nothing"),
-            "switch `fail_safe` on, or drop the stale window",
-        );
-    }
-    if !window.is_zero() && policy.fail_safe && policy.throttle > window {
-        diagnosis.add(
-            "throttle_too_long",
-            notice,
-            format!(
-                "after a failure the next load is tried in {:?}, when the stale value is gone",
-                policy.throttle
-            ),
-            format!("lower `throttle` below the stale window ({window:?})"),
-        );
-    }
-    if policy.jitter == 0.0 && shared.is_some() {
-        diagnosis.add(
-            "no_jitter",
-            notice,
-            "entries that are written together expire together on all nodes",
-            "leave `jitter` at its default of 0.1",
-        );
-    }
-}
-
-fn examine_shared_settings(
-    diagnosis: &mut Diagnosis,
-    policy: &Policy,
-    max_load: Duration,
-    lock_ttl: Duration,
-    disconnected_cap: Duration,
-) {
-    if lock_ttl > max_load {
-        diagnosis.add(
-            "lock_ttl_too_long",
-            Severity::Warning,
-            format!("a node that dies while it loads delays the others by {lock_ttl:?}, longer than any load may take"),
-            format!("lower `lock_ttl` below `max_load` ({max_load:?}); it is renewed while a load runs"),
-        );
-    }
-    if disconnected_cap > policy.hard_ttl {
-        diagnosis.add(
-            "disconnected_cap_too_long",
-            Severity::Warning,
-            format!(
-                "entries are served {disconnected_cap:?} without hearing invalidations, longer than they live"
-            ),
-            "lower `disconnected_cap`; it bounds how long an invalidation may go unheard",
-        );
-    }
-}
-
 fn examine_memory(diagnosis: &mut Diagnosis, stats: &Stats) {
     let full = stats.weight as f64 >= 0.9 * stats.capacity as f64;
     if full && stats.evictions > stats.counters.stores / 2 && stats.counters.stores >= 100 {
@@ -307,133 +184,6 @@ fn examine_memory(diagnosis: &mut Diagnosis, stats: &Stats) {
             ),
             "raise `memory_bytes` or `memory_entries`, or cache less in it",
         );
-    }
-}
-
-fn examine_server(diagnosis: &mut Diagnosis, facts: &ServerFacts) {
-    examine_version(diagnosis, facts);
-    examine_server_memory(diagnosis, facts);
-    if !facts.missing_commands.is_empty() {
-        diagnosis.add(
-            "missing_command",
-            Severity::Severe,
-            format!("the user may not run: {}", facts.missing_commands.join(", ")),
-            format!(
-                "permit them: `ACL SETUSER <user> +{}`",
-                facts.missing_commands.join(" +")
-            ),
-        );
-    }
-    match facts.persistence.as_deref() {
-        None => diagnosis.unchecked.push("persistence"),
-        Some("") => {}
-        Some(how) => diagnosis.add(
-            "persistence",
-            Severity::Notice,
-            format!("Redis saves what it holds ({how}); a cache needs none of it, and forks and writes cost latency"),
-            "set `save \"\"` and `appendonly no`, unless something else on this server needs them",
-        ),
-    }
-    match &facts.output_buffer_limits {
-        None => diagnosis.unchecked.push("output_buffer_limits"),
-        Some(limits) => examine_buffers(diagnosis, limits),
-    }
-    match facts.clock_difference {
-        None => diagnosis.unchecked.push("clock_difference"),
-        Some(difference) if difference > CLOCK_TOLERANCE => diagnosis.add(
-            "clock_difference",
-            Severity::Notice,
-            format!(
-                "the clocks of this node and of Redis differ by {} s",
-                difference.as_secs()
-            ),
-            "run NTP on both; the cache compares no clocks, but logs and HTTP dates do",
-        ),
-        Some(_) => {}
-    }
-}
-
-fn examine_version(diagnosis: &mut Diagnosis, facts: &ServerFacts) {
-    let Some(version) = &facts.version else {
-        diagnosis.unchecked.push("version");
-        return;
-    };
-    let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
-    let number = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
-    if number < OLDEST {
-        diagnosis.add(
-            "redis_too_old",
-            Severity::Severe,
-            format!("Redis is version {version}"),
-            "upgrade to Redis 6.2 or later, or Valkey; scripts here rely on it",
-        );
-    }
-}
-
-fn examine_server_memory(diagnosis: &mut Diagnosis, facts: &ServerFacts) {
-    match facts.eviction_policy.as_deref() {
-        None => diagnosis.unchecked.push("eviction_policy"),
-        Some("noeviction") => {}
-        // Everything of ours has a time to live, so the volatile ones evict it just as well.
-        Some(policy) => diagnosis.add(
-            "eviction_policy",
-            Severity::Warning,
-            format!("`maxmemory-policy` is `{policy}`: a tag or tombstone may be evicted within the window of one load"),
-            "set `maxmemory-policy noeviction` and give Redis room; every key here has a time to live",
-        ),
-    }
-    let (Some(used), Some(limit)) = (facts.used_memory, facts.max_memory) else {
-        diagnosis.unchecked.push("memory");
-        return;
-    };
-    if limit == 0 {
-        diagnosis.add(
-            "memory_unbounded",
-            Severity::Notice,
-            "`maxmemory` is not set: Redis grows until the machine has no memory left",
-            "set `maxmemory` to what the machine can spare",
-        );
-        return;
-    }
-    let share = used as f64 / limit as f64;
-    if share >= 0.9 {
-        diagnosis.add(
-            "memory_headroom",
-            if share >= 0.98 {
-                Severity::Severe
-            } else {
-                Severity::Warning
-            },
-            format!(
-                "Redis uses {:.0} % of its `maxmemory`; beyond it, it refuses to store or evicts",
-                share * 100.0
-            ),
-            "raise `maxmemory`, shorten TTLs, or compress values",
-        );
-    }
-}
-
-/// The limits as the server writes them: class, hard, soft, seconds, four words each.
-fn examine_buffers(diagnosis: &mut Diagnosis, limits: &str) {
-    let words: Vec<&str> = limits.split_whitespace().collect();
-    for class in words.chunks_exact(4) {
-        let hard = class[1].parse::<u64>().unwrap_or(0);
-        let (what, least) = match class[0] {
-            "normal" => ("answers, batches and the invalidation log", 64 << 20),
-            "pubsub" => ("wake-ups", 1 << 20),
-            _ => continue,
-        };
-        if hard != 0 && hard < least {
-            diagnosis.add(
-                "output_buffer_limit",
-                Severity::Warning,
-                format!(
-                    "`client-output-buffer-limit {}` disconnects who has {hard} bytes of {what} waiting",
-                    class[0]
-                ),
-                format!("raise it to {} MiB at least; 0 is no limit", least >> 20),
-            );
-        }
     }
 }
 
@@ -471,17 +221,11 @@ fn examine_ties(diagnosis: &mut Diagnosis, stats: &Stats) {
     }
 }
 
-/// Scripts use what came with it.
-const OLDEST: (u32, u32) = (6, 2);
-
-/// More than the way there and back, and than machines with NTP differ.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::options::EntryOptions;
-    use crate::time::{hours, minutes};
+    use crate::time::{days, hours, minutes, seconds};
 
     fn codes(examine: impl FnOnce(&mut Diagnosis)) -> Vec<&'static str> {
         let mut diagnosis = Diagnosis::default();
