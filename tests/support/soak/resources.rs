@@ -19,7 +19,8 @@ pub struct Resources {
     pub peak_mib: f64,
     /// At last.
     pub last_mib: f64,
-    /// Growth in the second half of the time, when everything has warmed up; by a least-squares fit, in MiB per minute.
+    /// Growth in the second half of the time, when everything has warmed up, in MiB per minute: the slope of a
+    /// least-squares fit, less what chance alone may have given it (two standard errors).
     pub slope_mib_per_minute: f64,
     /// Open files at first and at last, and their growth per minute in the second half.
     pub files: (u64, u64),
@@ -137,7 +138,8 @@ fn files_of(pid: u32) -> Option<u64> {
     Some(std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as u64)
 }
 
-/// The slope of the line that fits best, per minute.
+/// The slope of the line that fits best, per minute, nearer to zero by two standard errors: what is under way when one
+/// looks goes up and down without growing.
 fn slope(samples: &[Sample], of: impl Fn(&Sample) -> f64) -> f64 {
     let count = samples.len() as f64;
     let (x, y) = samples.iter().fold((0.0, 0.0), |(x, y), sample| {
@@ -148,7 +150,14 @@ fn slope(samples: &[Sample], of: impl Fn(&Sample) -> f64) -> f64 {
         products += (sample.minutes - x) * (of(sample) - y);
         squares += (sample.minutes - x).powi(2);
     }
-    if squares == 0.0 { 0.0 } else { products / squares }
+    if squares == 0.0 || count < 3.0 {
+        return 0.0;
+    }
+    let slope = products / squares;
+    let beside = |sample: &Sample| of(sample) - y - slope * (sample.minutes - x);
+    let scatter: f64 = samples.iter().map(|sample| beside(sample).powi(2)).sum();
+    let error = (scatter / (count - 2.0) / squares).sqrt();
+    slope.signum() * (slope.abs() - 2.0 * error).max(0.0)
 }
 
 fn lock(samples: &Mutex<Vec<Sample>>) -> std::sync::MutexGuard<'_, Vec<Sample>> {
@@ -170,9 +179,24 @@ mod tests {
             tasks: 0,
         };
         let samples: Vec<_> = (0..101).map(sample).collect();
-        assert!((slope(&samples, |sample| sample.mib) - 30.0).abs() < 0.1);
+        let memory = slope(&samples, |sample| sample.mib);
+        assert!((29.0..30.0).contains(&memory), "{memory}");
         assert!(slope(&samples, |sample| sample.files as f64).abs() < 1e-9);
         assert_eq!(slope(&[], |sample| sample.mib), 0.0);
+    }
+
+    #[test]
+    fn what_goes_up_and_down_does_not_grow() {
+        // What chance may show in half a minute.
+        let tasks = [8, 9, 7, 8, 8, 7, 9, 8, 7, 8, 9, 7, 8, 8, 9, 8, 7, 9, 8, 9];
+        let sample = |(n, tasks): (u32, u64)| Sample {
+            minutes: f64::from(n) / 120.0,
+            mib: 0.0,
+            files: 0,
+            tasks,
+        };
+        let samples: Vec<_> = (0..).zip(tasks).map(sample).collect();
+        assert_eq!(slope(&samples, |sample| sample.tasks as f64), 0.0);
     }
 
     #[test]
