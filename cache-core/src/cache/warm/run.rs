@@ -80,7 +80,7 @@ impl WarmRun {
     /// let warmer = cache.add_warmer(Warmer::new("top-symbols", |mut run| async move {
     ///     run.each(["GOOG", "AAPL"], |symbol| quote::outcome(symbol.to_owned())).await
     /// }))?;
-    /// assert_eq!(warmer.settled().await.report.loaded, 2);
+    /// assert_eq!(warmer.settled().await.expect("it ran").report.loaded, 2);
     /// # Ok(()) }
     /// ```
     pub async fn each<I, F, Fut>(&mut self, items: I, warm: F) -> WarmReport

@@ -37,7 +37,7 @@ pub(super) type Job =
 /// let warmer = Warmer::keys("profiles", keys.into_iter().collect::<Result<Vec<_>, _>>()?, minutes(30), load);
 /// let warmer = cache.add_warmer(warmer.every(minutes(25)).concurrency(2))?;
 ///
-/// let run = warmer.settled().await; // nothing waits for it but this example
+/// let run = warmer.settled().await.expect("it ran"); // nothing waits for it but this example
 /// assert_eq!((run.report.loaded, run.report.failed), (2, 0));
 /// # Ok(()) }
 /// ```
