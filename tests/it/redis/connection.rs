@@ -212,23 +212,29 @@ async fn a_blind_set_is_not_retried_and_says_that_it_may_have_happened() {
     let server = restricted();
     let proxy = FaultProxy::start(server.address());
     let tier = open_url(&server.url_via(proxy.address()));
-    set(&tier, "m:a", "one").await;
-    proxy.set_existing(Fault::CutRepliesAfter(0));
-    let (version, payload) = super::value("two");
-    let mutation = cache_core::shared::Mutation {
-        key: "m:a",
-        version,
-        change: cache_core::shared::Change::Set {
-            payload,
-            condition: cache_core::shared::Condition::Always,
-        },
-    };
-    let fault = tier
-        .mutate(cache_core::notice::Op::Set, vec![mutation], BUDGET)
-        .await
-        .unwrap_err();
-    assert_eq!(fault.kind(), FaultKind::Disconnected);
-    assert!(fault.maybe_applied());
+    for _ in 0..20 {
+        set(&tier, "m:a", "one").await;
+        proxy.set_existing(Fault::CutRepliesAfter(0));
+        let (version, payload) = super::value("two");
+        let mutation = cache_core::shared::Mutation {
+            key: "m:a",
+            version,
+            change: cache_core::shared::Change::Set {
+                payload,
+                condition: cache_core::shared::Condition::Always,
+            },
+        };
+        let fault = tier
+            .mutate(cache_core::notice::Op::Set, vec![mutation], BUDGET)
+            .await
+            .unwrap_err();
+        assert_eq!(fault.kind(), FaultKind::Disconnected);
+        // On a busy machine a sign of life may be what is cut, before anything was sent: then nothing happened.
+        if fault.maybe_applied() {
+            return;
+        }
+    }
+    panic!("no connection lasted until the question was sent");
 }
 
 #[tokio::test]
