@@ -3,7 +3,8 @@
 //! Each contender runs twice under valgrind, in a process of its own, with different numbers of hits; the difference
 //! belongs to the hits.
 
-use std::process::Command;
+#[path = "../../cache-tower/benches/callgrind/mod.rs"]
+mod callgrind;
 
 use crate::functions;
 use crate::http;
@@ -52,27 +53,5 @@ pub(crate) fn probe(name: &str, hits: u64) {
 
 fn per_hit(name: &str) -> f64 {
     // Filling the caches takes a few million instructions more or less, since keys are hashed with random seeds.
-    let (few, many) = (10_000, 210_000);
-    // Both at once: counting does not mind company.
-    let counted = std::thread::scope(|scope| {
-        let more = scope.spawn(|| count(name, many));
-        let less = count(name, few);
-        more.join().expect("valgrind is asked for").saturating_sub(less)
-    });
-    counted as f64 / (many - few) as f64
-}
-
-fn count(name: &str, hits: u64) -> u64 {
-    let program = std::env::current_exe().expect("the program knows where it is");
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .arg(program)
-        .args(["probe", name, &hits.to_string()])
-        .output()
-        .unwrap_or_else(|error| panic!("valgrind is needed to count instructions: {error}"));
-    let text = String::from_utf8_lossy(&output.stderr);
-    let collected = text.lines().find_map(|line| line.split_once("Collected : "));
-    collected
-        .and_then(|(_, number)| number.trim().parse().ok())
-        .unwrap_or_else(|| panic!("valgrind did not count `{name}`:\n{text}"))
+    callgrind::per_operation(name, 10_000, 210_000)
 }

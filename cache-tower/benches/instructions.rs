@@ -8,6 +8,8 @@
 //! Counts hardly depend on what else the machine does, so 5 % decide. They do depend on the compiler: the baseline names
 //! the one that it was counted with.
 
+mod callgrind;
+
 use std::hint::black_box;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, SystemTime};
@@ -50,7 +52,7 @@ fn check() -> ExitCode {
     let mut grew = false;
     println!("{:<30} {:>10} {:>10}", "instructions", "baseline", "now");
     for (name, _) in PROBES {
-        let now = per_operation(name);
+        let now = callgrind::per_operation(name, 1_000, 21_000);
         let Some(before) = baseline(&text, name) else {
             println!("{name:<30} {:>10} {now:>10.0}  not in the baseline", "");
             grew = true;
@@ -79,7 +81,7 @@ fn check() -> ExitCode {
 fn write() -> ExitCode {
     let mut text = format!("# instructions per operation, counted with {}\n", compiler());
     for (name, _) in PROBES {
-        text += &format!("{name}\t{:.0}\n", per_operation(name));
+        text += &format!("{name}\t{:.0}\n", callgrind::per_operation(name, 1_000, 21_000));
     }
     print!("{text}");
     match std::fs::write(BASELINE, text) {
@@ -102,33 +104,6 @@ fn compiler() -> String {
     let output = Command::new("rustc").arg("--version").output();
     let version = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     version.unwrap_or_else(|_| "an unknown compiler".to_owned())
-}
-
-/// Counted twice, with different numbers of operations: the difference belongs to the operations.
-fn per_operation(name: &str) -> f64 {
-    let (few, many) = (1_000, 21_000);
-    // Both at once: counting does not mind company.
-    let counted = std::thread::scope(|scope| {
-        let more = scope.spawn(|| count(name, many));
-        let less = count(name, few);
-        more.join().expect("valgrind is asked for").saturating_sub(less)
-    });
-    counted as f64 / (many - few) as f64
-}
-
-fn count(name: &str, operations: u64) -> u64 {
-    let program = std::env::current_exe().expect("the program knows where it is");
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .arg(program)
-        .args(["probe", name, &operations.to_string()])
-        .output()
-        .unwrap_or_else(|error| panic!("valgrind is needed to count instructions: {error}"));
-    let text = String::from_utf8_lossy(&output.stderr);
-    let collected = text.lines().find_map(|line| line.split_once("Collected : "));
-    collected
-        .and_then(|(_, number)| number.trim().parse().ok())
-        .unwrap_or_else(|| panic!("valgrind did not count `{name}`:\n{text}"))
 }
 
 fn hit(count: u64) {
