@@ -51,15 +51,20 @@ async fn what_is_in_use_is_refreshed_before_its_time_is_over_and_never_waited_fo
     let service = over(cache, &exchange);
     let read = async || service.quotes.read(Class::RealTime, &symbol("S1")).await.unwrap();
     let key = cache_core::CacheKey::build("quotes", (Class::RealTime, symbol("S1"))).unwrap();
+    // Not only loaded, but in place and over: while one load runs, no read begins the next.
+    let settled = async || {
+        support::wait_until(crate::SOON, "the load is over", async || {
+            let stored = service.cache.remaining_ttl(&key).await > Some(seconds(40));
+            stored && service.cache.loads_in_flight() == 0
+        })
+        .await;
+    };
     read().await;
+    settled().await;
     for round in 1..=20_u64 {
         clock.advance(seconds(50));
         assert!(read().await.outcome().is_hit(), "round {round}");
-        // Not only loaded, but in place.
-        support::wait_until(crate::SOON, "the refresh is over", async || {
-            service.cache.remaining_ttl(&key).await > Some(seconds(40))
-        })
-        .await;
+        settled().await;
         assert_eq!(exchange.asked().calls, round + 1);
     }
 }

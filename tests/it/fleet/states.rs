@@ -116,11 +116,11 @@ async fn a_redis_that_is_loading_is_used_when_it_has_loaded() {
     let redis = RedisServer::start();
     let a = hearing_node(&redis.url(), |node| node).await;
     let b = hearing_node(&redis.url(), |node| node).await;
-    tokio::task::block_in_place(|| redis.restart_loading(seconds(2)));
+    tokio::task::block_in_place(|| redis.restart_loading(seconds(60)));
     let slowest = slowest_load(&a, 0, || tagged("t")).await;
     assert!(slowest < COST, "{slowest:?}");
     assert!(a.remove(&key(1)).await.is_err(), "it is loading");
-    tokio::task::block_in_place(|| redis.wait_ready());
+    tokio::task::block_in_place(|| redis.finish_loading());
     share_again(&a, &b, "loading").await;
 }
 

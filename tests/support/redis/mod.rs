@@ -172,6 +172,13 @@ impl RedisServer {
         self.restart_with(&slowly, Readiness::Loading);
     }
 
+    /// Ends a slow load at once, however long it would have taken, and waits until it is ready.
+    pub fn finish_loading(&self) {
+        // Permitted while it loads, and read anew for every key.
+        self.command(&["CONFIG", "SET", "key-load-delay", "0"]);
+        self.wait_ready();
+    }
+
     /// Waits until it has loaded its data and, as a replica, has a link to its master.
     pub fn wait_ready(&self) {
         wait_until_blocking(LOAD_TIME, "the server is ready", || {
