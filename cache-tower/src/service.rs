@@ -1,5 +1,6 @@
 //! [`CacheService`]: the HTTP cache around one service.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -8,7 +9,7 @@ use http_body::Body;
 use tower_service::Service;
 
 use crate::BoxError;
-use crate::ask::change;
+use crate::ask::{change, pass};
 use crate::body::CacheBody;
 use crate::exchange::{Admission, HttpCache, exchange};
 use crate::future::ResponseFuture;
@@ -46,7 +47,7 @@ where
 {
     type Response = Response<CacheBody<B>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future, B, S::Error>;
+    type Future = ResponseFuture<B, S::Error>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
@@ -55,15 +56,16 @@ where
     fn call(&mut self, request: Request<Q>) -> Self::Future {
         match self.cache.admit(&request) {
             Admission::Pass(outcome) => {
-                ResponseFuture::passing(self.inner.call(request), self.cache.clone(), outcome)
+                ResponseFuture::awaited(pass(self.cache.clone(), self.inner.call(request), outcome))
             }
             Admission::Unsafe(target) => {
-                ResponseFuture::exchange(change(self.cache.clone(), self.take_ready(), request, target))
+                ResponseFuture::awaited(change(self.cache.clone(), self.take_ready(), request, target))
             }
             // The inner service stays ready for the next request.
-            Admission::Hit(response) => ResponseFuture::ready(response),
+            Admission::Hit(hit) => ResponseFuture::hit(hit),
+            Admission::Answer(response) => ResponseFuture::awaited(ready(Ok(response))),
             Admission::Lookup(target) => {
-                ResponseFuture::exchange(exchange(self.cache.clone(), self.take_ready(), request, target))
+                ResponseFuture::awaited(exchange(self.cache.clone(), self.take_ready(), request, target))
             }
         }
     }
