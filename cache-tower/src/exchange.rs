@@ -222,15 +222,15 @@ impl HttpCache {
     ) -> bool {
         let (target, permit) = (&inquiry.target, &inquiry.permit);
         if !self.store.cache.is_shared() {
-            let stored = self.store.insert(target, permit, response, now).await;
+            let stored = Box::pin(self.store.insert(target, permit, response, now)).await;
             drop(leader);
             return stored;
         }
         let (cache, target, permit) = (self.clone(), target.clone(), permit.clone());
-        let storing = async move {
+        let storing = Box::pin(async move {
             cache.store.insert(&target, &permit, response, now).await;
             drop(leader);
-        };
+        });
         if let Err(storing) = self.store.cache.spawn(storing) {
             storing.await;
         }
@@ -312,7 +312,7 @@ where
     let view = RequestView::new(request.method(), request.headers());
     if found.is_empty() && cache.policy().no_vary_search {
         // Only to be served as it is: validating it would be about another URI.
-        let equivalent = cache.store.find_equivalent(&target, request.headers()).await;
+        let equivalent = Box::pin(cache.store.find_equivalent(&target, request.headers())).await;
         let (selection, _) = equivalent.select(&view, &cache.store.config);
         if matches!(
             cache.decide(&view, selection, now),
@@ -422,7 +422,7 @@ fn revalidate<S, Q, B>(
     let task_cache = cache.clone();
     let mut request = prepared(cache, request, &inquiry);
     *request.method_mut() = method;
-    let task = async move {
+    let task = Box::pin(async move {
         let Some(lease) = fleet::try_turn(&task_cache, &key).await else {
             // Another node does it.
             return;
@@ -437,7 +437,7 @@ fn revalidate<S, Q, B>(
                 .flights
                 .pause(&key, task_cache.store.cache.clock().now());
         }
-    };
+    });
     if cache.store.cache.spawn_background(task).is_err() {
         tracing::debug!("a validation in the background was left out: too many run, or the cache is closing");
     }
