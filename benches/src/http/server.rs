@@ -1,18 +1,21 @@
 //! Servers in processes of their own, so that their processor time can be told from the client's.
 
+use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
+use bytes::Bytes;
 use http::Response;
 use support::Child;
-use tower::ServiceExt;
+use tokio::net::TcpListener;
 use tower::make::Shared;
+use tower::{Service, ServiceExt};
 
 use super::PATIENCE;
-use super::services::{self, OUTSIDE};
+use super::services::{self, COPY_OUTSIDE, OUTSIDE};
 use crate::measure::single_threaded;
 
 /// A running server; killed on drop.
@@ -82,18 +85,29 @@ fn nanos_of_tree(pid: u32) -> u64 {
 /// Serves until it is killed.
 pub(crate) fn serve(name: &str) {
     single_threaded().block_on(async {
-        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
             .expect("a port is free");
         println!("listening on {}", listener.local_addr().expect("it is bound"));
-        let served = if name == OUTSIDE {
-            let service = services::outside()
-                .map_request(std::convert::identity::<Request>)
-                .map_response(|response: Response<_>| response.map(Body::new));
-            axum::serve(listener, Shared::new(service)).await
-        } else {
-            axum::serve(listener, services::router(name)).await
+        let served = match name {
+            OUTSIDE => around(listener, services::outside()).await,
+            COPY_OUTSIDE => around(listener, services::copy_outside()).await,
+            _ => axum::serve(listener, services::router(name)).await,
         };
         served.expect("serving ends with the process");
     });
+}
+
+/// Serves what is no router.
+async fn around<S, B>(listener: TcpListener, service: S) -> std::io::Result<()>
+where
+    S: Service<Request, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError>,
+{
+    let service = service
+        .map_request(std::convert::identity::<Request>)
+        .map_response(|response: Response<B>| response.map(Body::new));
+    axum::serve(listener, Shared::new(service)).await
 }
