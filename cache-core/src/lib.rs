@@ -145,9 +145,9 @@ pub use cache_macros::cache_put;
 pub use cache_macros::cached;
 
 pub use cache::{
-    Ahead, Cache, CacheBuilder, CacheValue, Claim, ClaimAttempt, Claiming, Inspected, Inspection,
-    Invalidation, KeyPattern, LoadContext, LockGuard, Locking, MemoryCache, MemoryCacheBuilder, StorePermit,
-    TryClaiming, TryLocking, Typed, Updating,
+    Ahead, Cache, CacheBuilder, CacheValue, Claim, ClaimAttempt, Claiming, Confirmation, Inspected,
+    Inspection, Invalidation, KeyPattern, LoadContext, LockGuard, Locking, MemoryCache, MemoryCacheBuilder,
+    StorePermit, TryClaiming, TryLocking, Typed, Updating,
 };
 pub use error::{Error, ErrorKind, LoadError};
 pub use key::CacheKey;

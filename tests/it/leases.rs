@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cache_core::time::{hours, minutes, seconds};
-use cache_core::{Cache, CacheKey, ClaimAttempt, ErrorKind};
+use cache_core::{Cache, CacheKey, ClaimAttempt, Confirmation, ErrorKind};
 use tokio::task::JoinSet;
 
 use crate::engine::{cache, key, ms, others_run, poll_once, timed_cache};
@@ -46,7 +46,7 @@ async fn a_claim_without_confirmation_ends_with_its_lease_and_a_confirmed_one_do
     );
     clock.advance(seconds(30));
     let retried = cache.claim(&key(1), seconds(30)).await.unwrap().unwrap();
-    assert!(retried.confirm(hours(1)).await);
+    assert_eq!(retried.confirm(hours(1)).await, Confirmation::Kept);
     clock.advance(minutes(59));
     assert!(cache.claim(&key(1), seconds(30)).await.unwrap().is_none());
     clock.advance(minutes(1));
@@ -64,7 +64,7 @@ async fn a_refused_attempt_tells_work_under_way_from_work_that_is_done() {
     let claim = cache.claim(&key(1), lease).await.unwrap().unwrap();
     clock.advance(seconds(10));
     assert_eq!(remaining().await, seconds(20), "what is left of the lease");
-    assert!(claim.confirm(hours(1)).await);
+    assert_eq!(claim.confirm(hours(1)).await, Confirmation::Kept);
     clock.advance(seconds(10));
     assert_eq!(
         remaining().await,
@@ -84,7 +84,7 @@ async fn a_claim_that_came_to_its_end_confirms_and_frees_nothing() {
     let later = cache.claim(&key(2), seconds(1)).await.unwrap().unwrap();
     clock.advance(seconds(1));
     let current = cache.claim(&key(1), seconds(30)).await.unwrap().unwrap();
-    assert!(!late.confirm(hours(1)).await);
+    assert_eq!(late.confirm(hours(1)).await, Confirmation::Ended);
     assert!(!later.release().await);
     assert!(current.release().await, "the current one was not touched");
     assert!(!is_claimed(&cache, &key(1)).await);

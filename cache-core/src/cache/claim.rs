@@ -21,12 +21,15 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// The effect has happened: nobody claims the item again for `ttl`. Whether the claim had not ended before; if
-    /// it had, somebody else may have processed the item meanwhile.
-    pub async fn confirm(self, ttl: Duration) -> bool {
-        let confirmed = self.hold.extend(ttl).await;
+    /// The effect has happened: nobody claims the item again for `ttl`. How far that reaches is the answer.
+    pub async fn confirm(self, ttl: Duration) -> Confirmation {
+        let kept = self.hold.extend(ttl).await;
         self.hold.leave_to_its_end();
-        confirmed
+        match kept {
+            true if self.hold.reaches_all() => Confirmation::Kept,
+            true => Confirmation::KeptHere,
+            false => Confirmation::Ended,
+        }
     }
 
     /// The effect has not happened, and another may try at once. Whether the claim had not ended before.
@@ -39,6 +42,19 @@ impl Claim {
     pub fn is_shared(&self) -> bool {
         self.hold.is_shared()
     }
+}
+
+/// How far a confirmed claim reaches; see [`Claim::confirm`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confirmation {
+    /// Nobody claims the item again: no node of the fleet, or without a shared tier nobody in this process.
+    Kept,
+    /// This node does not claim the item again, and the shared tier did not hear of it: another node may, once the
+    /// lease has ended. Only for a [local fallback](Claiming::local_fallback).
+    KeptHere,
+    /// The claim had ended before, or without a local fallback the shared tier did not answer: somebody else may have
+    /// processed the item meanwhile, or may do so when the lease ends.
+    Ended,
 }
 
 /// What became of an attempt to claim an item; see [`Cache::try_claim`].
@@ -69,10 +85,10 @@ pub struct Claiming<'a> {
 impl Claiming<'_> {
     /// Goes on without the shared tier while that is away: among the callers of this node that chose the same, one gets
     /// the claim. **Other nodes are not excluded**, so an item may be processed once per node during an outage; this
-    /// node does not repeat what it claimed before the outage, or during it. For effects that are better done twice
-    /// than not at all.
+    /// node does not repeat what it claimed before the outage, or during it, nor what it was told is done. For effects
+    /// that are better done twice than not at all.
     ///
-    /// The price is a record in this process of every claim that is made this way, until it ends.
+    /// The price is a record in this process of every claim that is made, or refused as done, this way, until it ends.
     pub fn local_fallback(self) -> Self {
         Self {
             attempt: self.attempt.local_fallback(),

@@ -55,6 +55,11 @@ impl Hold {
         self.is_shared.load(Ordering::Relaxed)
     }
 
+    /// Whether everybody knows of it who could take it: the shared tier, if there is one.
+    pub(crate) fn reaches_all(&self) -> bool {
+        self.is_shared() || !self.cache.is_shared()
+    }
+
     pub(crate) fn is_held(&self) -> bool {
         let now = self.cache.inner.clock.now();
         let held_here = match (&self.far, self.here) {
@@ -211,7 +216,18 @@ impl Cache {
                     }
                 });
                 let far = match self.take_lease_far(far, &name, ttl).await {
-                    Ok(Err(remaining)) => return Ok(Err(remaining)),
+                    Ok(Err(remaining)) => {
+                        if let Ok(token) = here
+                            && name.1 == LeaseKind::Claim
+                            && remaining > ttl
+                        {
+                            // Done by another: remembered here as well, for when the shared tier is away.
+                            let now = self.inner.clock.now();
+                            self.inner.leases.extend(&name, token, now, now + remaining);
+                            unsettled.disarm();
+                        }
+                        return Ok(Err(remaining));
+                    }
                     Ok(Ok(far)) => Some(far),
                     Err(fault) => {
                         self.degraded("acquire", &fault);

@@ -62,7 +62,7 @@ mod write;
 
 pub use ahead::Ahead;
 pub use builder::CacheBuilder;
-pub use claim::{Claim, ClaimAttempt, Claiming, TryClaiming};
+pub use claim::{Claim, ClaimAttempt, Claiming, Confirmation, TryClaiming};
 pub use context::LoadContext;
 pub use inspect::{Inspected, Inspection};
 pub use invalidate::{Invalidation, KeyPattern};

@@ -19,6 +19,7 @@
 
 mod app;
 
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 
 use cache_core::Cache;
@@ -37,7 +38,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments = Arguments::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| "info,tower_http=debug,cache_tower=debug".into());
-    tracing_subscriber::fmt().with_env_filter(filter).init();
+    // Colours are for people, not for files.
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stdout().is_terminal())
+        .init();
     let cache = Cache::builder("news").build()?;
     let listener = tokio::net::TcpListener::bind(arguments.listen)
         .await

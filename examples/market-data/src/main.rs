@@ -7,7 +7,7 @@
 //! ```
 
 use std::fmt::Display;
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -123,6 +123,8 @@ async fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
+        // Colours are for people, not for files.
+        .with_ansi(io::stderr().is_terminal())
         .init();
     let arguments = Arguments::parse();
     let ended = match arguments.command {

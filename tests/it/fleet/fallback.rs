@@ -1,5 +1,6 @@
 //! Claims, locks and updates while Redis is away.
 
+use cache_core::{Claim, LockGuard};
 use support::{Accepting, FaultProxy};
 
 use super::*;
@@ -34,45 +35,32 @@ async fn without_redis_claims_locks_and_updates_are_refused() {
     }
 }
 
+async fn claim_or_alone(cache: &Cache, item: u64) -> Option<Claim> {
+    let item = key(item);
+    cache.claim(&item, minutes(1)).local_fallback().await.unwrap()
+}
+
+async fn lock_or_alone(cache: &Cache) -> Option<LockGuard> {
+    cache.try_lock("l", minutes(1)).local_fallback().await.unwrap()
+}
+
 /// B16.2
 #[tokio::test(flavor = "multi_thread")]
 async fn who_chose_so_claims_and_locks_on_this_node_alone_while_redis_is_away() {
     let (redis, proxy, a) = cut_off().await;
     let b = hearing_node(&redis.url(), |node| node).await;
 
-    let claim = a
-        .claim(&key(1), minutes(1))
-        .local_fallback()
-        .await
-        .unwrap()
-        .unwrap();
+    let claim = claim_or_alone(&a, 1).await.unwrap();
     assert!(!claim.is_shared());
-    assert!(
-        a.claim(&key(1), minutes(1))
-            .local_fallback()
-            .await
-            .unwrap()
-            .is_none()
-    );
-    assert!(claim.confirm(minutes(1)).await);
-    assert!(
-        a.claim(&key(1), minutes(1))
-            .local_fallback()
-            .await
-            .unwrap()
-            .is_none()
-    );
+    assert!(claim_or_alone(&a, 1).await.is_none());
+    assert_eq!(claim.confirm(minutes(1)).await, Confirmation::KeptHere);
+    assert!(claim_or_alone(&a, 1).await.is_none());
     assert!(
         b.claim(&key(1), minutes(1)).await.unwrap().is_some(),
         "other nodes are not excluded"
     );
 
-    let lock = a
-        .try_lock("l", minutes(1))
-        .local_fallback()
-        .await
-        .unwrap()
-        .unwrap();
+    let lock = lock_or_alone(&a).await.unwrap();
     assert!(!lock.is_shared() && lock.is_held());
     assert!(lock.renew(minutes(1)).await);
     let elsewhere = b.try_lock("l", minutes(1)).await.unwrap().unwrap();
@@ -94,21 +82,9 @@ async fn who_chose_so_claims_and_locks_on_this_node_alone_while_redis_is_away() 
     })
     .await;
     drop(next);
-    assert!(
-        a.try_lock("l", minutes(1))
-            .local_fallback()
-            .await
-            .unwrap()
-            .is_none(),
-        "b holds it"
-    );
+    assert!(lock_or_alone(&a).await.is_none(), "b holds it");
     assert!(elsewhere.release().await);
-    let shared = a
-        .try_lock("l", minutes(1))
-        .local_fallback()
-        .await
-        .unwrap()
-        .unwrap();
+    let shared = lock_or_alone(&a).await.unwrap();
     assert!(shared.is_shared());
     assert!(b.try_lock("l", minutes(1)).await.unwrap().is_none());
 }
@@ -119,42 +95,37 @@ async fn a_claim_made_before_the_outage_holds_on_its_node_during_it() {
     let redis = RedisServer::start();
     let proxy = FaultProxy::start(redis.address());
     let cache = hearing_node(&redis.url_via(proxy.address()), |node| node).await;
-    let claim = cache
-        .claim(&key(1), minutes(1))
-        .local_fallback()
-        .await
-        .unwrap()
-        .unwrap();
+    let claim = claim_or_alone(&cache, 1).await.unwrap();
     assert!(claim.is_shared());
-    let lock = cache
-        .try_lock("l", minutes(1))
-        .local_fallback()
-        .await
-        .unwrap()
-        .unwrap();
+    let lock = lock_or_alone(&cache).await.unwrap();
     proxy.set(support::Fault::BlackHole);
     let item = key(2);
     let leaves = cache.claim(&item, minutes(1)).local_fallback();
     let _ = tokio::time::timeout(Duration::from_millis(50), leaves).await;
     cut(&proxy);
-    assert!(claim.confirm(minutes(1)).await, "it is confirmed on this node");
-    assert!(
-        cache
-            .claim(&key(1), minutes(1))
-            .local_fallback()
-            .await
-            .unwrap()
-            .is_none()
-    );
-    assert!(
-        cache
-            .claim(&key(2), minutes(1))
-            .local_fallback()
-            .await
-            .unwrap()
-            .is_some()
-    );
+    assert_eq!(claim.confirm(minutes(1)).await, Confirmation::KeptHere);
+    assert!(claim_or_alone(&cache, 1).await.is_none());
+    assert!(claim_or_alone(&cache, 2).await.is_some());
     assert!(lock.renew(minutes(1)).await && !lock.is_shared() && lock.is_held());
+}
+
+/// B16.2: what another node has done is not done again alone either; what it has in its hands may be.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_fleet_said_is_done_is_not_claimed_during_an_outage() {
+    let redis = RedisServer::start();
+    let proxy = FaultProxy::start(redis.address());
+    let cache = hearing_node(&redis.url_via(proxy.address()), |node| node).await;
+    let other = hearing_node(&redis.url(), |node| node).await;
+    let done = claim_or_alone(&other, 1).await.unwrap();
+    assert_eq!(done.confirm(hours(1)).await, Confirmation::Kept);
+    let _under_way = claim_or_alone(&other, 2).await.unwrap();
+    for item in [1, 2] {
+        assert!(claim_or_alone(&cache, item).await.is_none());
+    }
+    cut(&proxy);
+    assert!(claim_or_alone(&cache, 1).await.is_none(), "it is done");
+    let alone = claim_or_alone(&cache, 2).await.unwrap();
+    assert!(!alone.is_shared(), "its holder may have died");
 }
 
 /// B16.2, B13.3: updates of one node add up, and reach the fleet when Redis is back.

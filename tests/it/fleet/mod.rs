@@ -21,7 +21,8 @@ use std::time::Duration;
 
 use cache_core::time::{hours, minutes, seconds};
 use cache_core::{
-    Cache, CacheKey, ClaimAttempt, EntryOptions, Error, ErrorKind, OutcomeKind, Redis, Stored, Tier,
+    Cache, CacheKey, ClaimAttempt, Confirmation, EntryOptions, Error, ErrorKind, OutcomeKind, Redis, Stored,
+    Tier,
 };
 use support::soak::fleet::{hearing_node, key, tagged};
 use support::{RedisServer, hears, wait_until, wait_until_blocking};
@@ -239,7 +240,7 @@ async fn claims_and_locks_hold_across_nodes() {
         }
     };
     refusal(Duration::ZERO..seconds(31)).await;
-    assert!(claim.confirm(hours(1)).await);
+    assert_eq!(claim.confirm(hours(1)).await, Confirmation::Kept);
     refusal(minutes(50)..minutes(61)).await;
     assert!(
         b.claim(&key(1), seconds(30)).await.unwrap().is_none(),

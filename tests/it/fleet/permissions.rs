@@ -90,7 +90,7 @@ async fn use_everything(a: &Cache, b: &Cache) {
 
     let claim = a.claim(&key(1), seconds(5)).await.unwrap().unwrap();
     assert!(b.claim(&key(1), seconds(5)).await.unwrap().is_none());
-    assert!(claim.confirm(seconds(5)).await);
+    assert_eq!(claim.confirm(seconds(5)).await, Confirmation::Kept);
     let lock = a.try_lock("l", seconds(5)).await.unwrap().unwrap();
     assert!(lock.renew(seconds(5)).await && lock.release().await);
     assert!(b.lock("l", seconds(5), seconds(5)).await.is_ok());

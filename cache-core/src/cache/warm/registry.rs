@@ -507,6 +507,16 @@ impl Running {
             WarmResult::Elsewhere => {
                 tracing::debug!(cache, warmer, cause, ?took, "another node warms");
             }
+            WarmResult::Dropped if run.report.stopped == Some(WarmStop::Closing) => {
+                tracing::info!(
+                    cache,
+                    warmer,
+                    cause,
+                    ?took,
+                    loaded,
+                    "warming ended with its cache"
+                );
+            }
             _ => {
                 tracing::warn!(
                     cache,

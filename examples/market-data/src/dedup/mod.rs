@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use cache_core::stats::CounterFamily;
-use cache_core::{Cache, Claim, ClaimAttempt, Error};
+use cache_core::{Cache, Claim, ClaimAttempt, Confirmation, Error};
 
 pub use process_wide::{close, initialise, process_once};
 pub use words::{CandleId, DedupConfig};
@@ -38,7 +38,7 @@ pub enum Processed<T> {
 #[derive(Debug)]
 pub struct Dedup {
     fleet: Cache,
-    /// What this process did, whatever becomes of Redis; without Redis that is what the fleet did.
+    /// The signals that this process published, whatever becomes of Redis.
     here: Option<Cache>,
     config: DedupConfig,
     unguarded: AtomicU64,
@@ -83,72 +83,35 @@ impl Dedup {
     where
         E: From<Error>,
     {
-        let claims = match self.claim(candle).await? {
-            Ok(claims) => claims,
-            Err(remaining) if remaining > self.config.lease => {
+        let (key, lease) = (candle.key(self.config.window)?, self.config.lease);
+        let claim = match self.fleet.try_claim(&key, lease).local_fallback().await? {
+            ClaimAttempt::Claimed(claim) => claim,
+            ClaimAttempt::Refused { remaining } if remaining > lease => {
                 self.counted.count(BEFORE);
                 return Ok(Processed::Before);
             }
-            Err(remaining) => {
+            ClaimAttempt::Refused { remaining } => {
                 self.counted.count(ELSEWHERE);
                 return Ok(Processed::Elsewhere(remaining));
             }
         };
+        let guarded = self.guards(&claim, candle, "process it");
         match effect.await {
             Ok(done) => {
                 // A lease longer than it has to be: what lasts no longer than a lease counts as under way.
-                let remembered = self.config.candle_ttl + self.config.lease;
-                for claim in claims {
-                    if !claim.confirm(remembered).await {
-                        self.warn(candle, "its claim had ended, or could not be confirmed", false);
-                    }
+                let kept = claim.confirm(self.config.candle_ttl + lease).await;
+                if guarded && kept != Confirmation::Kept {
+                    self.warn(candle, "its claim had ended, or could not be confirmed", false);
                 }
                 self.counted.count(PROCESSED);
                 Ok(Processed::Now(done))
             }
             Err(error) => {
-                for claim in claims {
-                    claim.release().await;
-                }
+                claim.release().await;
                 self.counted.count(FAILED);
                 Err(error)
             }
         }
-    }
-
-    /// The claims of this process and of the fleet, or how long somebody else's lasts.
-    async fn claim(&self, candle: &CandleId) -> Result<Result<Vec<Claim>, Duration>, Error> {
-        let key = candle.key(self.config.window)?;
-        let mut claims = Vec::new();
-        for cache in self.here.iter().chain([&self.fleet]) {
-            match cache.try_claim(&key, self.config.lease).await {
-                Ok(ClaimAttempt::Claimed(claim)) => {
-                    if claim.is_shared() {
-                        self.warned.store(false, Ordering::Relaxed);
-                    }
-                    claims.push(claim);
-                }
-                Ok(ClaimAttempt::Refused { remaining }) => {
-                    for own in claims {
-                        // What another has done is remembered here as well, for when Redis is away.
-                        match remaining > self.config.lease {
-                            true => own.confirm(remaining).await,
-                            false => own.release().await,
-                        };
-                    }
-                    return Ok(Err(remaining));
-                }
-                Err(error) if error.is_unavailable() => {
-                    self.warn(
-                        candle,
-                        "Redis is away, so other processes may process it as well",
-                        true,
-                    );
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(Ok(claims))
     }
 
     /// How many effects were not guarded against repetition by other processes.
@@ -159,6 +122,18 @@ impl Dedup {
     /// The namespace, for values of your own: `get`, `set`, `remove`, `contains`, `clear`.
     pub fn cache(&self) -> &Cache {
         &self.fleet
+    }
+
+    /// Whether the claim keeps other processes from repeating the effect; says so if it does not.
+    fn guards(&self, claim: &Claim, candle: &CandleId, effect: &str) -> bool {
+        let guards = claim.is_shared() || !self.fleet.is_shared();
+        if guards {
+            self.warned.store(false, Ordering::Relaxed);
+        } else {
+            let why = format!("Redis is away, so other processes may {effect} as well");
+            self.warn(candle, &why, true);
+        }
+        guards
     }
 
     fn warn(&self, candle: &CandleId, why: &str, is_outage: bool) {

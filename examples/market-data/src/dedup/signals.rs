@@ -22,13 +22,7 @@ impl Dedup {
         let Some(claim) = self.fleet.claim(&key, ttl).local_fallback().await? else {
             return Ok(false);
         };
-        if self.fleet.is_shared() && !claim.is_shared() {
-            self.warn(
-                candle,
-                "Redis is away, so other processes may publish its signal too",
-                true,
-            );
-        }
+        self.guards(&claim, candle, "publish its signal");
         for cache in self.caches() {
             let options = EntryOptions::ttl(ttl).jitter(0.0);
             // Refused by somebody who clears everything just now, the id is gone; the claim stands.
