@@ -2,10 +2,11 @@
 //! started.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll, Wake, Waker};
 
 use cache_core::testing::{ManualClock, Operation, ScriptedStore};
 use cache_core::time::{SystemClock, minutes, seconds};
@@ -63,6 +64,48 @@ async fn a_hit_in_the_shared_tier_starts_no_task_and_a_second_caller_does() {
     assert_eq!((second.await.0, store.count(Operation::Read)), (1, 1));
     settle(&cache).await;
     assert_eq!((tasks(), origin.loads()), (before, 0));
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Wakes(AtomicU64);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Waking oneself while one runs makes the runtime wake another of its threads.
+#[tokio::test]
+async fn a_load_that_lands_in_its_callers_hands_wakes_nobody_and_one_that_is_taken_wakes_its_caller() {
+    for joined in [false, true] {
+        let store = ScriptedStore::new(SystemClock);
+        let (cache, origin) = (node(&store).await, Origin::open());
+        let wakes = Arc::<Wakes>::default();
+        let waker = Waker::from(wakes.clone());
+        let mut context = Context::from_waker(&waker);
+        let gate = store.hold(Operation::Read);
+        let mut call = pin!(get(&cache, 1, &origin));
+        assert!(call.as_mut().poll(&mut context).is_pending());
+        let mut joins = Box::pin(get(&cache, 1, &origin));
+        if joined {
+            assert!(poll_once(&mut joins).is_pending());
+            assert_eq!(
+                wakes.0.load(Ordering::SeqCst),
+                1,
+                "it has to wait like the others"
+            );
+            assert!(call.as_mut().poll(&mut context).is_pending());
+        }
+        gate.open();
+        let mut woken = wakes.0.load(Ordering::SeqCst);
+        while call.as_mut().poll(&mut context).is_pending() {
+            others_run().await;
+            woken = wakes.0.load(Ordering::SeqCst);
+        }
+        assert_eq!(wakes.0.load(Ordering::SeqCst), woken, "{joined}");
+    }
 }
 
 /// A future that is not polled any more, as in a `select!` that has turned to something else.

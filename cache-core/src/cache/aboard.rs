@@ -20,6 +20,8 @@
 //! * **A caller that is leaked** leaks its load, until somebody joins it.
 //! * **A panic** while it looks (the code that decodes a value may have one) ends the load and not its caller, as it
 //!   would in a task.
+//! * **Waking.** While its load is aboard, the caller waits for nothing else: a load that lands in its caller's hands wakes
+//!   nobody, which would cost a thread its sleep. Who takes the load ashore wakes the caller, to wait like the others.
 //! * **Tasks, spans and runtimes** are those of the beginning: whoever takes the load ashore, it runs on the runtime of the
 //!   caller who led it, in that one's span, and [`close`](crate::Cache::close) waits for it from the start.
 
@@ -61,7 +63,7 @@ impl<'t> Passage<'t> {
         self.berth.as_ref().is_none_or(|berth| berth.is_left())
     }
 
-    /// Polls the load until it has landed or is ashore.
+    /// Polls the load until it has landed or is ashore. Woken when either happens.
     pub(crate) async fn sail(&self) {
         poll_fn(|context| self.poll(context)).await;
     }
@@ -77,10 +79,11 @@ impl<'t> Passage<'t> {
             berth.done();
             return Poll::Ready(());
         }
+        load.carried_by(context.waker());
         match berth.lay_back(load) {
             None => Poll::Pending,
             Some(load) => {
-                self.tasks.start_deferred(load);
+                self.tasks.start_deferred(load.by_its_carrier());
                 Poll::Ready(())
             }
         }
@@ -89,8 +92,9 @@ impl<'t> Passage<'t> {
 
 impl Drop for Passage<'_> {
     fn drop(&mut self) {
-        if let Some(berth) = &self.berth {
-            call_ashore(berth, self.tasks);
+        let load = self.berth.as_ref().and_then(|berth| berth.call());
+        if let Some(load) = load {
+            self.tasks.start_deferred(load.by_its_carrier());
         }
     }
 }
@@ -98,13 +102,9 @@ impl Drop for Passage<'_> {
 impl FlightContext {
     /// Somebody joins: from now on the load runs in a task of its own, if it is one for a task.
     pub(crate) fn call_ashore(&self, tasks: &Tasks) {
-        call_ashore(&self.berth, tasks);
-    }
-}
-
-fn call_ashore(berth: &LoadBerth, tasks: &Tasks) {
-    if let Some(load) = berth.call() {
-        tasks.start_deferred(load);
+        if let Some(load) = self.berth.call() {
+            tasks.start_deferred(load);
+        }
     }
 }
 

@@ -443,7 +443,8 @@ impl<T: Send + Sync + 'static> Call<T> {
             tokio::select! {
                 biased;
                 () = sailing, if aboard.is_some() => {}
-                arrival = &mut follower => return match arrival {
+                // What is aboard lands in this caller's hands, and need not wake it.
+                arrival = &mut follower, if aboard.is_none() => return match arrival {
                     Arrival::Landed(settled) => Waited::Landed(settled),
                     Arrival::Lead(leader) => Waited::Lead(leader),
                 },

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -85,6 +85,7 @@ impl Tasks {
                 runtime,
                 span: Span::current(),
                 counted: self.tracker.token(),
+                carrier: None,
             }),
             None => Err(work),
         }
@@ -97,10 +98,12 @@ impl Tasks {
             runtime,
             span,
             counted,
+            carrier,
         } = deferred;
         self.start(work.instrument(span), &runtime);
         // Now the task counts.
         drop(counted);
+        carrier.into_iter().for_each(Waker::wake);
     }
 
     /// Where tasks can run now.
@@ -220,6 +223,8 @@ pub(crate) struct Deferred {
     span: Span,
     /// [`close`](Tasks::close) waits for it all the same.
     counted: TaskTrackerToken,
+    /// Wakes the one who has polled it so far.
+    carrier: Option<Waker>,
 }
 
 impl Deferred {
@@ -229,6 +234,23 @@ impl Deferred {
         let work = self.work.as_mut();
         // The work is dropped after a panic, so a state broken by it is never seen.
         std::panic::catch_unwind(AssertUnwindSafe(|| work.poll(context))).unwrap_or(Poll::Ready(()))
+    }
+
+    /// Who is to be woken if somebody else starts the task.
+    pub(crate) fn carried_by(&mut self, carrier: &Waker) {
+        if !self
+            .carrier
+            .as_ref()
+            .is_some_and(|known| known.will_wake(carrier))
+        {
+            self.carrier = Some(carrier.clone());
+        }
+    }
+
+    /// The one who has polled it starts it, or wants to know no more of it.
+    pub(crate) fn by_its_carrier(mut self) -> Self {
+        self.carrier = None;
+        self
     }
 }
 
