@@ -1,5 +1,6 @@
 //! The rules of the house that no compiler checks: who may know whom. What is written down is checked in `documents`.
 
+mod faults;
 mod sources;
 
 use std::collections::BTreeSet;
