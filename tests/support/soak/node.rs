@@ -10,7 +10,7 @@
 //! | `get KEY` | `got KEY VALUE`, or `got KEY none` |
 //! | `contend LOCK TASKS TTL_MS` | `held NUMBER` for each time that one of its tasks had the lock, without end; `stolen NUMBER` if it lost the lock while it held it, `late NUMBER` if its write came after a later holder's |
 //! | `remove KEY` | `removed KEY ok`, or what is wrong |
-//! | `fill KEY LENGTH` | `filled KEY N` for each value acknowledged, without end: a list of `LENGTH` times `N`, tagged `KEY` and `filled` |
+//! | `fill KEY LENGTH` | `filling KEY N`, then `filled KEY N` when it is acknowledged, for one value after the other, without end: a list of `LENGTH` times `N`, tagged `KEY` and `filled` |
 //! | `take files` | `took COUNT` when it has every file descriptor that this process may still open |
 //! | `return files` | `returned` |
 
@@ -96,6 +96,7 @@ async fn fill(cache: &Cache, name: &str, length: usize) {
     let item = key(name);
     let options = EntryOptions::ttl(minutes(5)).tags(TagSet::new([name, "filled"]).unwrap());
     for n in 1_u64.. {
+        println!("filling {name} {n}");
         let stored = cache.set(&item, vec![n; length], options.clone()).await.unwrap();
         if stored == cache_core::Stored::Yes {
             println!("filled {name} {n}");
