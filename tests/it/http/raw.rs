@@ -34,7 +34,7 @@ async fn reflecting(request: Request<Body>) -> Response<Body> {
     let content = body
         .collect()
         .await
-        .map(|body| body.to_bytes())
+        .map(http_body_util::Collected::to_bytes)
         .unwrap_or_default();
     let text = format!(
         "{} {} {:?} {}",
@@ -57,7 +57,7 @@ async fn what_is_malformed_or_ambiguous_on_the_wire_is_stored_for_nobody() {
     for (attack, refused) in [
         // Whose response would it be?
         (format!("GET / HTTP/1.1\r\nx: evil\r\n{close}\r\n"), false),
-        (format!("GET / HTTP/1.0\r\nx: evil\r\n\r\n"), false),
+        ("GET / HTTP/1.0\r\nx: evil\r\n\r\n".to_owned(), false),
         (
             format!("GET / HTTP/1.1\r\nhost: h\r\nhost: evil\r\n{close}\r\n"),
             false,

@@ -367,3 +367,22 @@ async fn a_cluster_that_lacks_slots_costs_the_deadline_and_is_used_when_it_has_t
         stopwatch.elapsed()
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_of_which_no_named_node_is_left_is_known_all_the_same() {
+    let cluster = restricted();
+    let named = replica_of(&cluster, cluster.master_of("m:k:0"));
+    let config = Redis::cluster([named.url()]).unwrap();
+    let tier = config.open("m", Arc::new(SystemClock));
+    let keys = fill(&tier, 60).await;
+    named.kill();
+    // What it knows becomes wrong, and only the others can tell.
+    tokio::task::block_in_place(|| {
+        let masters = cluster.masters();
+        cluster.reshard(masters[0], masters[1], 300);
+    });
+    for key in &keys {
+        assert_eq!(read(&tier, key).await.as_ref(), Some(key));
+    }
+    set(&tier, "m:k:0", "again").await;
+}
