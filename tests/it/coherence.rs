@@ -69,6 +69,33 @@ async fn nodes_whose_clocks_differ_agree_on_what_is_fresh() {
     }
 }
 
+/// B0.1, B2.4: what Redis says about the end of an entry may shorten its life, and not prolong it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_redis_keeps_for_a_century_ends_when_it_should_and_one_without_an_end_is_none() {
+    let redis = RedisServer::start();
+    let open = |clock: &ManualClock| {
+        let builder = Cache::builder("fleet").redis(Redis::from_url(&redis.url()).unwrap());
+        builder.clock(clock.clone()).build().unwrap()
+    };
+    let clock = ManualClock::new();
+    let options = EntryOptions::ttl(minutes(1)).jitter(0.0);
+    assert_eq!(
+        open(&clock).set(&key(1), 1_u32, options).await.unwrap(),
+        Stored::Yes
+    );
+    let century = (hours(24) * 36_500).as_millis().to_string();
+    assert_eq!(
+        redis.command(&["PEXPIRE", "fleet:item:1", &century]).integer(),
+        Some(1)
+    );
+    let reader = open(&clock);
+    assert_eq!(value(&reader, 1).await, Some(1));
+    let left = reader.remaining_ttl(&key(1)).await.unwrap();
+    assert!(left <= minutes(1), "{left:?}");
+    assert_eq!(redis.command(&["PERSIST", "fleet:item:1"]).integer(), Some(1));
+    assert_eq!(value(&open(&clock), 1).await, None);
+}
+
 /// B0.2, B2.3
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_outlive_their_values_for_as_long_as_a_load_may_last() {

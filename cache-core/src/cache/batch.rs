@@ -718,10 +718,10 @@ where
             && let Right::Lease(lease) = right
         {
             ends.push(End {
+                ending: lease.failure(cause.kind()),
                 lease,
                 store: None,
                 record: load.record(&far, leader.context(), &views, cause.kind()),
-                ending: Ending::Failed(cause.kind().to_owned()),
             });
             tier = Some((far, load.cache.clone()));
         }

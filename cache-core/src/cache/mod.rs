@@ -407,9 +407,11 @@ impl Cache {
         self.write_many(values, &options, Wire::serde()).await
     }
 
-    /// Runs every task of this cache to its end, for at most `timeout`, and starts none from now on: later loads run
-    /// in their callers, and nothing is refreshed in the background. What has not ended by then is dropped; who waits
-    /// for it gets a [`LoadAborted`](ErrorKind::LoadAborted). Without a tokio runtime nothing is waited for.
+    /// Delivers what is pending for the other nodes, for at most half of `timeout`, and logs how much it could not
+    /// ([`flush_pending`](Self::flush_pending) returns it). Then runs every task of this cache to its end, for at most
+    /// `timeout`, and starts none from now on: later loads run in their callers, and nothing is refreshed in the
+    /// background. What has not ended by then is dropped; who waits for it gets a [`LoadAborted`](ErrorKind::LoadAborted).
+    /// Without a tokio runtime nothing is waited for.
     ///
     /// # Errors
     ///

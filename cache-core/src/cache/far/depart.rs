@@ -45,6 +45,18 @@ impl FailedElsewhere {
         format!("{kind}{}", if no_stale { FINAL } else { "" })
     }
 
+    /// What is told to those who wait for `holder`. Wake-ups have no databases, so a cache of the same name in another
+    /// one hears it, too, and its waiters wait for somebody else.
+    pub(super) fn told(text: &str, holder: Token) -> String {
+        format!("{holder} {text}")
+    }
+
+    /// What was told, if it is about `holder`.
+    fn heard(told: &str, holder: Token) -> Option<Self> {
+        let (of, text) = told.split_once(' ')?;
+        (of == holder.to_string()).then(|| Self::parse(text))
+    }
+
     fn parse(text: &str) -> Self {
         let (kind, no_stale) = match text.strip_suffix(FINAL) {
             Some(kind) => (kind, true),
@@ -291,10 +303,10 @@ impl<T: Send + Sync + 'static> Load<T> {
                     let now = clock.now();
                     wait.note(holder, now, now + remaining, patience);
                     let ending = wait.wakeup.next(far, &key, remaining).await;
-                    if let Some(Ending::Failed(kind)) = ending
+                    if let Some(Ending::Failed(told)) = ending
                         && self.kind != LoadKind::Forced
+                        && let Some(failed) = FailedElsewhere::heard(&told, holder)
                     {
-                        let failed = FailedElsewhere::parse(&kind);
                         return Ok(Departure::FailedElsewhere(failed, stale.take()));
                     }
                 }
