@@ -60,7 +60,7 @@ impl World {
         lock(&self.fates).push(fate);
     }
 
-    fn start(&self, load: Option<Load>) {
+    fn start(&self, load: Option<&Load>) {
         if load.is_some() {
             self.note(Fate::Ashore);
         }
@@ -84,12 +84,12 @@ impl World {
         load.polls = load.polls.saturating_sub(1);
         let back = self.berth.lay_back(load);
         let left = back.is_some();
-        self.start(back);
+        self.start(back.as_ref());
         !left
     }
 
     fn call(&self) {
-        self.start(self.berth.call());
+        self.start(self.berth.call().as_ref());
     }
 }
 
@@ -100,7 +100,7 @@ fn check(polls: usize, ends: Ends, caller_polls: usize, dropped: bool, joiners: 
         let caller = {
             let world = world.clone();
             spawn(move || {
-                world.start(world.berth.board(Load { polls, ends }).err());
+                world.start(world.berth.board(Load { polls, ends }).err().as_ref());
                 let mut polled = 0;
                 while polled < caller_polls && world.poll() {
                     polled += 1;
