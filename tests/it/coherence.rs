@@ -247,6 +247,34 @@ async fn an_entry_that_is_newer_than_the_view_of_its_tag_is_looked_at_again_befo
     slow.release_log();
 }
 
+/// B10.3: what is left of a life is told in whole milliseconds, so an entry seems older than it is, and its tag asked for
+/// after it was written.
+#[tokio::test]
+async fn an_entry_that_is_newer_than_the_view_of_its_tag_by_less_than_a_millisecond_is_looked_at_again_too() {
+    let micros = std::time::Duration::from_micros;
+    for (before, since) in [(300, 300), (1, 1), (1, 900), (900, 1), (900, 900), (1, 1_999)] {
+        let clock = ManualClock::new();
+        let store = ScriptedStore::new(clock.clone());
+        let slow = store.node();
+        let (one, two) = (&hearing(&store, &clock).await, &hearing(&slow, &clock).await);
+        assert!(one.set(&key(1), 1_u32, tagged()).await.unwrap().is_stored());
+        assert_eq!(value(two, 1).await, Some(1), "two knows the tag's version");
+        slow.hold_log();
+        clock.advance(micros(before));
+        one.invalidate_tag("t").await.unwrap();
+        assert!(one.set(&key(2), 2_u32, tagged()).await.unwrap().is_stored());
+        clock.advance(micros(since));
+        slow.forget_asked();
+        let found = value(two, 2).await;
+        assert_eq!(
+            (found, slow.count(Operation::Marks)),
+            (Some(2), 1),
+            "{before} µs, then {since} µs"
+        );
+        slow.release_log();
+    }
+}
+
 /// B10.4, B11.5
 #[tokio::test(flavor = "multi_thread")]
 async fn an_entry_whose_tag_or_namespace_has_lost_its_version_is_a_miss_and_stays_one() {

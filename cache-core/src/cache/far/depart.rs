@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rand::Rng as _;
 
+use crate::cache::aboard::go_ashore;
 use crate::cache::far::read::{FarEntry, ReadAs};
 use crate::cache::far::wakeup::Wakeup;
 use crate::cache::far::{Far, HeldLease, Holding, Inquiry, Views, port_version};
@@ -166,7 +167,8 @@ impl<T: Send + Sync + 'static> Load<T> {
                 }
             }
         }
-        self.obtain(far, inquiry, flight, refuse, stale).await
+        // Boxed: nearly every look finds its value, and is the smaller for it.
+        Box::pin(self.obtain(far, inquiry, flight, refuse, stale)).await
     }
 
     pub(crate) fn sight(&self, read: FarEntry<T>) -> Sight<T> {
@@ -213,6 +215,7 @@ impl<T: Send + Sync + 'static> Load<T> {
         mut refuse: Refuse,
         stale: &mut Option<Arc<Entry<T>>>,
     ) -> Result<Departure<T>, Fault> {
+        go_ashore(self.berth.as_deref()).await;
         let cache = &self.cache;
         let clock = &*cache.inner.clock;
         let key = cache.far_key(self.id.key());
