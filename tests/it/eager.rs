@@ -285,7 +285,9 @@ async fn a_refresh_that_replaces_nothing_is_due_again() {
     assert_eq!(hit.await.unwrap(), 3);
     gone.begun(1).await;
     // Returns when its workers have dropped their tasks.
-    tokio::task::spawn_blocking(move || drop(elsewhere)).await.unwrap();
+    tokio::task::spawn_blocking(move || drop(elsewhere))
+        .await
+        .unwrap();
     assert_eq!(cache.loads_in_flight(), 0);
     clock.advance(ms(200));
     ask(&cache, &origin, Ok(5)).await;

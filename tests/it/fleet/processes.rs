@@ -258,7 +258,7 @@ fn a_writer_that_is_killed_leaves_whole_entries_or_none() {
         std::thread::sleep(Duration::from_micros(700 * round));
         nodes.iter().for_each(Child::kill);
         // A node that has nothing in memory.
-        let reader = patient_node(&redis);
+        let reader = runtime.block_on(patient_node(&redis));
         let read = |at: usize| {
             let item = CacheKey::build("item", name(at)).unwrap();
             runtime.block_on(reader.get::<Vec<u64>>(&item))
@@ -298,12 +298,15 @@ fn a_writer_that_is_killed_leaves_whole_entries_or_none() {
     println!("{written} sets, {interrupted} of them stored and not acknowledged");
 }
 
-/// A node that a busy machine does not keep from its answers.
-fn patient_node(redis: &RedisServer) -> Cache {
+/// A node that a busy machine does not keep from its answers, and that has begun to hear the log: until then it believes
+/// nothing that it asked for before.
+async fn patient_node(redis: &RedisServer) -> Cache {
     let redis = Redis::from_url(&redis.url())
         .unwrap()
         .operation_timeout(seconds(5));
-    Cache::builder("fleet").redis(redis.unwrap()).build().unwrap()
+    let cache = Cache::builder("fleet").redis(redis.unwrap()).build().unwrap();
+    hears(&cache).await;
+    cache
 }
 
 /// How many files a process may open that has to do with few.
