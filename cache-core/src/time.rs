@@ -73,6 +73,11 @@ pub trait Clock: Send + Sync + fmt::Debug + 'static {
     fn wall(&self) -> SystemTime {
         SystemTime::now()
     }
+
+    /// The time of day, at most [`COARSE_LAG`] behind [`Clock::wall`].
+    fn coarse_wall(&self) -> SystemTime {
+        self.wall()
+    }
 }
 
 /// How far [`Clock::coarse`] may lag: a timer tick of the slowest common kernel configuration, and some.
@@ -89,6 +94,11 @@ impl Clock for SystemClock {
 
     fn coarse(&self) -> Timestamp {
         monotonic::coarse()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn coarse_wall(&self) -> SystemTime {
+        monotonic::coarse_wall()
     }
 }
 
@@ -149,6 +159,8 @@ fn nanos(duration: Duration) -> u64 {
 mod monotonic {
     use rustix::time::{ClockId, Timespec, clock_gettime};
 
+    use std::time::{Duration, SystemTime};
+
     use super::Timestamp;
 
     pub(super) fn now() -> Timestamp {
@@ -158,6 +170,13 @@ mod monotonic {
     /// The same line as `now`, as of the last timer tick.
     pub(super) fn coarse() -> Timestamp {
         from_spec(clock_gettime(ClockId::MonotonicCoarse))
+    }
+
+    /// The time of day as of the last timer tick; before 1970 it stands still.
+    pub(super) fn coarse_wall() -> SystemTime {
+        let spec = clock_gettime(ClockId::RealtimeCoarse);
+        let since = u64::try_from(spec.tv_sec).map(|seconds| Duration::new(seconds, spec.tv_nsec as u32));
+        SystemTime::UNIX_EPOCH + since.unwrap_or_default()
     }
 
     fn from_spec(spec: Timespec) -> Timestamp {
@@ -199,6 +218,9 @@ mod tests {
             let coarse = SystemClock.coarse();
             let now = SystemClock.now();
             assert!(coarse <= now, "coarse {coarse:?} ran ahead of {now:?}");
+            let coarse = SystemClock.coarse_wall();
+            let wall = SystemClock.wall();
+            assert!(coarse <= wall, "coarse {coarse:?} ran ahead of {wall:?}");
         }
     }
 

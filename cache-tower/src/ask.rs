@@ -10,6 +10,7 @@ use crate::collapse::Leader;
 use crate::exchange::{HttpCache, Inquiry};
 use crate::inner::{Inner, RequestBody, ResponseBody};
 use crate::key::{Target, hide_ignored_parameters};
+use crate::outcome::CacheOutcome;
 use crate::policy::status::ForwardCause;
 use crate::policy::{OriginFailure, precondition};
 use crate::receive;
@@ -81,6 +82,17 @@ fn repeatable<Q: Default>(request: &Request<Q>, inquiry: &Inquiry) -> Request<Q>
     precondition::remove_conditions(again.headers_mut());
     *again.extensions_mut() = request.extensions().clone();
     again
+}
+
+/// The answer to a request that passes by.
+pub(crate) async fn pass<B, E>(
+    cache: Arc<HttpCache>,
+    response: impl Future<Output = Result<Response<B>, E>>,
+    outcome: CacheOutcome,
+) -> Result<Response<CacheBody<B>>, E> {
+    let mut response = response.await?;
+    response.extensions_mut().remove::<crate::CachePolicy>();
+    Ok(cache.finish(response.map(CacheBody::passing), outcome, None))
 }
 
 /// Forwards an unsafe request, and invalidates what its success makes untrue (RFC 9111 §4.4).

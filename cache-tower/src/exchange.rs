@@ -30,7 +30,7 @@ use crate::policy::{
 };
 use crate::query_content::QueryContent;
 use crate::store::{Candidate, Found, Store};
-use crate::stored::{StoredResponse, set_status};
+use crate::stored::{Hit, StoredResponse, set_status};
 use crate::telemetry::Telemetry;
 
 /// What all services of one layer share.
@@ -43,8 +43,10 @@ pub(crate) struct HttpCache {
 
 /// What a request is to the cache.
 pub(crate) enum Admission<B> {
-    /// It is answered, by a fresh response in this process.
-    Hit(Response<CacheBody<B>>),
+    /// It is answered by a fresh response in this process, as it is stored.
+    Hit(Hit),
+    /// It is answered by such a response in another form: a part of it, its head, or only that it has not changed.
+    Answer(Response<CacheBody<B>>),
     /// It may be answered from the store.
     Lookup(Target),
     /// Its success makes stored responses invalid.
@@ -126,50 +128,53 @@ impl HttpCache {
             Ok(asked) => asked,
             Err(problem) => return bypass(problem.as_str()),
         };
-        match self.hit(&view, &asked) {
-            Some(answer) => Admission::Hit(answer),
-            None => Admission::Lookup(asked.to_target()),
-        }
+        self.hit(&view, &asked)
+            .unwrap_or_else(|| Admission::Lookup(asked.to_target()))
     }
 
     /// The answer from this process's own tier, if there is one and nothing else is to be done.
-    fn hit<B>(&self, view: &RequestView<'_>, asked: &Asked<'_>) -> Option<Response<CacheBody<B>>> {
+    fn hit<B>(&self, view: &RequestView<'_>, asked: &Asked<'_>) -> Option<Admission<B>> {
         let response = self.store.find_in_process(asked)?;
         let head = response.head(self.policy())?;
         if !head.nominated().is_empty() {
             return None;
         }
+        let now = self.store.cache.clock().coarse_wall();
+        let decision = decide(view, Selection::Found(head), now, self.policy());
+        if let Decision::Serve(serve) = decision
+            && serve.is_surely_fresh()
+            && is_plain(view)
+        {
+            return Some(Admission::Hit(self.plain_hit(&response, head, &serve, asked)));
+        }
         let now = self.wall();
         match decide(view, Selection::Found(head), now, self.policy()) {
-            Decision::Serve(serve) if is_plain(view) && serve.stale.is_none() => {
-                Some(self.plain_hit(&response, head, &serve, asked))
-            }
             Decision::Serve(serve) if !serve.revalidates_in_background() => {
                 let answer = answer::from_stored(view, &response, head, now);
-                Some(self.finish(answer, CacheOutcome::served(&serve), Some(&asked.to_target())))
+                let answer = self.finish(answer, CacheOutcome::served(&serve), Some(&asked.to_target()));
+                Some(Admission::Answer(answer))
             }
             _ => None,
         }
     }
 
     /// The whole response, as it is for nearly every hit.
-    fn plain_hit<B>(
+    fn plain_hit(
         &self,
         response: &StoredResponse,
         head: &StoredHead,
         serve: &Serve,
         asked: &Asked<'_>,
-    ) -> Response<CacheBody<B>> {
+    ) -> Hit {
         let outcome = CacheOutcome::served(serve);
         let template = response.hit_template(head, serve, outcome, || {
             self.status(&outcome, Some(&asked.to_target()))
         });
-        let mut answer = Response::new(CacheBody::stored(response.body().clone()));
-        *answer.status_mut() = head.status();
-        *answer.headers_mut() = template.fields();
-        *answer.extensions_mut() = template.extensions.clone();
         self.telemetry.record(self.store.cache.name(), &outcome);
-        answer
+        Hit {
+            template,
+            body: response.body().clone(),
+        }
     }
 
     /// This cache's member of `Cache-Status`.
@@ -217,15 +222,15 @@ impl HttpCache {
     ) -> bool {
         let (target, permit) = (&inquiry.target, &inquiry.permit);
         if !self.store.cache.is_shared() {
-            let stored = self.store.insert(target, permit, response, now).await;
+            let stored = Box::pin(self.store.insert(target, permit, response, now)).await;
             drop(leader);
             return stored;
         }
         let (cache, target, permit) = (self.clone(), target.clone(), permit.clone());
-        let storing = async move {
+        let storing = Box::pin(async move {
             cache.store.insert(&target, &permit, response, now).await;
             drop(leader);
-        };
+        });
         if let Err(storing) = self.store.cache.spawn(storing) {
             storing.await;
         }
@@ -307,7 +312,7 @@ where
     let view = RequestView::new(request.method(), request.headers());
     if found.is_empty() && cache.policy().no_vary_search {
         // Only to be served as it is: validating it would be about another URI.
-        let equivalent = cache.store.find_equivalent(&target, request.headers()).await;
+        let equivalent = Box::pin(cache.store.find_equivalent(&target, request.headers())).await;
         let (selection, _) = equivalent.select(&view, &cache.store.config);
         if matches!(
             cache.decide(&view, selection, now),
@@ -417,7 +422,7 @@ fn revalidate<S, Q, B>(
     let task_cache = cache.clone();
     let mut request = prepared(cache, request, &inquiry);
     *request.method_mut() = method;
-    let task = async move {
+    let task = Box::pin(async move {
         let Some(lease) = fleet::try_turn(&task_cache, &key).await else {
             // Another node does it.
             return;
@@ -432,7 +437,7 @@ fn revalidate<S, Q, B>(
                 .flights
                 .pause(&key, task_cache.store.cache.clock().now());
         }
-    };
+    });
     if cache.store.cache.spawn_background(task).is_err() {
         tracing::debug!("a validation in the background was left out: too many run, or the cache is closing");
     }

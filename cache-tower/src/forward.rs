@@ -45,7 +45,7 @@ where
     if !is_collapsible(&inquiry.view(), cache.policy()) {
         inquiry.owns_conditions = inquiry.stored.is_some();
         let request = prepared(&cache, request, &inquiry);
-        return ask(cache, inner, request, inquiry, None).await;
+        return Box::pin(ask(cache, inner, request, inquiry, None)).await;
     }
     let mut names = inquiry.found.names().to_vec();
     let mut alone = Alone::NotShared;
@@ -95,7 +95,7 @@ where
     // It may have waited: only what is invalidated before the origin is asked may be forgotten.
     inquiry.permit = cache.store.cache.store_permit();
     let request = prepared(&cache, request, &inquiry);
-    ask(cache, inner, request, inquiry, None).await
+    Box::pin(ask(cache, inner, request, inquiry, None)).await
 }
 
 pub(crate) fn join(cache: &HttpCache, inquiry: &Inquiry, key: &cache_core::key::CacheKey) -> Role {
@@ -191,11 +191,11 @@ where
 {
     let (send, receive) = oneshot::channel();
     let owner = cache.store.cache.clone();
-    let task = async move {
+    let task = Box::pin(async move {
         let answer = caught(ask_for_all(cache, inner, request, inquiry, leader)).await;
         // Nobody there any more: a body that is being stored is stored all the same.
         drop(send.send(answer));
-    };
+    });
     if let Err(task) = owner.spawn(task) {
         task.await;
     }

@@ -59,7 +59,7 @@ where
     };
     if inquiry.stored.is_some() {
         if arriving.parts.status == StatusCode::NOT_MODIFIED {
-            return arriving.not_modified().await;
+            return Box::pin(arriving.not_modified()).await;
         }
         if let Some(failure) = OriginFailure::of_status(arriving.parts.status)
             && let Some(answer) = cache.stale_instead(inquiry, failure).await
@@ -73,10 +73,10 @@ where
     if let Some(part) = &inquiry.part
         && arriving.parts.status == StatusCode::PARTIAL_CONTENT
     {
-        return arriving.completed(part, body).await;
+        return Box::pin(arriving.completed(part, body)).await;
     }
     if inquiry.method == http::Method::HEAD {
-        arriving.update_from_head().await;
+        Box::pin(arriving.update_from_head()).await;
     }
     Verdict::Answer(arriving.full(body).await)
 }
@@ -263,8 +263,8 @@ impl Arriving<'_> {
             Some(End::Complete) => {
                 // In memory it is done at once, and the next request finds it; a shared tier takes its time.
                 if !cache.store.cache.is_shared() {
-                    commit.complete().await;
-                } else if let Err(task) = cache.store.cache.spawn(commit.complete()) {
+                    Box::pin(commit.complete()).await;
+                } else if let Err(task) = cache.store.cache.spawn(Box::pin(commit.complete())) {
                     task.await;
                 }
                 transfer
@@ -282,7 +282,7 @@ impl Arriving<'_> {
                 if announced.is_some() {
                     commit.share();
                 }
-                let task = commit.run(pump, rest_to);
+                let task = Box::pin(commit.run(pump, rest_to));
                 if let Err(task) = cache.store.cache.spawn(task) {
                     task.await;
                 }

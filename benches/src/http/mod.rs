@@ -7,6 +7,7 @@
 //! The bare handler has its response in memory and builds nothing: it is the least that a request can cost.
 
 mod client;
+mod prepared;
 mod proxies;
 mod server;
 mod services;

@@ -21,11 +21,15 @@ use tower::util::{MapErrLayer, MapResponseLayer};
 use tower::{Layer, Service};
 
 use super::Case;
+use super::prepared::{Prepared, PreparedLayer};
 use crate::measure::Contender;
 
 pub(crate) const BARE: &str = "bare handler";
 pub(crate) const INSIDE: &str = "inside the router";
 pub(crate) const OUTSIDE: &str = "around the router";
+/// What no cache can undercut.
+pub(crate) const COPY_INSIDE: &str = "a copy, inside the router";
+pub(crate) const COPY_OUTSIDE: &str = "a copy, around the router";
 const AXUM_RESPONSE_CACHE: &str = "axum-response-cache";
 const TOWER_HTTP_CACHE: &str = "tower-http-cache";
 #[cfg(feature = "peers")]
@@ -37,6 +41,8 @@ pub(crate) const NAMES: &[&str] = &[
     BARE,
     INSIDE,
     OUTSIDE,
+    COPY_INSIDE,
+    COPY_OUTSIDE,
     AXUM_RESPONSE_CACHE,
     TOWER_HTTP_CACHE,
     #[cfg(feature = "peers")]
@@ -47,10 +53,11 @@ pub(crate) const NAMES: &[&str] = &[
 
 /// Calls the service in this thread, and reads the body to its end.
 pub(crate) fn contender(name: &'static str, case: Case) -> Contender<'static> {
-    if name == OUTSIDE {
-        return calling(name, case, outside());
+    match name {
+        OUTSIDE => calling(name, case, outside()),
+        COPY_OUTSIDE => calling(name, case, copy_outside()),
+        _ => calling(name, case, router(name)),
     }
-    calling(name, case, router(name))
 }
 
 fn calling<S, B>(name: &'static str, case: Case, service: S) -> Contender<'static>
@@ -104,15 +111,25 @@ fn fixed_path(case: Case) -> &'static str {
 
 /// Ours outside the router: a hit is answered before routing.
 pub(super) fn outside() -> CacheService<Router> {
-    our_layer().layer(handlers())
+    our_layer().layer(handlers().with_state(()))
 }
 
-/// Everything but [`OUTSIDE`], which is no router.
+/// The same place in front of the router, for one prepared response.
+pub(super) fn copy_outside() -> Prepared<Router> {
+    PreparedLayer::new().layer(handlers().with_state(()))
+}
+
+/// Everything but [`OUTSIDE`] and [`COPY_OUTSIDE`], which are no routers. With its state, as `axum::serve` prepares a router before the first
+/// request: without, each request builds its handler's service and its layers anew.
 pub(super) fn router(name: &str) -> Router {
-    let router = handlers();
+    layered(name, handlers()).with_state(())
+}
+
+fn layered(name: &str, router: Router) -> Router {
     match name {
         BARE => router,
         INSIDE => router.layer(our_layer()),
+        COPY_INSIDE => router.layer(PreparedLayer::new()),
         AXUM_RESPONSE_CACHE => router.layer(axum_response_cache::CacheLayer::with_lifespan(LIFETIME)),
         TOWER_HTTP_CACHE => {
             let backend = tower_http_cache::prelude::InMemoryBackend::new(10_000);
@@ -221,9 +238,9 @@ impl http_body::Body for Shareable {
     }
 }
 
-static SMALL: [u8; 1_024] = [b'x'; 1_024];
+pub(super) static SMALL: [u8; 1_024] = [b'x'; 1_024];
 static LARGE: [u8; 50 * 1_024] = [b'x'; 50 * 1_024];
-const FRESH: HeaderValue = HeaderValue::from_static("public, max-age=3600");
+pub(super) const FRESH: HeaderValue = HeaderValue::from_static("public, max-age=3600");
 const ALWAYS_VALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
-const TAG: HeaderValue = HeaderValue::from_static("\"v1\"");
+pub(super) const TAG: HeaderValue = HeaderValue::from_static("\"v1\"");
 const LIFETIME: Duration = Duration::from_secs(3_600);

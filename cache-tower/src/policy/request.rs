@@ -54,17 +54,16 @@ impl<'a> RequestView<'a> {
     /// Reads a request, and notes which fields it has that must not have influence.
     #[inline]
     pub(crate) fn looking_for(untrusted: &FieldSet, method: &'a Method, headers: &'a HeaderMap) -> Self {
-        let present = Present::of(headers, untrusted);
-        Self {
+        let mut view = Self {
             method,
             headers,
-            control: if present.control {
-                RequestControl::of(headers)
-            } else {
-                RequestControl::default()
-            },
-            present,
+            control: RequestControl::default(),
+            present: Present::of(headers, untrusted),
+        };
+        if view.present.control {
+            view.control = RequestControl::of(headers);
         }
+        view
     }
 
     /// Whether it has credentials, should the policy take all that could be ones for such.

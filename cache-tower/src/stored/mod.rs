@@ -15,11 +15,12 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use cache_core::tag::TagSet;
 use cache_core::time::Timestamp;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, header};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
+use crate::body::CacheBody;
 use crate::outcome::CacheOutcome;
 use crate::policy::status::CACHE_STATUS;
 use crate::policy::{HttpCachePolicy, Serve, StoredHead, StoredHeadRecord, fields};
@@ -46,11 +47,25 @@ pub(crate) struct StoredResponse {
 pub(crate) struct HitTemplate {
     age: u64,
     outcome: CacheOutcome,
+    status: StatusCode,
     headers: HeaderMap,
-    /// `headers` has a field that only keeps a place: a map that is cloned has no room, one from which something was
-    /// removed has.
-    has_spare_field: bool,
-    pub(crate) extensions: Extensions,
+    extensions: Extensions,
+}
+
+/// A whole stored response for one client.
+pub(crate) struct Hit {
+    pub(crate) template: Arc<HitTemplate>,
+    pub(crate) body: Bytes,
+}
+
+impl Hit {
+    pub(crate) fn into_response<B>(self) -> Response<CacheBody<B>> {
+        let mut response = Response::new(CacheBody::stored(self.body));
+        *response.status_mut() = self.template.status;
+        *response.headers_mut() = self.template.headers.clone();
+        *response.extensions_mut() = self.template.extensions.clone();
+        response
+    }
 }
 
 impl StoredResponse {
@@ -118,13 +133,17 @@ impl StoredResponse {
 
     /// The fields for a client at `now`. `Age` is current; `Cache-Status` has a placeholder to be replaced or removed.
     pub(crate) fn served_headers(&self, head: &StoredHead, now: SystemTime) -> HeaderMap {
-        let mut headers = self.template.get_or_init(|| template(head)).clone();
+        let mut headers = self.template(head).clone();
         replace(
             &mut headers,
             &header::AGE,
             fields::age_value(head.freshness().age(now)),
         );
         headers
+    }
+
+    fn template(&self, head: &StoredHead) -> &HeaderMap {
+        self.template.get_or_init(|| template(head, self.body.len()))
     }
 }
 
@@ -145,20 +164,16 @@ impl StoredResponse {
         {
             return known.clone();
         }
-        let mut headers = self.template.get_or_init(|| template(head)).clone();
+        let mut headers = self.template(head).clone();
         replace(&mut headers, &header::AGE, fields::age_value(serve.age));
         set_status(&mut headers, status());
-        let has_spare_field = !headers.contains_key(header::CONTENT_LENGTH);
-        if has_spare_field {
-            headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-        }
         let mut extensions = Extensions::new();
         extensions.insert(outcome);
         let made = Arc::new(HitTemplate {
             age,
             outcome,
+            status: head.status(),
             headers,
-            has_spare_field,
             extensions,
         });
         if let Some(moment) = moment.as_deref_mut() {
@@ -169,29 +184,24 @@ impl StoredResponse {
 }
 
 /// A map is cloned with its exact size: fields that are there already are replaced without growing it.
-fn template(head: &StoredHead) -> HeaderMap {
+///
+/// The length is known here, whether the origin has told it or not. A router that counts for itself would find nothing
+/// in the answer to a HEAD.
+fn template(head: &StoredHead, length: usize) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(head.headers().keys_len() + ROOM);
     headers.extend(head.headers().clone());
     headers.insert(header::AGE, HeaderValue::from_static("0"));
     if !headers.contains_key(CACHE_STATUS) {
         headers.insert(CACHE_STATUS, STATUS_PLACEHOLDER);
     }
+    // "MUST NOT" with 204 (RFC 9110 §8.6).
+    if head.status() != StatusCode::NO_CONTENT && !headers.contains_key(header::CONTENT_LENGTH) {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
     headers
 }
 
-impl HitTemplate {
-    /// The fields of a hit, with room for `Content-Length`, which servers and routers add where it is missing: without
-    /// room, adding it would cost them more than all of this.
-    pub(crate) fn fields(&self) -> HeaderMap {
-        let mut fields = self.headers.clone();
-        if self.has_spare_field {
-            fields.remove(header::CONTENT_LENGTH);
-        }
-        fields
-    }
-}
-
-/// In the table of a map: `Age`, `Cache-Status`, and two that others may add.
+/// In the table of a map: `Age`, `Cache-Status`, `Content-Length`, and one that others may add.
 const ROOM: usize = 4;
 
 /// Sets a field that is there. `insert` would grow a full map first, although it adds nothing.

@@ -88,6 +88,37 @@ async fn a_post_with_its_own_content_location_answers_later_gets() {
 
 /// H4.4
 #[tokio::test]
+async fn a_response_that_could_not_be_invalidated_by_all_its_groups_is_not_stored() {
+    let groups: Vec<_> = (0..100).map(|n| format!("\"{n}\"")).collect();
+    let field = format!("cache-groups: {}", groups.join(", "));
+    let world = World::rfc9111();
+    world.says(200, &[FRESH, &field]);
+    let got = world.get("/", &[]).await;
+    let status = got.field("cache-status").unwrap_or_default();
+    assert!(
+        status.contains("detail=tags") && !status.contains("stored"),
+        "{status}"
+    );
+    assert_eq!(world.cache.stats().entries, 0);
+    // A name of any length is a tag.
+    let group = format!("\"{}\"", "x".repeat(5_000));
+    world
+        .says(200, &[FRESH, &format!("cache-groups: {group}")])
+        .get("/", &[])
+        .await;
+    let invalidation = format!("cache-group-invalidation: {group}");
+    world
+        .says(204, &[&invalidation])
+        .send("POST", "/other", &[])
+        .await;
+    world.says(200, &[FRESH]);
+    let calls = world.calls();
+    world.get("/", &[]).await;
+    assert_eq!(world.calls(), calls + 1);
+}
+
+/// H4.4
+#[tokio::test]
 async fn many_groups_of_one_response_count() {
     let groups: Vec<_> = (0..32).map(|n| format!("\"{n:032}\"")).collect();
     let field = format!("cache-groups: {}", groups.join(", "));

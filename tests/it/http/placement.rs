@@ -46,6 +46,21 @@ async fn body(app: &Router, path: &str) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
+/// H3.5 (9110 8.6): a router counts the content that it is given, which for HEAD is none.
+#[tokio::test]
+async fn a_head_hit_inside_a_router_announces_the_length_of_the_get() {
+    let handler = async || ([("cache-control", "max-age=60")], "four");
+    let app = Router::new().route("/", get(handler)).layer(layer());
+    assert_eq!(body(&app, "/").await, "four");
+    for method in ["GET", "HEAD"] {
+        let request = Request::builder().method(method).uri("/").header("host", "h");
+        let request = request.body(Body::empty()).unwrap();
+        let response = app.clone().oneshot(request).await.unwrap();
+        assert!(response.headers().contains_key("age"), "{method} is a hit");
+        assert_eq!(response.headers().get("content-length").unwrap(), "4", "{method}");
+    }
+}
+
 async fn check(app: Router, calls: &AtomicUsize) {
     assert_eq!(body(&app, "/a").await, "1");
     assert_eq!(body(&app, "/a").await, "1");

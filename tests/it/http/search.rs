@@ -54,6 +54,30 @@ fn queries_that_a_response_calls_the_same_are_the_same() {
 
 /// H4.5
 #[tokio::test]
+async fn a_response_that_no_longer_says_so_answers_only_its_own_query() {
+    for now in [None, Some("no-vary-search: params=(\"y\")")] {
+        let world = world(true);
+        world.says(
+            200,
+            &["cache-control: max-age=60", "no-vary-search: params=(\"x\")"],
+        );
+        world.get("/p?x=1", &[]).await;
+        assert_eq!(world.get("/p?x=2", &[]).await.outcome.kind, OutcomeKind::Hit);
+        // The URI is still noted under the rule that it had, its response has another one or none.
+        let fields: Vec<&str> = ["cache-control: max-age=60"].into_iter().chain(now).collect();
+        world.says(200, &fields);
+        world.get("/p?x=1", &["cache-control: no-cache"]).await;
+        assert_eq!(world.get("/p?x=1", &[]).await.outcome.kind, OutcomeKind::Hit);
+        assert_eq!(
+            world.get("/p?x=2", &[]).await.outcome.kind,
+            OutcomeKind::Miss,
+            "{now:?}"
+        );
+    }
+}
+
+/// H4.5
+#[tokio::test]
 async fn it_counts_for_one_path_and_variant_and_only_while_fresh() {
     let world = world(true);
     world.says(

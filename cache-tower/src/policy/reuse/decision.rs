@@ -27,6 +27,12 @@ pub struct Serve {
 }
 
 impl Serve {
+    /// Fresh for a second at least, even by a clock that is a little behind.
+    pub(crate) fn is_surely_fresh(&self) -> bool {
+        // Whole seconds of lifetime and age: a difference of 1 may be a moment.
+        self.stale.is_none() && self.ttl > 1
+    }
+
     /// Whether a validation is to be made in the background (RFC 5861 §3).
     pub fn revalidates_in_background(&self) -> bool {
         self.stale == Some(StaleReason::WhileRevalidating)
