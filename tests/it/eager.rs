@@ -64,7 +64,7 @@ async fn the_first_hit_after_the_threshold_starts_one_refresh_and_answers_at_onc
     assert_eq!(cache.remaining_ttl(&key(1)).await, Some(seconds(10)));
 }
 
-/// B5.7, F71
+/// B5.7
 #[tokio::test]
 async fn a_refresh_that_fails_or_panics_leaves_the_value_and_is_tried_again_ever_later() {
     let (cache, clock) = filled().await;
