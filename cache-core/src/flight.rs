@@ -100,6 +100,15 @@ impl<K: Key, C, V: Clone, S: Hasher> Flights<K, C, V, S> {
         self.shards.iter().for_each(|shard| lock(shard).clear());
     }
 
+    /// What `of` gives of the flights in sight.
+    pub(crate) fn gather<R>(&self, of: impl Fn(&C) -> Option<R>) -> Vec<R> {
+        let mut gathered = Vec::new();
+        for shard in &self.shards {
+            gathered.extend(lock(shard).values().filter_map(|flight| of(&flight.context)));
+        }
+        gathered
+    }
+
     /// How many flights are in sight.
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| lock(shard).len()).sum()

@@ -369,6 +369,7 @@ fn clients_of_http_1_0_get_what_they_understand() {
     assert_eq!(origin.requests().len(), 1);
 }
 
+/// H6.3
 #[test]
 fn interim_responses_reach_the_client_and_no_store() {
     let origin = Origin::start(|_, stream| {

@@ -20,7 +20,7 @@ use crate::engine::{
     settle, timed_cache,
 };
 
-/// B1.4, F64
+/// B1.4
 #[tokio::test]
 async fn a_load_whose_caller_is_dropped_runs_once_and_stores() {
     let one = key(1);
@@ -44,7 +44,7 @@ async fn a_load_whose_caller_is_dropped_runs_once_and_stores() {
     assert_eq!(cache.get::<u32>(&one).await.unwrap(), 7);
 }
 
-/// B1.4, B4.6, F65
+/// B1.4, B4.6
 #[tokio::test]
 async fn a_load_that_everyone_left_completes_and_is_no_error() {
     let one = key(1);
@@ -252,7 +252,7 @@ async fn patience_holds_also_for_a_borrowing_leader_that_took_over_from_a_task()
     assert_eq!(cache.loads_in_flight(), 0);
 }
 
-/// B1.4, F87
+/// B1.4
 #[test]
 fn a_runtime_that_shuts_down_under_waiters_of_another_hands_its_load_over() {
     let (cache, _) = cache();
@@ -289,7 +289,7 @@ fn runtime() -> Runtime {
         .unwrap()
 }
 
-/// F87: without waiters elsewhere, the caller is told.
+/// Without waiters elsewhere, the caller is told.
 #[test]
 fn a_caller_whose_load_was_dropped_with_its_runtime_gets_an_error() {
     let (cache, _) = cache();
@@ -312,7 +312,6 @@ fn a_caller_whose_load_was_dropped_with_its_runtime_gets_an_error() {
     assert_eq!(cache.loads_in_flight(), 0);
 }
 
-/// F87
 #[test]
 fn everything_works_without_a_runtime() {
     let (cache, clock) = cache();
@@ -475,13 +474,11 @@ fn storm(runtime: &Runtime) {
     assert_eq!(after.unwrap(), 1);
 }
 
-/// F65
 #[test]
 fn a_storm_of_dropped_calls_leaves_nothing_behind_on_one_thread() {
     storm(&Builder::new_current_thread().enable_all().build().unwrap());
 }
 
-/// F65
 #[test]
 fn a_storm_of_dropped_calls_leaves_nothing_behind_on_many_threads() {
     storm(

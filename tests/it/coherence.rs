@@ -69,6 +69,33 @@ async fn nodes_whose_clocks_differ_agree_on_what_is_fresh() {
     }
 }
 
+/// B0.1, B2.4: what Redis says about the end of an entry may shorten its life, and not prolong it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_redis_keeps_for_a_century_ends_when_it_should_and_one_without_an_end_is_none() {
+    let redis = RedisServer::start();
+    let open = |clock: &ManualClock| {
+        let builder = Cache::builder("fleet").redis(Redis::from_url(&redis.url()).unwrap());
+        builder.clock(clock.clone()).build().unwrap()
+    };
+    let clock = ManualClock::new();
+    let options = EntryOptions::ttl(minutes(1)).jitter(0.0);
+    assert_eq!(
+        open(&clock).set(&key(1), 1_u32, options).await.unwrap(),
+        Stored::Yes
+    );
+    let century = (hours(24) * 36_500).as_millis().to_string();
+    assert_eq!(
+        redis.command(&["PEXPIRE", "fleet:item:1", &century]).integer(),
+        Some(1)
+    );
+    let reader = open(&clock);
+    assert_eq!(value(&reader, 1).await, Some(1));
+    let left = reader.remaining_ttl(&key(1)).await.unwrap();
+    assert!(left <= minutes(1), "{left:?}");
+    assert_eq!(redis.command(&["PERSIST", "fleet:item:1"]).integer(), Some(1));
+    assert_eq!(value(&open(&clock), 1).await, None);
+}
+
 /// B0.2, B2.3
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_outlive_their_values_for_as_long_as_a_load_may_last() {
@@ -218,6 +245,34 @@ async fn an_entry_that_is_newer_than_the_view_of_its_tag_is_looked_at_again_befo
     assert_eq!(slow.count(Operation::Marks), 1);
     assert_eq!(value(one, 1).await, None);
     slow.release_log();
+}
+
+/// B10.3: what is left of a life is told in whole milliseconds, so an entry seems older than it is, and its tag asked for
+/// after it was written.
+#[tokio::test]
+async fn an_entry_that_is_newer_than_the_view_of_its_tag_by_less_than_a_millisecond_is_looked_at_again_too() {
+    let micros = std::time::Duration::from_micros;
+    for (before, since) in [(300, 300), (1, 1), (1, 900), (900, 1), (900, 900), (1, 1_999)] {
+        let clock = ManualClock::new();
+        let store = ScriptedStore::new(clock.clone());
+        let slow = store.node();
+        let (one, two) = (&hearing(&store, &clock).await, &hearing(&slow, &clock).await);
+        assert!(one.set(&key(1), 1_u32, tagged()).await.unwrap().is_stored());
+        assert_eq!(value(two, 1).await, Some(1), "two knows the tag's version");
+        slow.hold_log();
+        clock.advance(micros(before));
+        one.invalidate_tag("t").await.unwrap();
+        assert!(one.set(&key(2), 2_u32, tagged()).await.unwrap().is_stored());
+        clock.advance(micros(since));
+        slow.forget_asked();
+        let found = value(two, 2).await;
+        assert_eq!(
+            (found, slow.count(Operation::Marks)),
+            (Some(2), 1),
+            "{before} µs, then {since} µs"
+        );
+        slow.release_log();
+    }
 }
 
 /// B10.4, B11.5

@@ -64,7 +64,7 @@ async fn the_first_hit_after_the_threshold_starts_one_refresh_and_answers_at_onc
     assert_eq!(cache.remaining_ttl(&key(1)).await, Some(seconds(10)));
 }
 
-/// B5.7, F71
+/// B5.7
 #[tokio::test]
 async fn a_refresh_that_fails_or_panics_leaves_the_value_and_is_tried_again_ever_later() {
     let (cache, clock) = filled().await;
@@ -285,7 +285,9 @@ async fn a_refresh_that_replaces_nothing_is_due_again() {
     assert_eq!(hit.await.unwrap(), 3);
     gone.begun(1).await;
     // Returns when its workers have dropped their tasks.
-    tokio::task::spawn_blocking(move || drop(elsewhere)).await.unwrap();
+    tokio::task::spawn_blocking(move || drop(elsewhere))
+        .await
+        .unwrap();
     assert_eq!(cache.loads_in_flight(), 0);
     clock.advance(ms(200));
     ask(&cache, &origin, Ok(5)).await;

@@ -103,7 +103,6 @@ async fn claims_locks_values_and_namespaces_of_one_name_do_not_meet() {
     assert!(!cache.contains(&name).await);
 }
 
-/// F74
 #[tokio::test]
 async fn a_late_release_frees_nothing_that_another_holds() {
     let (cache, clock) = cache();
@@ -214,7 +213,7 @@ async fn a_lock_is_held_by_one_at_a_time_and_everyone_has_their_turn() {
     callers.join_all().await;
 }
 
-/// F72: the holder learns that it lost the lock before it believes that it holds it.
+/// The holder learns that it lost the lock before it believes that it holds it.
 #[tokio::test(start_paused = true)]
 async fn a_guard_knows_that_its_time_has_ended() {
     let cache = timed_cache(|builder| builder);

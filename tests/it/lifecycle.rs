@@ -108,7 +108,7 @@ async fn values_are_freed_with_the_last_handle() {
     assert_eq!(Arc::strong_count(&alive), 1);
 }
 
-/// F87: closed on a runtime other than that of its loads, and dropped after its runtime.
+/// Closed on a runtime other than that of its loads, and dropped after its runtime.
 #[test]
 fn a_cache_outlives_its_runtimes() {
     let (cache, _) = cache();
@@ -126,7 +126,7 @@ fn a_cache_outlives_its_runtimes() {
     assert_eq!(cache.loads_in_flight(), 0);
 }
 
-/// F87: a runtime that is dropped in the middle of everything.
+/// A runtime that is dropped in the middle of everything.
 #[test]
 fn a_runtime_may_be_dropped_in_the_middle_of_loads_and_refreshes() {
     let (cache, clock) = cache();
@@ -157,7 +157,7 @@ fn a_runtime_may_be_dropped_in_the_middle_of_loads_and_refreshes() {
     }
 }
 
-/// B2.2, F79: any number is a bound, or refused.
+/// B2.2: any number is a bound, or refused.
 #[test]
 fn absurd_settings_are_refused_or_mean_what_they_say() {
     let built = Cache::builder("absurd")
@@ -182,7 +182,7 @@ fn absurd_settings_are_refused_or_mean_what_they_say() {
     }
 }
 
-/// B4.6, B4.7, F71: refreshes and revalidations leave no task behind.
+/// B4.6, B4.7: refreshes and revalidations leave no task behind.
 #[tokio::test]
 async fn background_work_ends() {
     let (cache, clock) = cache();

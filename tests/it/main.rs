@@ -5,6 +5,7 @@
     reason = "a failed test is what a panic is for, also in helpers of tests"
 )]
 
+mod aboard;
 mod admin;
 mod batch;
 mod cached_fn;

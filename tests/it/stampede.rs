@@ -88,7 +88,6 @@ async fn callers_on_many_threads_share_one_load() {
     assert_eq!((cache.loads_in_flight(), cache.stats().waiters), (0, 0));
 }
 
-/// F68
 #[tokio::test]
 async fn fifty_callers_of_a_failing_loader_share_one_load_and_its_error() {
     let (cache, _) = cache();
@@ -103,7 +102,7 @@ async fn fifty_callers_of_a_failing_loader_share_one_load_and_its_error() {
     assert_eq!(origin.loads(), 1);
 }
 
-/// B1.5, F66
+/// B1.5
 #[tokio::test]
 async fn a_loader_that_panics_fails_its_waiters_and_leaves_the_key_usable() {
     let (cache, _) = cache();
@@ -157,7 +156,7 @@ async fn a_loader_that_panics_before_it_returns_its_future_is_caught_as_well() {
     assert_eq!(cache.loads_in_flight(), 0);
 }
 
-/// B4.3, B4.5, F67
+/// B4.3, B4.5
 #[tokio::test(start_paused = true)]
 async fn a_loader_that_hangs_is_waited_for_until_the_hard_timeout_and_aborted_at_the_longest_load() {
     let cache = timed_cache(|builder| builder.max_load(seconds(30)));
@@ -348,7 +347,6 @@ async fn a_queued_load_that_a_running_one_waits_for_goes_ahead() {
     assert_eq!(inner.loads(), 1);
 }
 
-/// F70
 #[tokio::test]
 async fn no_more_loaders_run_at_once_than_permitted_and_the_others_queue() {
     let (cache, _) = cache_with(|builder| builder.max_concurrent_loads(8));

@@ -1,5 +1,6 @@
 //! The rules of the house that no compiler checks: who may know whom. What is written down is checked in `documents`.
 
+mod faults;
 mod sources;
 
 use std::collections::BTreeSet;
@@ -178,19 +179,21 @@ fn nothing_is_left_to_do_silently() {
 fn rules() -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let page = fs::read_to_string(root.join("docs/semantics.md")).unwrap();
-    let rules = page.split("* **B").skip(1);
+    let rules = page.split("\n* **").skip(1);
     rules
-        .map(|rest| format!("B{}", rest.split("**").next().unwrap()))
+        .map(|rest| rest.split("**").next().unwrap().to_owned())
         .collect()
 }
 
-/// Words like `B8.14`.
+/// Words like `B8.14` and `H3.1`.
 fn cited(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_ascii_alphanumeric() && c != '.')
         .map(|word| word.trim_end_matches('.'))
         .filter(|word| {
             let number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-            let rest = word.strip_prefix('B').and_then(|rest| rest.split_once('.'));
+            let rest = word
+                .strip_prefix(['B', 'H'])
+                .and_then(|rest| rest.split_once('.'));
             rest.is_some_and(|(group, rule)| number(group) && number(rule))
         })
 }

@@ -115,7 +115,7 @@ async fn a_computed_ttl_of_zero_stores_nothing() {
     assert_eq!(value(&cache, 1).await, None);
 }
 
-/// B2.2, F79
+/// B2.2
 #[tokio::test]
 async fn absurd_ttls_are_cut_counted_and_panic_nowhere() {
     let (cache, clock) = cache();
@@ -530,7 +530,6 @@ async fn a_bound_in_bytes_holds_under_a_flood_of_unique_keys() {
     assert!(strings.stats().entries > 1_000);
 }
 
-/// F82
 #[tokio::test]
 async fn a_value_larger_than_the_tier_is_given_to_its_caller_and_not_kept() {
     let (cache, _) = cache_with(|builder| builder.memory_bytes(1 << 20));

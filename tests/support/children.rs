@@ -134,6 +134,17 @@ impl Child {
         self.output.so_far()
     }
 
+    /// All lines of its standard output, to its end.
+    ///
+    /// # Panics
+    /// When it does not end within ten seconds.
+    pub fn whole_output(&self) -> Vec<String> {
+        wait_until_blocking(Duration::from_secs(10), "its output ends", || {
+            self.output.state().ended
+        });
+        self.output()
+    }
+
     /// All lines of its standard error so far.
     pub fn errors(&self) -> Vec<String> {
         self.errors.so_far()
@@ -147,6 +158,16 @@ impl Child {
     /// Whether it exists (it may be frozen).
     pub fn is_running(&self) -> bool {
         self.process.is_running()
+    }
+
+    /// How long it has kept processors busy so far.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn processor_time(&self) -> Duration {
+        self.process
+            .processor_time()
+            .unwrap_or_else(|| panic!("process {} has ended", self.pid()))
     }
 
     /// SIGKILL; returns when it is gone.

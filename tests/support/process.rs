@@ -105,10 +105,25 @@ impl Process {
         kill_process(pid, signal).unwrap_or_else(|error| panic!("{signal:?} to {}: {error}", self.pid));
     }
 
-    /// The letter in the third field of `/proc/PID/stat`; the second is a name in parentheses, which may contain anything.
+    /// What its threads have run, in user mode and for it in the kernel. Nothing when it has ended.
+    pub(crate) fn processor_time(&self) -> Option<Duration> {
+        let fields = self.stat()?;
+        let mut ticks = fields
+            .split(' ')
+            .skip(11)
+            .map_while(|ticks| ticks.parse::<u64>().ok());
+        Some(TICK * u32::try_from(ticks.next()? + ticks.next()?).ok()?)
+    }
+
+    /// The letter in the third field of `/proc/PID/stat`.
     fn state(&self) -> Option<char> {
+        self.stat()?.chars().next()
+    }
+
+    /// The fields of `/proc/PID/stat` from the third on; the second is a name in parentheses, which may contain anything.
+    fn stat(&self) -> Option<String> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
-        stat[stat.rfind(')')? + 1..].trim_start().chars().next()
+        Some(stat[stat.rfind(')')? + 1..].trim_start().to_owned())
     }
 
     fn child(&self) -> MutexGuard<'_, Child> {
@@ -131,4 +146,6 @@ impl fmt::Debug for Process {
     }
 }
 
+/// In which Linux counts what a process has run, whatever its own clock does.
+const TICK: Duration = Duration::from_millis(10);
 const SIGNAL_TAKES_EFFECT: Duration = Duration::from_secs(5);

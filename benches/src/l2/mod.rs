@@ -18,6 +18,7 @@ use world::{Reading, World, bypassing, key, tagged};
 const AREA: &str = "l2";
 const POSTCARD: &str = "get, postcard";
 const JSON: &str = "get, JSON";
+const LOAD: &str = "get_or_load, postcard";
 const GET: &str = "redis-rs GET";
 const FRED: &str = "fred GET";
 const BATCH: &str = "get_many of 100";
@@ -36,7 +37,7 @@ pub(crate) fn measure(effort: Effort, report: &mut Report) {
     round_trips(&world, report);
 }
 
-pub(crate) const NAMES: [&str; 6] = [POSTCARD, JSON, GET, FRED, BATCH, MISS];
+pub(crate) const NAMES: [&str; 7] = [POSTCARD, JSON, LOAD, GET, FRED, BATCH, MISS];
 
 /// Lets one caller do one thing, for a profiler.
 pub(crate) fn probe(name: &str, count: u64) {
@@ -44,6 +45,7 @@ pub(crate) fn probe(name: &str, count: u64) {
     let contender = match name {
         POSTCARD => world.ours(POSTCARD, Codec::Postcard),
         JSON => world.ours(JSON, Codec::Json),
+        LOAD => world.our_loads(),
         GET => world.redis_rs(),
         FRED => world.fred(),
         BATCH => world.batches().swap_remove(0),
@@ -56,6 +58,7 @@ fn hits(world: &World, effort: Effort, report: &mut Report) {
     let contenders = [
         world.ours(POSTCARD, Codec::Postcard),
         world.ours(JSON, Codec::Json),
+        world.our_loads(),
         world.redis_rs(),
         world.fred(),
     ];
@@ -68,6 +71,7 @@ fn hits(world: &World, effort: Effort, report: &mut Report) {
                 report.add(per_second(&race, case, name, peer).budget(budget));
             }
         }
+        report.add(per_second(&race, format!("{LOAD}, {callers} callers"), LOAD, GET));
     }
 }
 

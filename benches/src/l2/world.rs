@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use support::{RedisServer, wait_until_blocking};
 use tokio::runtime::Runtime;
 
-use super::{BATCH, FRED, GET, JOINED, MGET, MISS, NAIVE, PIPELINE, SEQUENCE};
+use super::{BATCH, FRED, GET, JOINED, LOAD, MGET, MISS, NAIVE, PIPELINE, SEQUENCE};
 use crate::crowd::Crowd;
 use crate::measure::multi_threaded;
 
@@ -72,6 +72,20 @@ impl World {
             async move {
                 let found = cache.get::<Reading>(&keys[n % KEYS]).await;
                 let tier = found.expect("everything was stored").outcome().tier;
+                assert_eq!(tier, Some(Tier::Shared), "nothing is kept in memory");
+            }
+        })
+    }
+
+    /// What is asked for with a loader, and found.
+    pub(super) fn our_loads(&self) -> Crowd<'_> {
+        let (cache, keys) = (self.filled(Codec::Postcard), keys("reading"));
+        Crowd::new(LOAD, &self.runtime, move |n| {
+            let (cache, keys) = (cache.clone(), keys.clone());
+            async move {
+                let n = n % KEYS;
+                let load = cache.get_or_load(&keys[n], tagged(), move |_| Reading::load(n));
+                let tier = load.await.expect("the loader succeeds").outcome().tier;
                 assert_eq!(tier, Some(Tier::Shared), "nothing is kept in memory");
             }
         })

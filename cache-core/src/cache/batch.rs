@@ -6,6 +6,7 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 
+use crate::cache::aboard::{LoadBerth, Passage, go_ashore};
 use crate::cache::answer::Answer;
 use crate::cache::context::Said;
 use crate::cache::far::{
@@ -122,6 +123,8 @@ struct Departure<T> {
     leaders: Vec<(Load<T>, Leader)>,
     /// Those, and the keys that others load.
     waits: Vec<Wait<T>>,
+    /// Where the load of the former may lie.
+    berth: Arc<LoadBerth>,
     /// Who this batch waits for, noted while it does.
     _edges: Vec<Edge>,
 }
@@ -157,16 +160,22 @@ impl<T: Send + Sync + 'static> Batch<'_, T> {
             return Ok(Vec::new());
         };
         let mut patience = Patience::of(&first.policy);
+        let cache = first.cache.clone();
         for pass in 0..MAX_PASSES {
             let last = pass + 1 == MAX_PASSES;
             let Departure {
                 leaders,
                 waits,
+                berth,
                 _edges,
             } = self.depart::<E>()?;
-            if !leaders.is_empty() {
-                self.start_loading(leaders, loader.clone(), &mut patience).await;
-            }
+            let passage = match leaders.is_empty() {
+                true => None,
+                false => {
+                    let load = Together { leaders, berth };
+                    start_loading(&cache, load, loader.clone(), &mut patience).await
+                }
+            };
             for Wait {
                 index,
                 follower,
@@ -177,7 +186,8 @@ impl<T: Send + Sync + 'static> Batch<'_, T> {
             } in waits
             {
                 let call = &self.calls[index];
-                let answer = match call.follow(follower, &stale, &mut patience).await {
+                let waited = call.follow(follower, passage.as_ref(), &stale, &mut patience);
+                let answer = match waited.await {
                     Waited::Landed(Settled::Failed(_)) if !own && !last => continue,
                     Waited::Landed(settled) if !own && call.must_ask_again(&settled, joined) && !last => {
                         self.not_before[index] = joined;
@@ -205,6 +215,7 @@ impl<T: Send + Sync + 'static> Batch<'_, T> {
     /// Answers what the tiers can answer and joins or starts the flights of the rest.
     fn depart<E: Send + Sync + 'static>(&mut self) -> Result<Departure<T>, LoadError<E>> {
         let (mut leaders, mut waits, mut edges) = (Vec::new(), Vec::new(), Vec::new());
+        let berth = Arc::<LoadBerth>::default();
         for index in 0..self.calls.len() {
             if self.answers[index].is_some() {
                 continue;
@@ -229,7 +240,7 @@ impl<T: Send + Sync + 'static> Batch<'_, T> {
                 self.give(index, answer);
                 continue;
             }
-            let role = call.join::<E>(true, self.not_before[index]);
+            let role = call.join::<E>(true, self.not_before[index], || berth.clone());
             edges.extend(call.edge(&role)?);
             let (follower, own) = match role {
                 Role::Follower(follower) => (follower, false),
@@ -251,35 +262,54 @@ impl<T: Send + Sync + 'static> Batch<'_, T> {
         Ok(Departure {
             leaders,
             waits,
+            berth,
             _edges: edges,
         })
     }
+}
 
-    /// Loads in a task of its own, or here if none can be started.
-    async fn start_loading<E, F, Fut>(
-        &self,
-        leaders: Vec<(Load<T>, Leader)>,
-        loader: Arc<F>,
-        patience: &mut Patience,
-    ) where
-        E: Send + Sync + 'static,
-        F: Fn(Vec<CacheKey>) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<HashMap<CacheKey, T>, E>> + Send + 'static,
-    {
-        let Some(call) = self.calls.first() else { return };
-        let tasks = &call.cache.inner.tasks;
-        let detached = !tasks.is_closing() && tasks.runtime().is_some();
-        for (_, leader) in &leaders {
-            leader.context().detached.store(detached, Ordering::Relaxed);
-        }
-        let load = load_together(leaders, loader);
-        if detached {
-            // A task that is not taken any more is dropped, and its leads fall to whoever waits.
-            let _ = tasks.spawn(load);
-        } else {
-            patience.wait_for(load).await;
-        }
+/// What one load is to land, and where it may lie.
+struct Together<T> {
+    leaders: Vec<(Load<T>, Leader)>,
+    berth: Arc<LoadBerth>,
+}
+
+impl<T> Together<T> {
+    /// Whether everybody who joins one of these flights would find the load.
+    fn is_found_by_all(&self) -> bool {
+        let lies_there = |leader: &Leader| Arc::ptr_eq(&leader.context().berth, &self.berth);
+        self.leaders.iter().all(|(_, leader)| lies_there(leader))
     }
+}
+
+/// Loads in a task of its own, or here if none can be started. As long as it only looks into the shared tier it is aboard
+/// the caller, on the passage that is returned.
+async fn start_loading<'c, T, E, F, Fut>(
+    cache: &'c Cache,
+    together: Together<T>,
+    loader: Arc<F>,
+    patience: &mut Patience,
+) -> Option<Passage<'c>>
+where
+    T: Send + Sync + 'static,
+    E: Send + Sync + 'static,
+    F: Fn(Vec<CacheKey>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<HashMap<CacheKey, T>, E>> + Send + 'static,
+{
+    let tasks = &cache.inner.tasks;
+    let detached = !tasks.is_closing() && tasks.runtime().is_some();
+    for (_, leader) in &together.leaders {
+        leader.context().detached.store(detached, Ordering::Relaxed);
+    }
+    let looks_first = detached && cache.far().is_some() && together.is_found_by_all();
+    let Together { leaders, berth } = together;
+    let berth = looks_first.then_some(berth);
+    let load = Box::pin(load_together(leaders, loader, berth.clone()));
+    if detached {
+        return Some(Passage::begin(tasks, berth, load));
+    }
+    patience.wait_for(load).await;
+    None
 }
 
 /// A flight whose value is to be loaded, and what it takes along from the shared tier.
@@ -299,8 +329,11 @@ struct Waiting<T> {
 
 /// One loader call for all flights that neither a tier nor another node answers; what other nodes load is waited for
 /// meanwhile, and loaded here if they do not.
-async fn load_together<T, E, F, Fut>(leaders: Vec<(Load<T>, Leader)>, loader: Arc<F>)
-where
+async fn load_together<T, E, F, Fut>(
+    leaders: Vec<(Load<T>, Leader)>,
+    loader: Arc<F>,
+    berth: Option<Arc<LoadBerth>>,
+) where
     T: Send + Sync + 'static,
     E: Send + Sync + 'static,
     F: Fn(Vec<CacheKey>) -> Fut + Send + Sync + 'static,
@@ -322,7 +355,11 @@ where
         };
         return load_all::<T, E, F, Fut>(missing.into_iter().map(alone).collect(), &loader).await;
     };
-    let (ready, waiting) = depart_together(&far, missing).await;
+    let (ready, waiting) = depart_together(&far, missing, berth.as_deref()).await;
+    if ready.is_empty() && waiting.is_empty() {
+        return;
+    }
+    go_ashore(berth.as_deref()).await;
     tokio::join!(
         load_all::<T, E, F, Fut>(ready, &loader),
         load_late::<T, E, F, Fut>(&far, waiting, &loader)
@@ -333,6 +370,7 @@ where
 async fn depart_together<T: Send + Sync + 'static>(
     far: &Arc<Far>,
     missing: Vec<(Load<T>, Leader)>,
+    berth: Option<&LoadBerth>,
 ) -> (Vec<Ready<T>>, Vec<Waiting<T>>) {
     let Some((first, _)) = missing.first() else {
         return (Vec::new(), Vec::new());
@@ -374,6 +412,9 @@ async fn depart_together<T: Send + Sync + 'static>(
             }
         };
         ready.extend(take_off(far, load, leader, departure));
+    }
+    if !asking.is_empty() {
+        go_ashore(berth).await;
     }
     let waiting = take_leases(far, &inquiry, asking, &mut ready).await;
     (ready, waiting)
@@ -677,10 +718,10 @@ where
             && let Right::Lease(lease) = right
         {
             ends.push(End {
+                ending: lease.failure(cause.kind()),
                 lease,
                 store: None,
                 record: load.record(&far, leader.context(), &views, cause.kind()),
-                ending: Ending::Failed(cause.kind().to_owned()),
             });
             tier = Some((far, load.cache.clone()));
         }

@@ -5,6 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::cache::LoadFlights;
+use crate::cache::aboard::LoadBerth;
 use crate::cache::context::Running;
 use crate::cache::tasks::Urgency;
 use crate::entry::{AnyEntry, EntryId, Prehashed};
@@ -49,8 +50,10 @@ pub(crate) struct FlightContext {
     pub(crate) marks: Marks,
     /// It loads whatever is stored.
     pub(crate) forced: bool,
-    /// Its leader runs in a task of its own and is polled whatever its caller does.
+    /// Its leader runs in a task of its own, or would as soon as anybody joined, and is polled whatever its caller does.
     pub(crate) detached: AtomicBool,
+    /// Where its load lies while it is aboard the caller.
+    pub(crate) berth: Arc<LoadBerth>,
     pub(crate) running: Running,
     /// A load waits for it.
     pub(crate) urgent: Urgency,

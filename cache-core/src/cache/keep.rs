@@ -92,7 +92,7 @@ impl<T: Send + Sync + 'static> Load<T> {
         let Some(entry) = &kept.entry else { return };
         match leave {
             Some((far, leave)) => {
-                let keep = self.commit(&far, leave, entry, seen).await;
+                let keep = Box::pin(self.commit(&far, leave, entry, seen)).await;
                 self.store_if(keep, &far, entry, seen);
             }
             None => self.store_here(entry, seen),

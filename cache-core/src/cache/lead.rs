@@ -1,6 +1,7 @@
 //! One load, from the decision to load to its result: run the loader, store what it gave, or tell why not.
 //!
-//! This runs once per flight, in a task of its own for an owning loader and in its caller for a borrowing one.
+//! This runs once per flight: for a borrowing loader in its caller, for an owning one in a task of its own; while it only
+//! looks into the shared tier, [aboard](super::aboard) its caller.
 //! Dropping it at any point drops the [`Leader`], and a follower takes over.
 
 use std::future::Future;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use tracing::Instrument as _;
 
+use crate::cache::aboard::{LoadBerth, go_ashore};
 use crate::cache::far::{Departure, Far, HeldLease, Leave, Right};
 use crate::cache::flights::{Cause, Failure, FlightContext, Leader, Settled};
 use crate::cache::near::Near;
@@ -33,6 +35,8 @@ pub(crate) struct Load<T> {
     pub(crate) optional: bool,
     /// What was there before, if it may still be used.
     pub(crate) previous: Option<Arc<Entry<T>>>,
+    /// Where it lies, if it may be aboard its caller.
+    pub(crate) berth: Option<Arc<LoadBerth>>,
 }
 
 /// Why a load runs.
@@ -98,6 +102,19 @@ impl<T: Send + Sync + 'static> Load<T> {
             Ok(leave) => leave,
             Err(settled) => return settled,
         };
+        go_ashore(self.berth.as_deref()).await;
+        // Boxed: what only looks has no room for a loader.
+        Some(Box::pin(self.load(leader, loader, leave)).await)
+    }
+
+    /// Calls the loader, and stores what it gives or tells why not.
+    async fn load<E: Send + Sync + 'static>(
+        &self,
+        leader: &Leader,
+        loader: Loader<'_, T, E>,
+        leave: Option<(Arc<Far>, Leave<T>)>,
+    ) -> Settled {
+        let flight = leader.context();
         let lease = leave.as_ref().and_then(|(_, leave)| leave.lease());
         // Waiting for another node takes no permit; loading does. The lease is kept while this waits for one.
         let _permit = while_leased(lease, self.cache.inner.tasks.load_permit(flight.urgent.wait())).await;
@@ -133,7 +150,7 @@ impl<T: Send + Sync + 'static> Load<T> {
                     leader.land(kept.settled.clone());
                     store.await;
                 }
-                Some(kept.settled.clone())
+                kept.settled.clone()
             }
             failed => {
                 let cause = self.cache.cause(failed);
@@ -141,7 +158,7 @@ impl<T: Send + Sync + 'static> Load<T> {
                 let settled = self.failed::<E>(cause, said, flight, now);
                 leader.land(settled.clone());
                 self.tell_failure(leave, flight, kind, no_stale).await;
-                Some(settled)
+                settled
             }
         }
     }

@@ -6,9 +6,10 @@
 //! 4. Turn what came into this caller's answer ([`answer`](super::answer)).
 
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
 
+use crate::cache::aboard::{LoadBerth, Passage};
 use crate::cache::answer::{Answer, aborted};
 use crate::cache::context::Running;
 use crate::cache::flights::{Arrival, Failure, FlightContext, FlightId, Follower, Leader, Role, Settled};
@@ -16,7 +17,7 @@ use crate::cache::lead::{Load, LoadKind};
 use crate::cache::near::Near;
 use crate::cache::patience::{Patience, sleep};
 use crate::cache::tasks::Urgency;
-use crate::cache::{Cache, CacheValue, LoadContext, Wire};
+use crate::cache::{Cache, CacheValue, Inner, LoadContext, Wire};
 use crate::entry::{AnyEntry, Entry, EntryId};
 use crate::error::{Error, LoadError};
 use crate::key::CacheKey;
@@ -147,7 +148,9 @@ impl Cache {
             plan: Plan::read(Wire::serde()),
         };
         let load = call.load(LoadKind::Eager, Some(entry.clone()));
-        Ok(load.refresh_here(entry, call.flight_context(true), loader).await)
+        Ok(load
+            .refresh_here(entry, call.flight_context(true, Arc::default()), loader)
+            .await)
     }
 }
 
@@ -214,11 +217,11 @@ impl<T: Send + Sync + 'static> Call<T> {
             if let Some(failure) = self.recorded::<E>() {
                 return self.fail(failure, reason, stale);
             }
-            let role = self.join::<E>(matches!(work, Some(Work::Owned(_))), not_before);
+            let role = self.join::<E>(matches!(work, Some(Work::Owned(_))), not_before, Arc::default);
             let _edge = self.edge(&role)?;
             let waited = match role {
                 Role::Leader(leader) => self.lead(leader, work.take(), &stale, &mut patience).await,
-                Role::Follower(follower) => self.follow(follower, &stale, &mut patience).await,
+                Role::Follower(follower) => self.follow(follower, None, &stale, &mut patience).await,
             };
             // A leader that gave up leaves the lead to whoever waits.
             let waited = match waited {
@@ -284,7 +287,7 @@ impl<T: Send + Sync + 'static> Call<T> {
     ) -> Answer<T> {
         if let Some(Work::Owned(loader)) = work {
             let load = self.load(LoadKind::Eager, Some(entry.clone()));
-            load.refresh_if_due(&entry, self.flight_context(true), loader);
+            load.refresh_if_due(&entry, self.flight_context(true, Arc::default()), loader);
         }
         self.hit(entry, OutcomeKind::Fresh)
     }
@@ -298,7 +301,12 @@ impl<T: Send + Sync + 'static> Call<T> {
     }
 
     /// Step 2: the flight of the key that this caller may be part of, if it began at `not_before` or later.
-    pub(super) fn join<E: 'static>(&self, owned: bool, not_before: u64) -> Role {
+    pub(super) fn join<E: 'static>(
+        &self,
+        owned: bool,
+        not_before: u64,
+        berth: impl FnOnce() -> Arc<LoadBerth>,
+    ) -> Role {
         // Who asks for a new load shares one that was asked for likewise and has yet to call its loader: that it will is
         // certain, and that it calls it after this.
         let is_new = |flight: &FlightContext| flight.forced && !flight.running.has_begun();
@@ -306,18 +314,21 @@ impl<T: Send + Sync + 'static> Call<T> {
             (!self.plan.forced || is_new(flight)) && flight.seen >= not_before && flight.is_current()
         };
         let flight = FlightId::new::<T, E>(self.id.clone(), self.plan.optional);
-        self.cache
-            .inner
-            .flights
-            .join(&flight, admit, || self.flight_context(owned))
+        let Inner { flights, tasks, .. } = &*self.cache.inner;
+        let role = flights.join(&flight, admit, || self.flight_context(owned, berth()));
+        if let Role::Follower(follower) = &role {
+            follower.context().call_ashore(tasks);
+        }
+        role
     }
 
-    fn flight_context(&self, detached: bool) -> FlightContext {
+    fn flight_context(&self, detached: bool, berth: Arc<LoadBerth>) -> FlightContext {
         FlightContext {
             seen: self.cache.inner.epochs.seen(),
             marks: self.cache.marks_of(self.id.key(), self.options.tag_set()),
             forced: self.plan.forced,
             detached: detached.into(),
+            berth,
             running: Running::default(),
             urgent: Urgency::default(),
             overdue: false.into(),
@@ -350,7 +361,7 @@ impl<T: Send + Sync + 'static> Call<T> {
         } else {
             LoadKind::Miss
         };
-        let load = self.load(kind, stale.clone());
+        let mut load = self.load(kind, stale.clone());
         let tasks = &self.cache.inner.tasks;
         let detached =
             matches!(work, Some(Work::Owned(_))) && !tasks.is_closing() && tasks.runtime().is_some();
@@ -360,20 +371,22 @@ impl<T: Send + Sync + 'static> Call<T> {
         match work {
             Some(Work::Owned(loader)) if detached => {
                 let follower = leader.follower();
+                let looks_first = self.cache.far().is_some() && kind == LoadKind::Miss;
+                load.berth = looks_first.then(|| leader.context().berth.clone());
+                let berth = load.berth.clone();
                 let task = async move {
                     load.run(leader, loader).await;
                 };
-                // A task that is not taken any more is dropped, and its lead falls to whoever waits.
-                let _ = tasks.spawn(task);
-                self.follow(follower, stale, patience).await
+                let passage = Passage::begin(tasks, berth, Box::pin(task));
+                self.follow(follower, Some(&passage), stale, patience).await
             }
             Some(Work::Owned(loader)) => {
-                self.attend(load.run(leader, loader), running, stale, patience)
-                    .await
+                let load = Box::pin(load.run(leader, loader));
+                self.attend(load, running, stale, patience).await
             }
             Some(Work::Borrowed(loader)) => {
-                self.attend(load.run(leader, loader), running, stale, patience)
-                    .await
+                let load = Box::pin(load.run(leader, loader));
+                self.attend(load, running, stale, patience).await
             }
             // This caller's loader was dropped with the runtime that ran it; the next in line has its own.
             None => Waited::Landed(aborted()),
@@ -383,17 +396,16 @@ impl<T: Send + Sync + 'static> Call<T> {
     /// Runs a load inside its caller.
     async fn attend(
         &self,
-        load: impl Future<Output = Option<Settled>>,
+        mut load: impl Future<Output = Option<Settled>> + Unpin,
         running: Running,
         stale: &Option<Arc<Entry<T>>>,
         patience: &mut Patience,
     ) -> Waited<T> {
-        let mut load = pin!(load);
         let mut may_show = self.may_show(stale);
         loop {
             tokio::select! {
                 biased;
-                settled = load.as_mut() => return Waited::Landed(settled.unwrap_or_else(aborted)),
+                settled = &mut load => return Waited::Landed(settled.unwrap_or_else(aborted)),
                 () = &mut patience.soft, if may_show => {
                     may_show = false;
                     if let Some(entry) = self.still_usable(stale) {
@@ -405,10 +417,11 @@ impl<T: Send + Sync + 'static> Call<T> {
         }
     }
 
-    /// Step 3, for the caller who waits.
+    /// Step 3, for the caller who waits, and carries the load as long as it is aboard.
     pub(super) async fn follow(
         &self,
         mut follower: Follower,
+        passage: Option<&Passage<'_>>,
         stale: &Option<Arc<Entry<T>>>,
         patience: &mut Patience,
     ) -> Waited<T> {
@@ -416,6 +429,12 @@ impl<T: Send + Sync + 'static> Call<T> {
         loop {
             let Patience { soft, hard } = &mut *patience;
             let is_slow = follower.context().is_overdue();
+            let aboard = passage.filter(|passage| !passage.is_over());
+            let sailing = async {
+                if let Some(passage) = aboard {
+                    passage.sail().await;
+                }
+            };
             let soft_timeout = async {
                 if !is_slow {
                     soft.await;
@@ -423,7 +442,9 @@ impl<T: Send + Sync + 'static> Call<T> {
             };
             tokio::select! {
                 biased;
-                arrival = &mut follower => return match arrival {
+                () = sailing, if aboard.is_some() => {}
+                // What is aboard lands in this caller's hands, and need not wake it.
+                arrival = &mut follower, if aboard.is_none() => return match arrival {
                     Arrival::Landed(settled) => Waited::Landed(settled),
                     Arrival::Lead(leader) => Waited::Lead(leader),
                 },
@@ -435,7 +456,8 @@ impl<T: Send + Sync + 'static> Call<T> {
                     }
                 }
                 () = hard => return Waited::HardTimeout(self.fallback(&follower.context().running)),
-                () = sleep(self.cache.inner.settings.lock_wait) => {
+                // Nobody else polls what is aboard.
+                () = sleep(self.cache.inner.settings.lock_wait), if aboard.is_none() => {
                     // A task of its own is always polled; a leader inside its caller may not be.
                     if !follower.context().is_detached() && let Some(leader) = follower.usurp() {
                         return Waited::Lead(leader);
@@ -455,6 +477,7 @@ impl<T: Send + Sync + 'static> Call<T> {
             kind,
             optional: self.plan.optional,
             previous,
+            berth: None,
         }
     }
 

@@ -25,9 +25,11 @@ use crate::tag::TagSet;
 use crate::time::Clock;
 use crate::traffic::TrafficCounter;
 
+mod aboard;
 mod ahead;
 mod answer;
 mod batch;
+mod berth;
 mod builder;
 mod claim;
 mod context;
@@ -203,7 +205,7 @@ impl Cache {
     /// The value under `key`, loaded if need be by a loader that owns what it uses.
     ///
     /// * A fresh value is returned at once: no lock, no task, no allocation.
-    /// * Otherwise one load runs, however many callers want it, and all get its value or its error. It runs in a
+    /// * Otherwise one load runs, however many callers want it, and all get its value or its error. The loader runs in a
     ///   task of its own.
     /// * A stale value ([`EntryOptions::stale_for`]) stands in for a load that fails or exceeds
     ///   [`EntryOptions::soft_timeout`].
@@ -405,9 +407,11 @@ impl Cache {
         self.write_many(values, &options, Wire::serde()).await
     }
 
-    /// Runs every task of this cache to its end, for at most `timeout`, and starts none from now on: later loads run
-    /// in their callers, and nothing is refreshed in the background. What has not ended by then is dropped; who waits
-    /// for it gets a [`LoadAborted`](ErrorKind::LoadAborted). Without a tokio runtime nothing is waited for.
+    /// Delivers what is pending for the other nodes, for at most half of `timeout`, and logs how much it could not
+    /// ([`flush_pending`](Self::flush_pending) returns it). Then runs every task of this cache to its end, for at most
+    /// `timeout`, and starts none from now on: later loads run in their callers, and nothing is refreshed in the
+    /// background. What has not ended by then is dropped; who waits for it gets a [`LoadAborted`](ErrorKind::LoadAborted).
+    /// Without a tokio runtime nothing is waited for.
     ///
     /// # Errors
     ///
@@ -421,7 +425,8 @@ impl Cache {
                 "invalidations were not delivered before the cache closed"
             );
         }
-        match self.inner.tasks.close(timeout).await {
+        let aboard = || self.inner.flights.gather(|flight| flight.berth.call());
+        match self.inner.tasks.close(timeout, aboard).await {
             0 => Ok(()),
             left => Err(Error::new(
                 ErrorKind::Closed,

@@ -1,15 +1,18 @@
 //! Every task that a cache starts, owned in one place: bounded by permits, ended by `close`.
 
 use std::future::Future;
-use std::pin::pin;
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument as _;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+use tracing::{Instrument as _, Span};
 
 use crate::sync::Arc;
 
@@ -50,7 +53,9 @@ impl Tasks {
     {
         match self.runtime() {
             Some(runtime) => {
-                self.start(task.in_current_span(), &runtime);
+                // Boxed: what a task is wrapped in is as large as the task, twice over, and is moved around before it runs.
+                let work: Work = Box::pin(task);
+                self.start(work.in_current_span(), &runtime);
                 Ok(())
             }
             None => Err(task),
@@ -69,6 +74,36 @@ impl Tasks {
             }
             None => Err(task),
         }
+    }
+
+    /// A task that is started later, or never if it ends before; back if there is no runtime here, or the cache has been
+    /// stopped.
+    pub(crate) fn defer(&self, work: Work) -> Result<Deferred, Work> {
+        match self.runtime() {
+            Some(runtime) => Ok(Deferred {
+                work,
+                runtime,
+                span: Span::current(),
+                counted: self.tracker.token(),
+                carrier: None,
+            }),
+            None => Err(work),
+        }
+    }
+
+    /// Starts a task that was put off: where, and in whose span, it would have been started then.
+    pub(crate) fn start_deferred(&self, deferred: Deferred) {
+        let Deferred {
+            work,
+            runtime,
+            span,
+            counted,
+            carrier,
+        } = deferred;
+        self.start(work.instrument(span), &runtime);
+        // Now the task counts.
+        drop(counted);
+        carrier.into_iter().for_each(Waker::wake);
     }
 
     /// Where tasks can run now.
@@ -152,9 +187,13 @@ impl Tasks {
         self.closing.is_cancelled()
     }
 
-    /// Starts nothing new, waits for what runs, and drops what still runs when `timeout` ends; how many tasks that was.
-    pub(crate) async fn close(&self, timeout: Duration) -> usize {
+    /// Starts nothing new but what was put off, waits for what runs, and drops what still runs when `timeout` ends; how
+    /// many tasks that was.
+    pub(crate) async fn close(&self, timeout: Duration, put_off: impl FnOnce() -> Vec<Deferred>) -> usize {
         self.closing.cancel();
+        for deferred in put_off() {
+            self.start_deferred(deferred);
+        }
         self.tracker.close();
         if self.all_end_within(timeout).await {
             return 0;
@@ -171,6 +210,47 @@ impl Tasks {
             return self.tracker.is_empty();
         }
         tokio::time::timeout(timeout, self.tracker.wait()).await.is_ok()
+    }
+}
+
+/// What a task does.
+pub(crate) type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A task that was not started yet.
+pub(crate) struct Deferred {
+    work: Work,
+    runtime: Handle,
+    span: Span,
+    /// [`close`](Tasks::close) waits for it all the same.
+    counted: TaskTrackerToken,
+    /// Wakes the one who has polled it so far.
+    carrier: Option<Waker>,
+}
+
+impl Deferred {
+    /// Does some of the task's work here, as it would do it there: on its own runtime, and a panic ends it alone.
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let _there = self.runtime.enter();
+        let work = self.work.as_mut();
+        // The work is dropped after a panic, so a state broken by it is never seen.
+        std::panic::catch_unwind(AssertUnwindSafe(|| work.poll(context))).unwrap_or(Poll::Ready(()))
+    }
+
+    /// Who is to be woken if somebody else starts the task.
+    pub(crate) fn carried_by(&mut self, carrier: &Waker) {
+        if !self
+            .carrier
+            .as_ref()
+            .is_some_and(|known| known.will_wake(carrier))
+        {
+            self.carrier = Some(carrier.clone());
+        }
+    }
+
+    /// The one who has polled it starts it, or wants to know no more of it.
+    pub(crate) fn by_its_carrier(mut self) -> Self {
+        self.carrier = None;
+        self
     }
 }
 

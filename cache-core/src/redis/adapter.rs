@@ -74,6 +74,15 @@ impl Adapter {
         Some(Fence(format!("{incarnation}/{pattern}").into_bytes()))
     }
 
+    /// An answer of a wrong shape may be that of another question, and so may all that follow it on its connection.
+    fn heed<T>(&self, answer: Result<T, Fault>) -> Result<T, Fault> {
+        answer.inspect_err(|fault| {
+            if fault.kind() == FaultKind::Protocol {
+                self.route.mistrust(fault);
+            }
+        })
+    }
+
     async fn one<T>(answers: impl Future<Output = Result<Vec<T>, Fault>>) -> Result<T, Fault> {
         let first = answers.await?.into_iter().next();
         first.ok_or_else(|| Fault::new(FaultKind::Protocol, "an answer is missing"))
@@ -82,15 +91,15 @@ impl Adapter {
 
 impl Shared for Adapter {
     fn read<'a>(&'a self, key: &'a str, within: Duration) -> Reply<'a, Reading> {
-        Box::pin(self.read_key(key, within))
+        Box::pin(async move { self.heed(self.read_key(key, within).await) })
     }
 
     fn read_many<'a>(&'a self, keys: &'a [&'a str], within: Duration) -> Reply<'a, Vec<Reading>> {
-        Box::pin(self.read_keys(keys, within))
+        Box::pin(async move { self.heed(self.read_keys(keys, within).await) })
     }
 
     fn lease<'a>(&'a self, request: LeaseRequest<'a>, within: Duration) -> Reply<'a, LeaseAnswer> {
-        Box::pin(Self::one(self.lease_keys(vec![request], within)))
+        Box::pin(async move { self.heed(Self::one(self.lease_keys(vec![request], within)).await) })
     }
 
     fn lease_many<'a>(
@@ -98,15 +107,15 @@ impl Shared for Adapter {
         requests: Vec<LeaseRequest<'a>>,
         within: Duration,
     ) -> Reply<'a, Vec<LeaseAnswer>> {
-        Box::pin(self.lease_keys(requests, within))
+        Box::pin(async move { self.heed(self.lease_keys(requests, within).await) })
     }
 
     fn renew<'a>(&'a self, key: &'a str, token: Token, ttl: Duration, within: Duration) -> Reply<'a, bool> {
-        Box::pin(self.renew_lock(key, token, ttl, within))
+        Box::pin(async move { self.heed(self.renew_lock(key, token, ttl, within).await) })
     }
 
     fn commit<'a>(&'a self, request: CommitRequest<'a>, within: Duration) -> Reply<'a, CommitAnswer> {
-        Box::pin(Self::one(self.commit_keys(vec![request], within)))
+        Box::pin(async move { self.heed(Self::one(self.commit_keys(vec![request], within)).await) })
     }
 
     fn commit_many<'a>(
@@ -114,7 +123,7 @@ impl Shared for Adapter {
         requests: Vec<CommitRequest<'a>>,
         within: Duration,
     ) -> Reply<'a, Vec<CommitAnswer>> {
-        Box::pin(self.commit_keys(requests, within))
+        Box::pin(async move { self.heed(self.commit_keys(requests, within).await) })
     }
 
     fn subscribe<'a>(&'a self, key: &'a str, within: Duration) -> Reply<'a, Wakeups> {
@@ -127,7 +136,7 @@ impl Shared for Adapter {
         mutations: Vec<Mutation<'a>>,
         within: Duration,
     ) -> Reply<'a, MutationAnswer> {
-        Box::pin(self.change(op, mutations, within))
+        Box::pin(async move { self.heed(self.change(op, mutations, within).await) })
     }
 
     fn marks<'a>(
@@ -136,7 +145,7 @@ impl Shared for Adapter {
         ttl: Duration,
         within: Duration,
     ) -> Reply<'a, Vec<MarkVersions>> {
-        Box::pin(self.fetch_marks(marks, ttl, within))
+        Box::pin(async move { self.heed(self.fetch_marks(marks, ttl, within).await) })
     }
 
     fn move_marks<'a>(
@@ -147,11 +156,11 @@ impl Shared for Adapter {
         ttl: Duration,
         within: Duration,
     ) -> Reply<'a, LogId> {
-        Box::pin(self.invalidate_marks(marks, strength, hold, ttl, within))
+        Box::pin(async move { self.heed(self.invalidate_marks(marks, strength, hold, ttl, within).await) })
     }
 
     fn begin_pattern<'a>(&'a self, glob: &'a str, within: Duration) -> Reply<'a, LogId> {
-        Box::pin(self.announce_pattern(glob, within))
+        Box::pin(async move { self.heed(self.announce_pattern(glob, within).await) })
     }
 
     fn scan<'a>(&'a self, request: ScanRequest<'a>, within: Duration) -> Reply<'a, ScanPage> {
@@ -159,11 +168,11 @@ impl Shared for Adapter {
     }
 
     fn discard<'a>(&'a self, entries: &'a [(String, Version)], within: Duration) -> Reply<'a, u64> {
-        Box::pin(self.discard_entries(entries, within))
+        Box::pin(async move { self.heed(self.discard_entries(entries, within).await) })
     }
 
     fn acquire<'a>(&'a self, request: AcquireRequest<'a>, within: Duration) -> Reply<'a, Acquisition> {
-        Box::pin(self.take(request, within))
+        Box::pin(async move { self.heed(self.take(request, within).await) })
     }
 
     fn extend<'a>(
@@ -174,7 +183,7 @@ impl Shared for Adapter {
         ttl: Duration,
         within: Duration,
     ) -> Reply<'a, bool> {
-        Box::pin(self.extend_named(kind, name, token, ttl, within))
+        Box::pin(async move { self.heed(self.extend_named(kind, name, token, ttl, within).await) })
     }
 
     fn give_back<'a>(
@@ -184,7 +193,7 @@ impl Shared for Adapter {
         token: Token,
         within: Duration,
     ) -> Reply<'a, bool> {
-        Box::pin(self.give_named_back(kind, name, token, within))
+        Box::pin(async move { self.heed(self.give_named_back(kind, name, token, within).await) })
     }
 
     fn may_lose_notices(&self) -> bool {

@@ -306,6 +306,12 @@ impl Cluster {
         self.core.doubt.notify_one();
     }
 
+    /// Which of the connections it was is not known.
+    pub(super) fn mistrust(&self, why: &Fault) {
+        let map = lock(&self.core.map);
+        map.links.values().for_each(|link| link.mistrust(why));
+    }
+
     pub(super) fn health(&self) -> Vec<EndpointHealth> {
         let map = lock(&self.core.map);
         let mut health: Vec<EndpointHealth> = map.links.values().map(|link| link.health()).collect();

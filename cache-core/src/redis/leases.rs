@@ -118,7 +118,7 @@ impl Adapter {
             _ if fence_moved => "r".to_owned(),
             Ending::Done => "d".to_owned(),
             Ending::Released => "r".to_owned(),
-            Ending::Failed(kind) => format!("f{}", kind.chars().take(64).collect::<String>()),
+            Ending::Failed(kind) => format!("f{}", kind.chars().take(128).collect::<String>()),
         };
         let record = request.record.as_ref();
         let (record, record_life): (&[u8], _) =

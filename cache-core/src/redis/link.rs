@@ -247,6 +247,13 @@ impl Link {
     }
 
     /// What those who decide say of this address.
+    /// Makes a new connection in place of this one.
+    pub(super) fn mistrust(&self, why: &Fault) {
+        if let State::Up(connection) = &*self.core.state.borrow() {
+            connection.condemn(why.clone());
+        }
+    }
+
     pub(super) async fn standing(&self, address: &Address) -> Standing {
         self.core.target.standing(address).await
     }

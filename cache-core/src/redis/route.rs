@@ -169,6 +169,14 @@ impl Route {
         }
     }
 
+    /// Connections may be out of step: what they say next is believed no more.
+    pub(super) fn mistrust(&self, why: &Fault) {
+        match self {
+            Self::Single(link) => link.mistrust(why),
+            Self::Cluster(cluster) => cluster.mistrust(why),
+        }
+    }
+
     /// A server was not what it was taken for.
     pub(super) fn doubt(&self) {
         if let Self::Cluster(cluster) = self {

@@ -119,6 +119,7 @@ mod tests {
         assert_eq!(governing.control.max_age, max_age, "RFC 9213 {section}: {targeted:?}");
     }
 
+    /// H2.4
     #[test]
     fn a_valid_targeted_field_replaces_cache_control() {
         use Seconds::{Absent, Malformed, Valid};

@@ -249,7 +249,7 @@ async fn on_sentinel_as_cache(trio: &SentinelTrio) -> Cache {
     cache
 }
 
-/// B12.6, F39: what a node writes to a master that others have replaced is lost.
+/// B12.6: what a node writes to a master that others have replaced is lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_master_that_was_deposed_is_left_although_it_still_answers() {
     let trio = SentinelTrio::start_with(|server| server.user("cache", "pw", "~* &* +@all"));

@@ -354,3 +354,32 @@ async fn a_cache_that_never_reaches_redis_works_in_memory() {
     assert_eq!(read(&cache, &origin, 1, tagged("t")).await, 0);
     assert_eq!(origin.loads(), 2, "the invalidation holds here");
 }
+
+/// B8.13: as many loads as nodes, and not as many as callers.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_each_node_loads_once_for_all_its_callers() {
+    let redis = RedisServer::start();
+    let nodes = [
+        hearing_node(&redis.url(), |node| node).await,
+        hearing_node(&redis.url(), |node| node).await,
+        hearing_node(&redis.url(), |node| node).await,
+    ];
+    redis.kill();
+    for round in 0..5 {
+        let origin = Origin::default();
+        let calls = (0..600).map(|caller| {
+            let (cache, origin) = (nodes[caller % 3].clone(), origin.clone());
+            tokio::spawn(async move {
+                let load = move |_| origin.load_slowly();
+                cache
+                    .get_or_load(&key(round), minutes(5), load)
+                    .await
+                    .map(|value| *value)
+            })
+        });
+        for call in calls.collect::<Vec<_>>() {
+            assert_eq!(call.await.unwrap().unwrap(), 0);
+        }
+        assert_eq!(origin.loads(), 3, "in round {round}");
+    }
+}

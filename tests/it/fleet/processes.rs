@@ -1,7 +1,9 @@
-//! Nodes in processes of their own: they share a load, die with it, and are frozen over it.
+//! Nodes in processes of their own: they share a load, die with it, are frozen over it, and run out of files.
+
+use std::process::Command;
 
 use support::resp::Value;
-use support::{Child, Children};
+use support::{Child, Children, Stopwatch};
 
 use super::*;
 
@@ -234,3 +236,151 @@ fn wait_for(node: &Child, expected: &str) {
     wait_until_blocking(seconds(5), expected, || got(node) == expected);
     assert_eq!(got(node), expected);
 }
+
+/// A killed writer leaves what it wrote before, or all of what it was writing: with its tags, and with an end.
+#[test]
+fn a_writer_that_is_killed_leaves_whole_entries_or_none() {
+    const LENGTH: usize = 50_000;
+    let redis = RedisServer::start();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _within = runtime.enter();
+    let (mut interrupted, mut written) = (0, 0);
+    for round in 0..KILLED_ROUNDS {
+        let nodes = start(&redis, 4, seconds(10));
+        let name = |at: usize| format!("item-{round}-{at}");
+        for (at, node) in nodes.iter().enumerate() {
+            node.send(&format!("fill {} {LENGTH}", name(at)));
+        }
+        for node in nodes.iter() {
+            node.next_line_with("filled", SOON);
+        }
+        // At another moment of a set in each round.
+        std::thread::sleep(Duration::from_micros(700 * round));
+        nodes.iter().for_each(Child::kill);
+        // A node that has nothing in memory.
+        let reader = runtime.block_on(patient_node(&redis));
+        let read = |at: usize| {
+            let item = CacheKey::build("item", name(at)).unwrap();
+            runtime.block_on(reader.get::<Vec<u64>>(&item))
+        };
+        for (at, node) in nodes.iter().enumerate() {
+            let found = read(at).expect("one was acknowledged");
+            let output = node.whole_output();
+            let last = |word: &str| {
+                let line = output.iter().rev().find(|line| line.starts_with(word)).unwrap();
+                line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+            };
+            let (begun, acknowledged) = (last("filling"), last("filled"));
+            let is_whole = found.len() == LENGTH && found.iter().all(|n| *n == found[0]);
+            assert!(is_whole, "half of one and half of another");
+            assert!(
+                (acknowledged..=begun).contains(&found[0]),
+                "{acknowledged} was acknowledged, {begun} begun, and {} is there",
+                found[0]
+            );
+            interrupted += u64::from(found[0] > acknowledged);
+            written += found[0];
+        }
+        // Each has its own tag, and the common one.
+        for at in 0..nodes.len() {
+            let tag = if round % 2 == 0 {
+                name(at)
+            } else {
+                "filled".to_owned()
+            };
+            runtime
+                .block_on(reader.invalidate_tag(tag).into_future())
+                .unwrap();
+            assert!(read(at).is_none(), "it has its tags");
+        }
+        assert_eq!(redis.keys_without_ttl(), ["{fleet}:log"]);
+    }
+    println!("{written} sets, {interrupted} of them stored and not acknowledged");
+}
+
+/// A node that a busy machine does not keep from its answers, and that has begun to hear the log: until then it believes
+/// nothing that it asked for before.
+async fn patient_node(redis: &RedisServer) -> Cache {
+    let redis = Redis::from_url(&redis.url())
+        .unwrap()
+        .operation_timeout(seconds(5));
+    let cache = Cache::builder("fleet").redis(redis.unwrap()).build().unwrap();
+    hears(&cache).await;
+    cache
+}
+
+/// How many files a process may open that has to do with few.
+const FEW_FILES: u32 = 64;
+
+#[test]
+fn a_process_without_file_descriptors_serves_waits_quietly_and_recovers() {
+    let redis = RedisServer::start();
+    let limited = format!("ulimit -n {FEW_FILES} && exec \"$0\" \"$@\"");
+    let child = Child::spawn(Command::new("sh").args([
+        "-c",
+        &limited,
+        env!("CARGO_BIN_EXE_soak"),
+        "node",
+        &redis.url(),
+    ]));
+    child.send("ready");
+    child.next_line_with("ready", SOON);
+    child.send("load hot 1 0 1");
+    assert_eq!(loaded(&child).0, "{1}");
+
+    // Its connections are gone first, or it would take over their descriptors.
+    redis.kill();
+    let mut taken = String::new();
+    wait_until_blocking(SOON, "there is no more to take", || {
+        // An attempt to connect, which is refused at once, may have had one.
+        std::thread::sleep(Duration::from_millis(50));
+        child.send("take files");
+        let now = child.next_line_with("took ", SOON);
+        std::mem::replace(&mut taken, now.clone()) == now
+    });
+    redis.restart();
+    let before = child.processor_time();
+    let began = Stopwatch::start();
+    for n in 0..20 {
+        child.send(&format!("load cold-{n} 10 0 {n}"));
+        let (values, took) = loaded(&child);
+        assert_eq!(values, format!("{{{n}}}"));
+        assert!(took < 1_000, "a load took {took} ms");
+    }
+    assert_eq!(got(&child), "1", "what is in memory is served");
+    child.send("remove hot");
+    assert_ne!(child.next_line_with("removed ", SOON), "removed hot ok");
+    assert_eq!(got(&child), "none", "it counts here at once");
+    // Nobody asks for anything: whoever tries again without a pause shows now.
+    std::thread::sleep(seconds(2).saturating_sub(began.elapsed()));
+    let busy = child.processor_time() - before;
+    println!("{busy:?} of {:?}", began.elapsed());
+    assert_eq!(redis.client_connections(), 0);
+    assert!(busy < began.elapsed() / 3, "{busy:?} of {:?}", began.elapsed());
+
+    child.send("return files");
+    child.next_line_with("returned", SOON);
+    let back = Stopwatch::start();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _within = runtime.enter();
+    let witness = node(&redis);
+    let item = CacheKey::build("item", "after").unwrap();
+    let stored = runtime.block_on(witness.set(&item, 5_u64, hours(1))).unwrap();
+    assert_eq!(stored, Stored::Yes);
+    wait_until_blocking(seconds(10), "it reads what others wrote", || {
+        child.send("get after");
+        child.next_line_with("got after ", SOON) == "got after 5"
+    });
+    println!("back after {:?}", back.elapsed());
+    assert!(
+        back.elapsed() < Duration::from_millis(2_500),
+        "{:?}",
+        back.elapsed()
+    );
+    let hot = CacheKey::build("item", "hot").unwrap();
+    wait_until_blocking(seconds(5), "the removal is delivered", || {
+        runtime.block_on(witness.get::<u64>(&hot)).is_none()
+    });
+}
+
+const KILLED_ROUNDS: u64 = 25;

@@ -1,7 +1,7 @@
 //! What becomes of a `set` that Redis did not acknowledge.
 
 use cache_core::KeyPattern;
-use support::{Accepting, FaultProxy};
+use support::{Accepting, FaultProxy, LogCapture, Stopwatch};
 
 use super::*;
 
@@ -146,5 +146,41 @@ async fn a_flush_delivers_sets_at_once() {
     for n in 0..50 {
         let found = b.get::<u64>(&key(n)).await;
         assert!(found.as_deref().is_none_or(|found| *found == 2), "{n}: {found:?}");
+    }
+}
+
+/// B13.7, B17.2
+#[tokio::test(flavor = "multi_thread")]
+async fn closing_delivers_what_is_pending_or_says_how_much_it_could_not() {
+    let redis = RedisServer::start();
+    let b = hearing_node(&redis.url(), |node| node).await;
+    for is_back in [true, false] {
+        let log = LogCapture::start();
+        let proxy = FaultProxy::start(redis.address());
+        let a = hearing_node(&redis.url_via(proxy.address()), |node| node).await;
+        for n in 0..7 {
+            assert!(b.set(&key(n), 1_u64, minutes(5)).await.unwrap().is_stored());
+        }
+        cut(&proxy);
+        for n in 0..7 {
+            a.remove(&key(n)).await.unwrap_err();
+        }
+        if is_back {
+            heal(&proxy);
+        }
+        let began = Stopwatch::start();
+        a.close(seconds(4)).await.unwrap();
+        assert!(began.elapsed() < seconds(5), "{:?}", began.elapsed());
+        if is_back {
+            for n in 0..7 {
+                wait_until(seconds(2), "b hears what a said at last", async || {
+                    b.get::<u64>(&key(n)).await.is_none()
+                })
+                .await;
+            }
+        } else {
+            log.assert_line(&["not delivered", "undelivered=7"]);
+            assert!(b.get::<u64>(&key(0)).await.is_some(), "until its TTL");
+        }
     }
 }

@@ -633,6 +633,54 @@ async fn a_load_of_zero_ttl_is_not_written_and_a_set_of_it_removes() {
     .await;
 }
 
+/// B8.8, B11.1: wake-ups have no databases, so those of another cache of this name in another one arrive as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_in_another_database_or_by_anybody_ends_nobodys_wait() {
+    let redis = RedisServer::start();
+    let (a, b) = two(&redis).await;
+    let elsewhere = hearing_node(&format!("{}1", redis.url()), |node| node).await;
+    let (began, proceed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let loading = {
+        let (a, began, proceed) = (a.clone(), began.clone(), proceed.clone());
+        tokio::spawn(async move {
+            let key = key(1);
+            let load = a.get_or_load(&key, tagged("t"), move |_| async move {
+                began.notify_one();
+                proceed.notified().await;
+                Ok::<_, std::io::Error>(7_u64)
+            });
+            load.await.map(|value| *value)
+        })
+    };
+    began.notified().await;
+    let loads = Arc::new(AtomicU64::new(0));
+    let waits = b.stats().counters.lease_waits;
+    let waiting = {
+        let (b, loads) = (b.clone(), loads.clone());
+        tokio::spawn(async move { failing(&b, tagged("t"), &loads).await })
+    };
+    wait_until(SOON, "b waits for a", async || {
+        b.stats().counters.lease_waits > waits + 1
+    })
+    .await;
+    let _ = failing(&elsewhere, tagged("t"), &Arc::default())
+        .await
+        .unwrap_err();
+    for junk in ["", "d", "dd", "r", "f", "ferror", "f\u{0}\r\n", "{}", "hello"] {
+        redis.command(&["PUBLISH", "fleet:item:1", junk]);
+    }
+    // Whatever woke it, it asks again, and goes on waiting.
+    let waits = b.stats().counters.lease_waits;
+    wait_until(SOON, "b has looked again", async || {
+        b.stats().counters.lease_waits > waits + 1 || waiting.is_finished()
+    })
+    .await;
+    proceed.notify_one();
+    assert_eq!(loading.await.unwrap().unwrap(), 7);
+    assert_eq!(waiting.await.unwrap(), Ok(7));
+    assert_eq!(loads.load(Ordering::SeqCst), 0);
+}
+
 /// B8.9
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_load_elsewhere_is_waited_for_no_longer_than_a_stale_value_allows() {

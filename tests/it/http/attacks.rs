@@ -29,7 +29,7 @@ fn configs() -> [CacheConfig; 2] {
     ]
 }
 
-/// H3.1; A05, A06, A45
+/// H3.1
 #[tokio::test]
 async fn fields_that_shape_answers_outside_the_key_poison_nothing() {
     let fields = [
@@ -72,7 +72,7 @@ async fn fields_that_shape_answers_outside_the_key_poison_nothing() {
     }
 }
 
-/// H3.1; A09, A12, A32
+/// H3.1
 #[tokio::test]
 async fn different_spellings_of_a_target_are_different_keys() {
     let paths = [
@@ -127,7 +127,7 @@ async fn different_spellings_of_a_target_are_different_keys() {
     }
 }
 
-/// H3.1; A01, A04, A14
+/// H3.1
 #[tokio::test]
 async fn authorities_are_told_apart_unless_they_are_the_same() {
     let world = reflecting(CacheConfig::default());
@@ -160,7 +160,7 @@ async fn authorities_are_told_apart_unless_they_are_the_same() {
     }
 }
 
-/// H3.1; A06, A07
+/// H3.1
 #[tokio::test]
 async fn content_of_a_get_reaches_neither_store_nor_others() {
     let world = reflecting(CacheConfig::default());
@@ -183,7 +183,6 @@ async fn content_of_a_get_reaches_neither_store_nor_others() {
     assert_eq!(parameter.calls(), 2);
 }
 
-/// A21, A54
 #[tokio::test]
 async fn clients_have_no_controls() {
     let world = World::safe();
@@ -204,7 +203,7 @@ async fn clients_have_no_controls() {
     );
 }
 
-/// H1.7; A20
+/// H1.7
 #[tokio::test]
 async fn strange_vary_fields_are_refused_without_harm() {
     let long_name = format!("vary: {}", "x".repeat(5_000));
@@ -230,7 +229,7 @@ async fn strange_vary_fields_are_refused_without_harm() {
     }
 }
 
-/// H4.4, H6.1; A25
+/// H4.4, H6.1
 #[tokio::test]
 async fn tags_and_keys_inject_nothing_into_fields() {
     let config = CacheConfig {
@@ -251,7 +250,7 @@ async fn tags_and_keys_inject_nothing_into_fields() {
     assert_eq!(world.calls(), 2);
 }
 
-/// H1.9, H3.6; A36
+/// H1.9, H3.6
 #[tokio::test]
 async fn a_part_is_never_the_whole() {
     for (status, fields) in [
@@ -287,7 +286,6 @@ async fn a_part_is_never_the_whole() {
     );
 }
 
-/// A38
 #[tokio::test]
 async fn without_its_tenant_a_request_passes_by() {
     let tenant = |request: &cache_tower::RequestHead<'_>| {
@@ -311,7 +309,7 @@ async fn without_its_tenant_a_request_passes_by() {
     assert_eq!(world.cache.stats().entries, 2);
 }
 
-/// H2.1, H2.2; A40
+/// H2.1, H2.2
 #[tokio::test]
 async fn ages_and_dates_that_lie_extend_nothing() {
     for lie in [
@@ -330,7 +328,6 @@ async fn ages_and_dates_that_lie_extend_nothing() {
     }
 }
 
-/// A50, A51
 #[tokio::test]
 async fn a_flood_of_targets_leaves_nothing_in_flight_and_stays_within_its_bound() {
     let world = World::safe();
@@ -349,7 +346,7 @@ async fn a_flood_of_targets_leaves_nothing_in_flight_and_stays_within_its_bound(
     assert_eq!(world.calls(), 2_002);
 }
 
-/// H5.3; A53, F64
+/// H5.3
 #[tokio::test]
 async fn clients_that_connect_and_leave_cost_one_load() {
     let calls = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
@@ -380,7 +377,7 @@ async fn clients_that_connect_and_leave_cost_one_load() {
     assert_eq!(world.layer.requests_in_flight(), 0);
 }
 
-/// H3.1; A10
+/// H3.1
 #[tokio::test]
 async fn a_parameter_that_no_key_knows_reaches_no_handler() {
     let config = CacheConfig {
@@ -400,7 +397,6 @@ async fn a_parameter_that_no_key_knows_reaches_no_handler() {
     );
 }
 
-/// A17
 #[tokio::test]
 async fn fields_can_be_told_to_select_without_vary() {
     let mut policy = HttpCachePolicy::safe();
@@ -426,7 +422,6 @@ async fn fields_can_be_told_to_select_without_vary() {
     );
 }
 
-/// A23
 #[tokio::test]
 async fn a_redirect_shaped_by_a_client_reaches_no_other() {
     for config in configs() {
@@ -462,7 +457,7 @@ async fn a_redirect_shaped_by_a_client_reaches_no_other() {
     }
 }
 
-/// H1.1; A32
+/// H1.1
 #[tokio::test]
 async fn a_path_that_looks_static_makes_nothing_public() {
     for config in configs() {
@@ -487,7 +482,7 @@ async fn a_path_that_looks_static_makes_nothing_public() {
     }
 }
 
-/// H1.2; A33, A43, A44, A45
+/// H1.2
 #[tokio::test]
 async fn an_error_that_an_attacker_provokes_is_nobody_elses() {
     for config in configs() {
@@ -532,7 +527,7 @@ async fn an_error_that_an_attacker_provokes_is_nobody_elses() {
     }
 }
 
-/// H1.8; A39
+/// H1.8
 #[tokio::test]
 async fn what_is_no_document_passes_by() {
     for config in configs() {
@@ -560,7 +555,6 @@ async fn what_is_no_document_passes_by() {
     }
 }
 
-/// A47
 #[tokio::test]
 async fn encoded_content_is_never_decoded() {
     let world = World::rfc9111();
@@ -576,7 +570,6 @@ async fn encoded_content_is_never_decoded() {
     assert_eq!(world.calls(), 1);
 }
 
-/// A50
 #[tokio::test]
 async fn a_flood_of_targets_does_not_wash_out_what_is_in_use() {
     use cache_core::Cache;
@@ -606,7 +599,7 @@ async fn a_flood_of_targets_does_not_wash_out_what_is_in_use() {
     assert!(hits * 10 > asked * 8, "{hits} of {asked}");
 }
 
-/// A58: nothing takes more than its length.
+/// Nothing takes more than its length.
 #[test]
 fn hostile_fields_are_read_in_linear_time() {
     let sixteen = 16 << 10;

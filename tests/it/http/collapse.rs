@@ -192,7 +192,7 @@ async fn the_load_goes_on_when_its_client_leaves() {
     assert_eq!(origin.calls(), 1);
 }
 
-/// H5.1; A48
+/// H5.1
 #[tokio::test(start_paused = true)]
 async fn waiting_is_bounded() {
     let origin = Gated::new(CacheConfig::default(), &["cache-control: max-age=60"]);
@@ -211,7 +211,7 @@ async fn waiting_is_bounded() {
     assert!(second.field("cache-status").unwrap().contains("; collapsed=?0"));
 }
 
-/// H5.1; A52
+/// H5.1
 #[tokio::test]
 async fn waiters_are_bounded() {
     let config = CacheConfig {
@@ -249,7 +249,7 @@ async fn a_request_after_an_invalidation_does_not_join_what_began_before() {
     assert_eq!(origin.client(&[]).await.unwrap().body, "2");
 }
 
-/// H5.1; F66
+/// H5.1
 #[tokio::test]
 async fn a_panic_of_the_handler_reaches_its_own_client_and_frees_the_others() {
     let calls = Arc::new(AtomicUsize::new(0));

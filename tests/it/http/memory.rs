@@ -49,7 +49,7 @@ pub(super) fn resident() -> u64 {
 }
 
 #[cfg(target_os = "linux")]
-/// H1.8, H5.4; A46
+/// H1.8, H5.4
 #[tokio::test]
 async fn a_gibibyte_streams_through_in_little_memory() {
     for fields in [

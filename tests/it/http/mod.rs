@@ -9,6 +9,7 @@ mod placement;
 mod privacy;
 mod query;
 mod ranges;
+mod raw;
 mod reuse;
 mod search;
 mod shared;

@@ -46,7 +46,7 @@ fn field<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
     response.headers().get(name).map(|value| value.to_str().unwrap())
 }
 
-/// H7.3; A17
+/// H7.3
 #[tokio::test]
 async fn compression_may_stand_on_either_side_and_costs_copies_inside() {
     let outside = App::new(|router, cache| router.layer(cache).layer(CompressionLayer::new()));
@@ -64,7 +64,7 @@ async fn compression_may_stand_on_either_side_and_costs_copies_inside() {
     }
 }
 
-/// H7.3; A17
+/// H7.3
 #[tokio::test]
 async fn cors_may_stand_on_either_side_as_long_as_it_varies() {
     let mirror = || CorsLayer::new().allow_origin(AllowOrigin::mirror_request());
@@ -80,7 +80,7 @@ async fn cors_may_stand_on_either_side_as_long_as_it_varies() {
     }
 }
 
-/// H7.3; A29
+/// H7.3
 #[tokio::test]
 async fn authentication_belongs_outside_and_inside_a_hit_skips_it_for_requests_without_credentials_only() {
     async fn authenticate(request: Request, next: Next) -> Response {

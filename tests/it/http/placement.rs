@@ -88,7 +88,7 @@ async fn it_stands_on_routers_routes_methods_and_fallbacks() {
     check(Router::new().fallback_service(layer().layer(app)), &calls).await;
 }
 
-/// H3.1, H7.1; A13
+/// H3.1, H7.1
 #[tokio::test]
 async fn nested_routers_do_not_share_a_key() {
     let layer = layer();

@@ -229,7 +229,7 @@ async fn interleaving(nodes: &[World], seed: u64, is_safe: bool, shared: &Atomic
 
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// H1.5, H5.2, H7.4; A16
+/// H1.5, H5.2, H7.4
 #[test]
 fn on_two_nodes_and_a_redis_nobody_sees_what_is_not_for_them() {
     under_both_profiles(async |is_safe, shared| {
@@ -241,7 +241,7 @@ fn on_two_nodes_and_a_redis_nobody_sees_what_is_not_for_them() {
     });
 }
 
-/// H1.5, H5.2; A16
+/// H1.5, H5.2
 #[test]
 fn in_ten_thousand_interleavings_nobody_sees_what_is_not_for_them() {
     under_both_profiles(async |is_safe, shared| {

@@ -41,7 +41,7 @@ fn digits() -> World {
     )
 }
 
-/// H3.6; A55
+/// H3.6
 #[tokio::test]
 async fn one_range_is_cut_from_what_is_stored() {
     let world = digits();

@@ -20,7 +20,7 @@ async fn age_counts_from_the_origins_and_freshness_ends_on_the_second() {
     );
 }
 
-/// H1.9, H2.2; A42
+/// H1.9, H2.2
 #[tokio::test]
 async fn a_hit_is_the_stored_response_with_age_and_nothing_else_of_ours() {
     let world = World::rfc9111();
@@ -81,7 +81,7 @@ async fn cache_status_says_what_happened() {
     assert_eq!((got.status, got.field("cache-status")), (504, None));
 }
 
-/// H6.1; A26
+/// H6.1
 #[tokio::test]
 async fn the_key_is_shown_only_on_request_and_the_field_can_be_off() {
     use cache_tower::CacheConfig;

@@ -167,7 +167,7 @@ async fn what_one_node_purges_the_others_forget() {
     }
 }
 
-/// H5.1, F69
+/// H5.1
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_clients_on_four_nodes_make_one_request() {
     for fields in [FRESH, VARIES] {
@@ -243,7 +243,7 @@ async fn a_holder_that_does_not_answer_is_not_waited_for_beyond_the_limit() {
     );
 }
 
-/// H5.1, F69: real processes.
+/// H5.1: real processes.
 #[test]
 fn four_processes_make_one_request() {
     let redis = RedisServer::start();
@@ -282,7 +282,7 @@ fn when_the_process_that_asks_is_killed_the_others_are_answered() {
     assert_eq!(nodes[1].next_line_with("got", PATIENCE), "got 20 of 1");
 }
 
-/// F02, F69: Redis dies in the middle of everything.
+/// Redis dies in the middle of everything.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_request_fails_when_redis_is_killed() {
     let fleet = Fleet::new(3, &rfc9111(), (200, VARIES)).listening().await;
@@ -347,7 +347,7 @@ async fn a_body_too_large_for_redis_stays_on_its_node() {
     }
 }
 
-/// A51: however long a target is, its keys are short.
+/// However long a target is, its keys are short.
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_in_redis_are_short() {
     let fleet = Fleet::new(1, &rfc9111(), (200, VARIES)).listening().await;

@@ -76,7 +76,7 @@ async fn what_forbids_stale_is_never_served_stale() {
     }
 }
 
-/// H3.7; A37
+/// H3.7
 #[tokio::test]
 async fn nothing_invalidated_is_served_stale() {
     for how in ["uri", "unsafe"] {
@@ -196,7 +196,7 @@ async fn what_was_purged_softly_is_validated_and_may_stand_in() {
     }
 }
 
-/// H3.7; A37
+/// H3.7
 #[tokio::test]
 async fn what_is_invalidated_while_its_validation_fails_does_not_stand_in() {
     for is_invalidated in [false, true] {

@@ -45,7 +45,7 @@ fn both(section: &str, request: &[&str], status: u16, response: &[&str], stored:
 
 const FRESH: &str = "cache-control: max-age=60";
 
-/// H1.1, H1.3, H2.3; A31
+/// H1.1, H1.3, H2.3
 #[test]
 fn explicit_freshness_is_needed() {
     both("9111 4.2.1", &[], 200, &[FRESH], true);
@@ -92,7 +92,7 @@ fn explicit_freshness_is_needed() {
     );
 }
 
-/// H1.3, H1.4, H1.6, H1.7, H1.8; A27, A30, A39
+/// H1.3, H1.4, H1.6, H1.7, H1.8
 #[test]
 fn what_the_response_forbids_is_not_stored() {
     for directive in [
@@ -131,7 +131,7 @@ fn what_the_response_forbids_is_not_stored() {
     check("set-cookie", Rfc9111, &[], 200, &[FRESH, "set-cookie: a=b"], true);
 }
 
-/// H1.5; A28
+/// H1.5
 #[test]
 fn what_the_request_forbids_is_not_stored() {
     both("9111 5.2.1.5", &["cache-control: no-store"], 200, &[FRESH], false);
@@ -162,7 +162,7 @@ fn what_the_request_forbids_is_not_stored() {
     check("cookie", Rfc9111, &["cookie: a=b"], 200, &[FRESH], true);
 }
 
-/// H1.2; A33
+/// H1.2
 #[test]
 fn statuses_follow_the_profile() {
     for status in [200, 203, 204, 301, 404, 410] {
@@ -176,7 +176,7 @@ fn statuses_follow_the_profile() {
     }
 }
 
-/// H3.1; A03
+/// H3.1
 #[test]
 fn requests_without_a_trustworthy_target_pass_by() {
     for fields in [
@@ -192,7 +192,7 @@ fn requests_without_a_trustworthy_target_pass_by() {
     }
 }
 
-/// H1.5; A16, A28
+/// H1.5
 #[tokio::test]
 async fn credentials_are_served_from_the_store_only_by_permission() {
     for (response, served) in [(FRESH, false), ("cache-control: public, max-age=60", true)] {
@@ -206,7 +206,7 @@ async fn credentials_are_served_from_the_store_only_by_permission() {
     }
 }
 
-/// H3.1; A01, A15
+/// H3.1
 #[tokio::test]
 async fn methods_and_hosts_never_share() {
     let world = World::rfc9111();
@@ -233,7 +233,7 @@ async fn methods_and_hosts_never_share() {
     );
 }
 
-/// H1.4; A37
+/// H1.4
 #[tokio::test]
 async fn a_response_that_became_private_evicts_and_no_store_does_not() {
     for (says, body) in [("cache-control: private", "3"), ("cache-control: no-store", "1")] {
@@ -250,7 +250,7 @@ async fn a_response_that_became_private_evicts_and_no_store_does_not() {
     }
 }
 
-/// H1.1, H7.2; A17
+/// H1.1, H7.2
 #[tokio::test]
 async fn a_handler_decides_about_its_own_response() {
     let world = World::of(CacheConfig::default(), |request| async move {

@@ -83,7 +83,7 @@ async fn a_miss_streams_and_is_stored_at_its_end() {
     assert_eq!((&*got.body, got.field("age").is_some()), ("abcdef", true));
 }
 
-/// H5.3; A49
+/// H5.3
 #[tokio::test]
 async fn a_client_that_does_not_read_or_leaves_does_not_keep_it_from_being_stored() {
     for leaves in [false, true] {
@@ -136,7 +136,7 @@ async fn followers_stream_with_a_body_of_known_length_and_wait_for_others() {
     assert_eq!(Got::of(first).await.body, "abc");
 }
 
-/// H5.4; A46
+/// H5.4
 #[tokio::test]
 async fn beyond_the_limit_a_body_streams_through_and_waiters_go_alone() {
     let origin = Written::new(small(), FRESH);
@@ -180,7 +180,7 @@ async fn a_body_announced_as_too_large_is_not_touched() {
     assert_eq!(origin.world.cache.stats().entries, 0);
 }
 
-/// H1.8; A46
+/// H1.8
 #[tokio::test]
 async fn a_body_that_breaks_or_is_short_is_not_stored_and_its_readers_learn_of_it() {
     for breaks in [true, false] {
@@ -204,7 +204,6 @@ async fn a_body_that_breaks_or_is_short_is_not_stored_and_its_readers_learn_of_i
     }
 }
 
-/// A48
 #[tokio::test(start_paused = true)]
 async fn a_body_that_trickles_is_handed_to_its_client_after_a_while() {
     let origin = Written::new(CacheConfig::default(), FRESH);
@@ -220,7 +219,7 @@ async fn a_body_that_trickles_is_handed_to_its_client_after_a_while() {
     assert_eq!(origin.world.cache.stats().entries, 0);
 }
 
-/// H5.5; A49
+/// H5.5
 #[tokio::test]
 async fn a_hit_shares_the_stored_bytes() {
     let body = "x".repeat(100_000);

@@ -50,7 +50,7 @@ async fn a_stale_response_is_validated_with_both_validators_and_freshened() {
     assert_eq!(world.calls(), 3);
 }
 
-/// H4.2; A34
+/// H4.2
 #[tokio::test]
 async fn a_304_brings_no_cookie_into_a_safe_store() {
     let world = World::safe();
@@ -222,7 +222,7 @@ async fn request_directives_count() {
     assert_eq!(world.calls(), calls + 1);
 }
 
-/// H3.3; A54
+/// H3.3
 #[tokio::test]
 async fn a_safe_cache_limits_validations_that_only_clients_want() {
     let world = World::safe();
@@ -280,7 +280,7 @@ async fn head_is_answered_from_a_get_and_tells_about_it() {
     assert_eq!(world.calls(), calls + 1);
 }
 
-/// H3.5; A15
+/// H3.5
 #[tokio::test]
 async fn a_head_response_is_never_stored_as_a_get() {
     let world = World::rfc9111();

@@ -66,7 +66,7 @@ async fn a_response_without_vary_gives_way_to_one_with_it() {
     }
 }
 
-/// H3.2; A19
+/// H3.2
 #[tokio::test]
 async fn variants_of_one_uri_are_bounded() {
     let mut policy = HttpCachePolicy::rfc9111();

@@ -23,7 +23,7 @@ use super::memory::resident;
 use super::world::{Inner, header_map};
 
 /// A server on a free port that speaks both versions, with the cache around `handler`.
-async fn serve<F, R>(handler: F) -> (SocketAddr, Cache)
+pub(super) async fn serve<F, R>(handler: F) -> (SocketAddr, Cache)
 where
     F: Fn(Request<Body>) -> R + Clone + Send + Sync + 'static,
     R: Future<Output = Response<Body>> + Send + 'static,
@@ -74,7 +74,7 @@ async fn get(
     (String::from_utf8(body.to_vec()).unwrap(), age, status)
 }
 
-/// H3.1; A14
+/// H3.1
 #[tokio::test(flavor = "multi_thread")]
 async fn both_versions_share_what_has_one_target_and_nothing_else() {
     let runs = Arc::new(AtomicUsize::new(0));
@@ -124,7 +124,7 @@ async fn both_versions_share_what_has_one_target_and_nothing_else() {
     assert!(body.contains("None"), "{body}");
 }
 
-/// H5.3, H5.5; A49
+/// H5.3, H5.5
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_slow_readers_share_one_body_and_delay_nobody() {
     const READERS: usize = 1_000;

@@ -7,11 +7,11 @@ use std::time::Duration;
 use cache_core::Redis;
 use cache_core::notice::{Event, Op};
 use cache_core::shared::{
-    AcquireRequest, Acquisition, Ending, LockKind, LogEvent, Mark, Mutation, ScanRequest, Shared, Strength,
-    Token, Verdict, Version,
+    AcquireRequest, Acquisition, Ending, FaultKind, LockKind, LogEvent, Mark, Mutation, ScanRequest, Shared,
+    Strength, Token, Verdict, Version,
 };
 use cache_core::time::SystemClock;
-use support::{RedisCluster, Stopwatch, wait_until};
+use support::{RedisCluster, RedisServer, Stopwatch, wait_until, wait_until_blocking};
 
 use super::{BUDGET, change, commit, lease, read, remove, set, tombstone};
 
@@ -286,4 +286,103 @@ async fn a_cluster_that_is_down_costs_the_deadline() {
             stopwatch.elapsed()
         );
     }
+}
+
+/// The only replica of a master.
+fn replica_of<'c>(cluster: &'c RedisCluster, master: &RedisServer) -> &'c RedisServer {
+    let replica = master
+        .info_field("replication", "slave0")
+        .expect("it has a replica");
+    let port = replica.split("port=").nth(1).unwrap().split(',').next().unwrap();
+    let port: u16 = port.parse().unwrap();
+    cluster.nodes().iter().find(|node| node.port() == port).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_lacks_slots_costs_the_deadline_and_is_used_when_it_has_them_again() {
+    let cluster = restricted();
+    let tier = open(&cluster);
+    let keys = fill(&tier, 30).await;
+    let dead = cluster.master_of(&keys[0]);
+    let replica = replica_of(&cluster, dead);
+    replica.kill();
+    dead.kill();
+    let living: Vec<&RedisServer> = cluster.nodes().iter().filter(|node| node.is_running()).collect();
+    tokio::task::block_in_place(|| {
+        wait_until_blocking(
+            Duration::from_secs(20),
+            "the cluster says that it is down",
+            || {
+                let is_down = |node: &&RedisServer| {
+                    node.command(&["CLUSTER", "INFO"])
+                        .text()
+                        .contains("cluster_state:fail")
+                };
+                living.iter().all(is_down)
+            },
+        );
+    });
+    // Those whose servers live are refused as well: the cluster serves all slots or none.
+    let mut kinds = Vec::new();
+    for key in keys.iter().cycle().take(90) {
+        let stopwatch = Stopwatch::start();
+        kinds.push(
+            tier.read(key, Duration::from_millis(250))
+                .await
+                .unwrap_err()
+                .kind(),
+        );
+        assert!(
+            stopwatch.elapsed() < Duration::from_millis(350),
+            "{key}: {:?}",
+            stopwatch.elapsed()
+        );
+    }
+    assert!(kinds.contains(&FaultKind::ClusterDown), "{kinds:?}");
+    let stopwatch = Stopwatch::start();
+    for key in &keys {
+        let _ = tier.read(key, Duration::from_millis(250)).await;
+    }
+    assert!(
+        stopwatch.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        stopwatch.elapsed()
+    );
+
+    tokio::task::block_in_place(|| {
+        dead.restart();
+        replica.restart();
+        cluster.wait_ready();
+    });
+    let stopwatch = Stopwatch::start();
+    for key in &keys {
+        wait_until(Duration::from_secs(5), "its slot is used again", async || {
+            tier.read(key, Duration::from_millis(250)).await.is_ok()
+        })
+        .await;
+    }
+    assert!(
+        stopwatch.elapsed() < Duration::from_millis(2_500),
+        "{:?}",
+        stopwatch.elapsed()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_of_which_no_named_node_is_left_is_known_all_the_same() {
+    let cluster = restricted();
+    let named = replica_of(&cluster, cluster.master_of("m:k:0"));
+    let config = Redis::cluster([named.url()]).unwrap();
+    let tier = config.open("m", Arc::new(SystemClock));
+    let keys = fill(&tier, 60).await;
+    named.kill();
+    // What it knows becomes wrong, and only the others can tell.
+    tokio::task::block_in_place(|| {
+        let masters = cluster.masters();
+        cluster.reshard(masters[0], masters[1], 300);
+    });
+    for key in &keys {
+        assert_eq!(read(&tier, key).await.as_ref(), Some(key));
+    }
+    set(&tier, "m:k:0", "again").await;
 }

@@ -336,11 +336,19 @@ async fn too_many_clients_is_no_hot_loop() {
     let server = RedisServer::builder().max_clients(1).start();
     let first = open(&server);
     first.read("m:a", BUDGET).await.unwrap();
-    let second = open(&server);
+    let proxy = FaultProxy::start(server.address());
+    let second = open_url(&server.url_via(proxy.address()));
     wait_until(BUDGET, "the server refuses", async || {
         try_read(&second).await == Err(FaultKind::MaxClients)
     })
     .await;
+    let (before, stopwatch) = (proxy.counts().accepted, Stopwatch::start());
+    while stopwatch.elapsed() < Duration::from_millis(2_500) {
+        let _ = try_read(&second).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let attempts = proxy.counts().accepted - before;
+    assert!((1..=4).contains(&attempts), "{attempts} attempts in 2.5 s");
     first.close();
     drop(first);
     recovers(&second, RECOVERY).await;

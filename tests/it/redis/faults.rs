@@ -140,6 +140,80 @@ async fn a_server_that_cannot_save_serves_reads_and_gets_the_invalidations_when_
     );
 }
 
+/// A broken relay: answers that come twice, or that nobody gave. The stream is out of step then.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_come_twice_or_from_nowhere_are_nobodys_value() {
+    let server = RedisServer::start();
+    let near = node(&server.url());
+    let proxy = FaultProxy::start(server.address());
+    let far = node(&server.url_via(proxy.address()));
+    let mut n = 0;
+    for fault in ["doubled", "injected", "both"] {
+        if fault != "injected" {
+            proxy.set(Fault::DuplicateReplies);
+        }
+        let mut callers = tokio::task::JoinSet::new();
+        for _ in 0..40 {
+            let own = n..n + 20;
+            n += 20;
+            let values = own.clone().map(|n| (key(n), n));
+            let stored = near.set_many(values, minutes(5)).await.unwrap();
+            assert!(stored.iter().all(|stored| *stored == Stored::Yes));
+            let far = far.clone();
+            callers.spawn(async move {
+                for n in own {
+                    assert_eq!(load(&far, n).await, n);
+                }
+            });
+            if fault != "doubled" {
+                for connection in proxy.open_connections() {
+                    connection.inject(b"$3\r\nbad\r\n");
+                }
+            }
+        }
+        callers.join_all().await;
+        proxy.heal();
+        wait_until(seconds(5), "the line is used again", async || {
+            far.set(&key(0), 0_u64, minutes(5)).await.unwrap() == Stored::Yes
+        })
+        .await;
+    }
+}
+
+/// One answer too many, and never a pause in which it would be noticed: the connection is replaced.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_is_out_of_step_is_left_although_it_is_never_idle() {
+    let server = RedisServer::start();
+    let proxy = FaultProxy::start(server.address());
+    let tier = super::open_url(&server.url_via(proxy.address()));
+    set(&tier, "m:a", "one").await;
+    let lines = proxy.open_connections();
+    // On their way together, so that the stray answer is taken for that of the first.
+    proxy.set_existing(Fault::BlackHole);
+    let mut reads = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let tier = tier.clone();
+        reads.spawn(async move {
+            tier.read("m:a", BUDGET)
+                .await
+                .map(drop)
+                .map_err(|fault| fault.kind())
+        });
+    }
+    wait_until(BUDGET, "they are sent", async || tier.health()[0].in_flight == 20).await;
+    for line in &lines {
+        line.inject(b":7\r\n");
+    }
+    proxy.heal();
+    let kinds = reads.join_all().await;
+    assert!(kinds.contains(&Err(FaultKind::Protocol)), "{kinds:?}");
+    wait_until(BUDGET, "there is a new line", async || {
+        matches!(tier.read("m:a", BUDGET).await, Ok(reading) if matches!(reading.found, cache_core::shared::Found::Value(_)))
+            && tier.health()[0].connects == 2
+    })
+    .await;
+}
+
 const INNER: &str = "redis::faults::in_a_network_of_its_own_all_packets_get_lost_for_a_while";
 const PERMISSION: &str = "CACHE_TESTS_WITHOUT_NETWORK_NAMESPACES";
 

@@ -134,6 +134,31 @@ async fn wrong_and_expired_certificates_are_refused() {
     }
 }
 
+/// What other clients understand as "do not look at the certificate" is refused, or means nothing.
+#[tokio::test]
+async fn no_url_switches_off_that_certificates_are_verified() {
+    // Issued by an authority that nobody was told of.
+    let server = RedisServer::builder().tls(ServerCertificate::Valid).start();
+    let url = format!("rediss://{}", server.address());
+    for ending in [
+        "",
+        "#insecure",
+        "/#insecure",
+        "/0#insecure",
+        "?insecure=true",
+        "/0?ssl_cert_reqs=none",
+        "/0?verify=false&sslmode=disable",
+    ] {
+        match Redis::from_url(&format!("{url}{ending}")) {
+            Ok(config) => {
+                let kind = refusal(&config.open("m", Arc::new(SystemClock))).await;
+                assert_eq!(kind, FaultKind::Tls, "{ending}");
+            }
+            Err(error) => assert!(error.is_invalid() && !ending.is_empty(), "{ending}: {error}"),
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_speaks_no_tls_is_refused() {
     let plain = RedisServer::start();

@@ -96,7 +96,7 @@ async fn an_unknown_service_is_told() {
     assert!(fault.to_string().contains("does not know `other`"), "{fault}");
 }
 
-/// B12.6, F39
+/// B12.6
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sentinel_that_names_a_replica_is_not_believed() {
     let trio = SentinelTrio::start();

@@ -10,12 +10,17 @@
 //! | `get KEY` | `got KEY VALUE`, or `got KEY none` |
 //! | `contend LOCK TASKS TTL_MS` | `held NUMBER` for each time that one of its tasks had the lock, without end; `stolen NUMBER` if it lost the lock while it held it, `late NUMBER` if its write came after a later holder's |
 //! | `remove KEY` | `removed KEY ok`, or what is wrong |
+//! | `fill KEY LENGTH` | `filling KEY N`, then `filled KEY N` when it is acknowledged, for one value after the other, without end: a list of `LENGTH` times `N`, tagged `KEY` and `filled` |
+//! | `take files` | `took COUNT` when it has every file descriptor that this process may still open |
+//! | `return files` | `returned` |
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use cache_core::time::{minutes, seconds};
-use cache_core::{Cache, CacheKey, EntryOptions, Redis};
+use cache_core::{Cache, CacheKey, EntryOptions, Redis, TagSet};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::clock::Stopwatch;
@@ -69,7 +74,33 @@ async fn obey(cache: &Cache, words: &[&str]) {
                 tokio::spawn(contend(cache.clone(), name.to_string(), ttl));
             }
         }
+        ["fill", name, length] => fill(cache, name, length.parse().unwrap()).await,
+        ["take", "files"] => {
+            let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+            taken.extend(std::iter::from_fn(|| File::open("/dev/null").ok()));
+            println!("took {}", taken.len());
+        }
+        ["return", "files"] => {
+            TAKEN.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            println!("returned");
+        }
         _ => panic!("not an order: {words:?}"),
+    }
+}
+
+/// The files that an order took.
+static TAKEN: Mutex<Vec<File>> = Mutex::new(Vec::new());
+
+/// Sets a value that takes a while to send, again and again.
+async fn fill(cache: &Cache, name: &str, length: usize) {
+    let item = key(name);
+    let options = EntryOptions::ttl(minutes(5)).tags(TagSet::new([name, "filled"]).unwrap());
+    for n in 1_u64.. {
+        println!("filling {name} {n}");
+        let stored = cache.set(&item, vec![n; length], options.clone()).await.unwrap();
+        if stored == cache_core::Stored::Yes {
+            println!("filled {name} {n}");
+        }
     }
 }
 

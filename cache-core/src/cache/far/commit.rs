@@ -164,7 +164,8 @@ impl<T: Send + Sync + 'static> Load<T> {
         let Right::Lease(lease) = right else { return };
         let text = FailedElsewhere::text(kind, no_stale);
         let record = self.record(&far, flight, &views, &text);
-        self.report(lease.commit(None, record, Ending::Failed(text)).await);
+        let ending = lease.failure(&text);
+        self.report(lease.commit(None, record, ending).await);
     }
 
     /// What those find who come within `error_ttl`: it ends with its marks, as a value does.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rand::Rng as _;
 
+use crate::cache::aboard::go_ashore;
 use crate::cache::far::read::{FarEntry, ReadAs};
 use crate::cache::far::wakeup::Wakeup;
 use crate::cache::far::{Far, HeldLease, Holding, Inquiry, Views, port_version};
@@ -42,6 +43,18 @@ impl FailedElsewhere {
     /// As nodes tell each other.
     pub(super) fn text(kind: &str, no_stale: bool) -> String {
         format!("{kind}{}", if no_stale { FINAL } else { "" })
+    }
+
+    /// What is told to those who wait for `holder`. Wake-ups have no databases, so a cache of the same name in another
+    /// one hears it, too, and its waiters wait for somebody else.
+    pub(super) fn told(text: &str, holder: Token) -> String {
+        format!("{holder} {text}")
+    }
+
+    /// What was told, if it is about `holder`.
+    fn heard(told: &str, holder: Token) -> Option<Self> {
+        let (of, text) = told.split_once(' ')?;
+        (of == holder.to_string()).then(|| Self::parse(text))
     }
 
     fn parse(text: &str) -> Self {
@@ -154,7 +167,8 @@ impl<T: Send + Sync + 'static> Load<T> {
                 }
             }
         }
-        self.obtain(far, inquiry, flight, refuse, stale).await
+        // Boxed: nearly every look finds its value, and is the smaller for it.
+        Box::pin(self.obtain(far, inquiry, flight, refuse, stale)).await
     }
 
     pub(crate) fn sight(&self, read: FarEntry<T>) -> Sight<T> {
@@ -201,6 +215,7 @@ impl<T: Send + Sync + 'static> Load<T> {
         mut refuse: Refuse,
         stale: &mut Option<Arc<Entry<T>>>,
     ) -> Result<Departure<T>, Fault> {
+        go_ashore(self.berth.as_deref()).await;
         let cache = &self.cache;
         let clock = &*cache.inner.clock;
         let key = cache.far_key(self.id.key());
@@ -288,10 +303,10 @@ impl<T: Send + Sync + 'static> Load<T> {
                     let now = clock.now();
                     wait.note(holder, now, now + remaining, patience);
                     let ending = wait.wakeup.next(far, &key, remaining).await;
-                    if let Some(Ending::Failed(kind)) = ending
+                    if let Some(Ending::Failed(told)) = ending
                         && self.kind != LoadKind::Forced
+                        && let Some(failed) = FailedElsewhere::heard(&told, holder)
                     {
-                        let failed = FailedElsewhere::parse(&kind);
                         return Ok(Departure::FailedElsewhere(failed, stale.take()));
                     }
                 }

@@ -5,6 +5,7 @@ use std::future::pending;
 use std::time::Duration;
 
 use crate::cache::Cache;
+use crate::cache::far::depart::FailedElsewhere;
 use crate::cache::far::{Far, Holding};
 use crate::notice::LogId;
 use crate::shared::{CommitAnswer, CommitRequest, Ending, Fault, Lease, Payload};
@@ -78,6 +79,11 @@ impl HeldLease {
                 true
             }
         }
+    }
+
+    /// How those who wait for this very lease hear that its load failed.
+    pub(crate) fn failure(&self, text: &str) -> Ending {
+        Ending::Failed(FailedElsewhere::told(text, self.lease.token))
     }
 
     /// Ends the load in the shared tier: stores, gives the lock back and wakes who waits, in one step.
