@@ -71,7 +71,7 @@ impl Batch {
         let shape = format_ident!("{}", if self.fallible { "Fallible" } else { "Plain" });
         let (output, ids, id) = (&self.output, &self.ids, &self.id);
         let error = quote!(<#output as #private::BatchOutput<#private::#shape>>::Error);
-        let (site, cache, parts) = (item.site_call(), item.open(), item.key_statements());
+        let (site, cache, parts) = (item.site_call(), item.open(), item.key_body());
         let (options, errors) = (item.options(), item.errors_of(&error));
         let list = if self.by_reference {
             quote!(#ids.to_vec())

@@ -2,12 +2,14 @@
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
+use syn::parse::Parser as _;
 use syn::{Attribute, ImplItem, ItemImpl, Meta};
 
 use crate::args::Args;
 use crate::diag::Diag;
 use crate::function::{Function, last_segment};
 use crate::model::{CachedFn, Place};
+use crate::tokens::without_fragments;
 
 /// The block with its cached functions expanded, or as it was with the mistakes beside it.
 pub(crate) fn expand(block: &ItemImpl, args: &Args, diag: &mut Diag) -> TokenStream {
@@ -108,8 +110,8 @@ fn arguments(attr: &Attribute, diag: &mut Diag) -> Args {
     match &attr.meta {
         Meta::List(list) => {
             let mut mistakes = Diag::default();
-            let read = list
-                .parse_args_with(|input: syn::parse::ParseStream<'_>| Ok(Args::parse(input, &mut mistakes)));
+            let parse = |input: syn::parse::ParseStream<'_>| Ok(Args::parse(input, &mut mistakes));
+            let read = parse.parse2(without_fragments(list.tokens.clone()));
             if let Some(error) = mistakes.into_error() {
                 diag.push(error);
             }

@@ -75,12 +75,22 @@ impl CachedFn {
         let (output, shape) = (&self.output, self.shape_path());
         let (site, cache, key) = (self.site_call(), self.open(), self.key_closure());
         let guard = self.guard(&quote!(__body.await));
+        let prefix = match &self.prefix {
+            Some(prefix) => quote!(#prefix),
+            None => quote!(#site.prefix().as_str()),
+        };
         let look = quote_spanned!(self.value_span()=> #private::look::<#output, #shape>);
-        let load = self.load();
+        // One that borrows cannot name the type of the other function's future: a function that calls itself would be told
+        // so in words about code that its author never saw.
+        let load = if self.has_load() && !self.borrowed {
+            self.call_of_load(&quote!(__miss))
+        } else {
+            self.load()
+        };
         quote! {
             #cache
             #guard
-            let __miss = match #look(#site, __cache, __ops, #key) {
+            let __miss = match #look(#prefix, #site, __cache, __ops, #key) {
                 ::core::result::Result::Ok(__output) => return __output,
                 ::core::result::Result::Err(__miss) => __miss,
             };
@@ -89,20 +99,24 @@ impl CachedFn {
         }
     }
 
-    /// The same in a function of its own, with a `__way` to the load: statements that end in the result and its outcome.
-    pub(crate) fn read_or_refresh(&self) -> TokenStream {
+    /// The load alone, with a `__way` to it: statements that end in a boxed future of the result and its outcome.
+    pub(crate) fn load_on_the_way(&self) -> TokenStream {
         let (private, site, cache, key) = (self.private(), self.site_call(), self.open(), self.key_closure());
-        let guard = self.guard(&quote!((__body.await, #private::bypassed())));
+        let answer = quote!(#private::bypassing(__body));
+        let answer = if self.borrowed {
+            quote!(#answer.await)
+        } else {
+            answer
+        };
+        let guard = self.args.condition.as_ref().map(|_| {
+            let guard = self.guard(&answer);
+            quote!(if !__way.is_decided() { #guard })
+        });
         let load = self.load();
         quote! {
-            #cache
             #guard
-            let __miss = match __way.look(#site, __cache, __ops, #key) {
-                ::core::result::Result::Ok(__told) => return __told,
-                ::core::result::Result::Err(__miss) => __miss,
-            };
-            let __load = #load;
-            __load.await
+            let __miss = __way.miss(|| { #cache #private::miss(#site, __cache, __ops, #key) });
+            #load
         }
     }
 
@@ -116,15 +130,21 @@ impl CachedFn {
         quote!(#private::#marker)
     }
 
-    /// The type of what is cached.
+    /// The type of what is cached: as it is written, where the result is.
     pub(crate) fn value_type(&self) -> TokenStream {
         let (private, output, shape) = (self.private(), &self.output, self.shape_path());
-        quote!(<#output as #private::Output<#shape>>::Value)
+        match self.shape.written(output) {
+            Some((value, _)) => value.to_token_stream(),
+            None => quote!(<#output as #private::Output<#shape>>::Value),
+        }
     }
 
     pub(crate) fn error_type(&self) -> TokenStream {
         let (private, output, shape) = (self.private(), &self.output, self.shape_path());
-        quote!(<#output as #private::Output<#shape>>::Error)
+        match self.shape.written(output) {
+            Some((_, Some(error))) => error.to_token_stream(),
+            _ => quote!(<#output as #private::Output<#shape>>::Error),
+        }
     }
 
     /// Statements that find the cache, and what it has to know about the value: the same tokens everywhere, so that the
@@ -159,7 +179,6 @@ impl CachedFn {
         let Some(condition) = &self.args.condition else {
             return TokenStream::new();
         };
-        let private = self.private();
         let condition = match condition {
             Expr::Closure(closure) => {
                 let (names, body) = (&closure.inputs, &closure.body);
@@ -168,11 +187,13 @@ impl CachedFn {
             }
             expr => expr.to_token_stream(),
         };
-        let (future, output, lifetime) = (self.body_future(), &self.output, self.lifetime());
+        // Of its own type, not yet one that is `Send`: that would have to be proved here, of a body that may call this
+        // function.
+        let future = self.body_future();
         quote_spanned! {condition.span()=>
             let __use_cache: bool = #condition;
             if !__use_cache {
-                let __body: #private::BoxFuture<#lifetime, #output> = #future;
+                let __body = #future;
                 return #answer;
             }
         }

@@ -60,7 +60,7 @@ pub fn cache_evict(options: TokenStream, item: TokenStream) -> TokenStream {
 fn read(options: proc_macro2::TokenStream, item: &proc_macro2::TokenStream) -> proc_macro2::TokenStream {
     let mut diag = Diag::default();
     let parse = |input: syn::parse::ParseStream<'_>| Ok(Args::parse(input, &mut diag));
-    match parse.parse2(options) {
+    match parse.parse2(tokens::without_fragments(options)) {
         Ok(args) => expand(args, item, diag),
         Err(error) => error.into_compile_error(),
     }

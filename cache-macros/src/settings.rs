@@ -14,27 +14,32 @@ use crate::tokens::{mentions, respan};
 impl CachedFn {
     /// Adds the parts to a key buffer.
     pub(crate) fn key_closure(&self) -> TokenStream {
-        let (private, statements) = (self.private(), self.key_statements());
-        quote!(|__key: &mut #private::KeyBuf| { #statements })
+        let (private, body) = (self.private(), self.key_body());
+        quote!(|__key: &mut #private::KeyBuf| { #body })
     }
 
-    pub(crate) fn key_statements(&self) -> TokenStream {
+    /// Statements that end in whether all parts could be added. One expression, because the compiler takes longer over
+    /// each `?`.
+    pub(crate) fn key_body(&self) -> TokenStream {
         let private = self.private();
-        let parts = self.parts.iter().map(|part| self.part(part));
+        let mut parts = self.parts.iter().map(|part| self.part(part));
+        let first = parts
+            .next()
+            .unwrap_or_else(|| quote!(::core::result::Result::Ok(())));
         quote! {
             #[allow(unused_imports)]
             use #private::{AppendFloat as _, AppendNothing as _, AppendPart as _, AppendSerialized as _};
-            #(#parts)*
-            ::core::result::Result::Ok(())
+            #first #(.and(#parts))*
         }
     }
 
+    /// Adds a part: an expression of whether it could be.
     fn part(&self, part: &Part) -> TokenStream {
         let private = self.private();
         match part {
-            Part::Text(text) => quote!(__key.part(#text);),
-            Part::Type(name) => quote!(__key.part(&#private::TypePart::<#name>::new());),
-            Part::Const(name) => quote!(__key.part(&#name);),
+            Part::Text(text) => quote!(#private::part(__key, #text)),
+            Part::Type(name) => quote!(#private::part(__key, &#private::TypePart::<#name>::new())),
+            Part::Const(name) => quote!(#private::part(__key, &#name)),
             Part::Value { expr, span, secret } => {
                 let method = Ident::new(if *secret { "append_secret" } else { "append" }, *span);
                 let private = respan(private, *span);
@@ -44,7 +49,7 @@ impl CachedFn {
                     }
                     _ => quote_spanned!(*span=> (#expr)),
                 };
-                quote_spanned!(*span=> (&&&#private::Arg(&#value)).#method(__key)?;)
+                quote_spanned!(*span=> (&&&#private::Arg(&#value)).#method(__key))
             }
         }
     }

@@ -37,6 +37,31 @@ impl Shape {
         }
     }
 
+    /// The types of the value and the error, where the result is written with both: an alias may mean anything.
+    pub(crate) fn written(self, output: &Type) -> Option<(&Type, Option<&Type>)> {
+        let of = |ty: &'static str, output| {
+            let segment = last_segment(output).filter(|segment| segment.ident == ty)?;
+            Some(type_arguments(segment))
+        };
+        let option = |output| match of("Option", output)?[..] {
+            [value] => Some(value),
+            _ => None,
+        };
+        let result = |output| match of("Result", output)?[..] {
+            [value, error] => Some((value, Some(error))),
+            _ => None,
+        };
+        match self {
+            Self::Plain => Some((output, None)),
+            Self::Maybe => Some((option(output)?, None)),
+            Self::Fallible => result(output),
+            Self::FallibleMaybe => {
+                let (value, error) = result(output)?;
+                Some((option(value)?, error))
+            }
+        }
+    }
+
     pub(crate) fn is_fallible(self) -> bool {
         matches!(self, Self::Fallible | Self::FallibleMaybe)
     }

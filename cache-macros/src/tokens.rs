@@ -1,6 +1,6 @@
 //! What can be told about types and expressions from their tokens alone, and where the compiler is to point.
 
-use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::ToTokens;
 
 /// Whether a name occurs, also as `{name}` in a text, where a format macro would find it.
@@ -85,6 +85,27 @@ pub(crate) fn respan(tokens: TokenStream, span: Span) -> TokenStream {
         token
     });
     respanned.collect()
+}
+
+/// Options as they would be written by hand: a literal or a name that a macro by example passed on as `$ttl:expr` stands in a
+/// group of its own, which hides what it is.
+pub(crate) fn without_fragments(tokens: TokenStream) -> TokenStream {
+    let opened = tokens.into_iter().map(|token| {
+        let TokenTree::Group(group) = token else {
+            return token;
+        };
+        let inner = without_fragments(group.stream());
+        let mut inside = inner.clone().into_iter();
+        match (group.delimiter(), inside.next(), inside.next()) {
+            (Delimiter::None, Some(only), None) => only,
+            (delimiter, ..) => {
+                let mut opened = Group::new(delimiter, inner);
+                opened.set_span(group.span());
+                TokenTree::Group(opened)
+            }
+        }
+    });
+    opened.collect()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::__private::{Output, Site, Told};
+use crate::__private::{BoxFuture, Output, Site, Told};
 use crate::cache::{Cache, CacheValue, Wire};
 use crate::error::Error;
 use crate::key::{CacheKey, KeyBuf, KeyError};
@@ -61,23 +61,18 @@ impl<O: Output<S>, S> Miss<O, S> {
     }
 }
 
-/// How a companion comes to a load.
+/// How a load is come to.
 pub trait Way<O: Output<S>, S>: Send {
-    /// The result and how it was come by, if there is to be no load.
-    ///
-    /// # Errors
-    ///
-    /// What is needed to load.
-    fn look(
-        self,
-        site: &'static Site,
-        cache: &Cache,
-        ops: Ops<O::Value>,
-        parts: impl FnOnce(&mut KeyBuf) -> Result<(), KeyError>,
-    ) -> Result<Told<O>, Miss<O, S>>;
+    /// What is needed to load, which `make` would make.
+    fn miss(self, make: impl FnOnce() -> Miss<O, S>) -> Miss<O, S>;
+
+    /// Whether it is known already that the cache is to be used.
+    fn is_decided(&self) -> bool {
+        false
+    }
 }
 
-/// Loads if there is nothing in the in-process tier.
+/// Loads if nothing is stored.
 #[derive(Debug)]
 pub struct Look;
 
@@ -85,51 +80,57 @@ pub struct Look;
 #[derive(Debug)]
 pub struct Refresh;
 
+/// Of one who has looked.
+impl<O: Output<S>, S> Way<O, S> for Miss<O, S> {
+    fn miss(self, _: impl FnOnce() -> Self) -> Self {
+        self
+    }
+
+    fn is_decided(&self) -> bool {
+        true
+    }
+}
+
 impl<O: Output<S>, S> Way<O, S> for Look {
-    fn look(
-        self,
-        site: &'static Site,
-        cache: &Cache,
-        ops: Ops<O::Value>,
-        parts: impl FnOnce(&mut KeyBuf) -> Result<(), KeyError>,
-    ) -> Result<Told<O>, Miss<O, S>> {
-        let miss = Miss::new(site, cache, ops, key(site, parts));
-        let found = miss.key.as_ref().ok().and_then(|key| {
-            let loaded: Loaded<O::Value> = cache.hit(key.as_key())?;
-            let output = O::join(Ok(Some((miss.ops.clone)(&loaded))))?;
-            Some((output, loaded.outcome()))
-        });
-        found.ok_or(miss)
+    fn miss(self, make: impl FnOnce() -> Miss<O, S>) -> Miss<O, S> {
+        make()
     }
 }
 
 impl<O: Output<S>, S> Way<O, S> for Refresh {
-    fn look(
-        self,
-        site: &'static Site,
-        cache: &Cache,
-        ops: Ops<O::Value>,
-        parts: impl FnOnce(&mut KeyBuf) -> Result<(), KeyError>,
-    ) -> Result<Told<O>, Miss<O, S>> {
-        let miss = Miss::new(site, cache, ops, key(site, parts));
-        Err(Miss { forced: true, ..miss })
+    fn miss(self, make: impl FnOnce() -> Miss<O, S>) -> Miss<O, S> {
+        let forced = true;
+        Miss { forced, ..make() }
     }
 }
 
+/// What is needed to load, for one who has not looked.
+pub fn miss<O: Output<S>, S>(
+    site: &'static Site,
+    cache: &Cache,
+    ops: Ops<O::Value>,
+    parts: impl FnOnce(&mut KeyBuf) -> Result<(), KeyError>,
+) -> Miss<O, S> {
+    Miss::new(site, cache, ops, key(site, parts))
+}
+
 /// The result, if the in-process tier has a fresh one; no allocation, no task, no lock beyond a shard's.
+///
+/// `prefix` is that of the site. Given as a literal it is copied in one or two instructions.
 ///
 /// # Errors
 ///
 /// What is needed to go on, if it does not.
 #[inline]
 pub fn look<O: Output<S>, S>(
+    prefix: &'static str,
     site: &'static Site,
     cache: &Cache,
     ops: Ops<O::Value>,
     parts: impl FnOnce(&mut KeyBuf) -> Result<(), KeyError>,
 ) -> Result<O, Miss<O, S>> {
     let mut key = KeyBuf::EMPTY;
-    key.begin(site.prefix());
+    key.begin(prefix);
     if let Err(error) = site.check().and_then(|()| Ok(parts(&mut key)?)) {
         return Err(Miss::new(site, cache, ops, Err(error)));
     }
@@ -164,15 +165,15 @@ pub fn peek<T: Send + Sync + 'static>(
     cache: &Cache,
     Ops { wire, .. }: Ops<T>,
     key: Result<CacheKey, Error>,
-) -> impl Future<Output = Result<Option<Loaded<T>>, Error>> + use<T> {
+) -> BoxFuture<'static, Result<Option<Loaded<T>>, Error>> {
     let cache = cache.clone();
-    async move {
+    Box::pin(async move {
         let key = key?;
         if let Some(hit) = cache.hit(key.as_key()) {
             return Ok(Some(hit));
         }
         Ok(cache.fresh_or_miss(key.as_key(), wire).await)
-    }
+    })
 }
 
 /// Stores the value of a call.
@@ -186,9 +187,9 @@ pub fn set<T: Send + Sync + 'static>(
     key: Result<CacheKey, Error>,
     value: Option<T>,
     options: Result<EntryOptions, Error>,
-) -> impl Future<Output = Result<Stored, Error>> + use<T> {
+) -> BoxFuture<'static, Result<Stored, Error>> {
     let cache = cache.clone();
-    async move { cache.write(&key?, value, &options?, wire).await }
+    Box::pin(async move { cache.write(&key?, value, &options?, wire).await })
 }
 
 /// Removes what is stored for a call.
@@ -196,12 +197,9 @@ pub fn set<T: Send + Sync + 'static>(
 /// # Errors
 ///
 /// If the key could not be made, or the cache says so.
-pub fn invalidate(
-    cache: &Cache,
-    key: Result<CacheKey, Error>,
-) -> impl Future<Output = Result<(), Error>> + use<> {
+pub fn invalidate(cache: &Cache, key: Result<CacheKey, Error>) -> BoxFuture<'static, Result<(), Error>> {
     let cache = cache.clone();
-    async move { cache.remove(&key?).await }
+    Box::pin(async move { cache.remove(&key?).await })
 }
 
 /// Removes what is stored for all calls of a function.
@@ -209,9 +207,9 @@ pub fn invalidate(
 /// # Errors
 ///
 /// As the cache says.
-pub fn invalidate_all(cache: &Cache, site: &'static Site) -> impl Future<Output = Result<(), Error>> + use<> {
+pub fn invalidate_all(cache: &Cache, site: &'static Site) -> BoxFuture<'static, Result<(), Error>> {
     let cache = cache.clone();
-    async move { cache.remove_whole_prefix(site.prefix()).await }
+    Box::pin(async move { cache.remove_whole_prefix(site.prefix()).await })
 }
 
 /// The result of a load.
@@ -219,8 +217,20 @@ pub async fn untold<O>(load: impl Future<Output = Told<O>>) -> O {
     load.await.0
 }
 
+/// The same behind a pointer.
+pub fn untold_boxed<O: Send + 'static>(load: BoxFuture<'static, Told<O>>) -> BoxFuture<'static, O> {
+    Box::pin(untold(load))
+}
+
 /// The result of a load, with the story of how it was come by.
 pub async fn told<O: Output<S>, S>(load: impl Future<Output = Told<O>>) -> O::Told {
     let (output, outcome) = load.await;
     output.tell(outcome)
+}
+
+/// The same behind a pointer.
+pub fn told_boxed<O: Output<S> + 'static, S: 'static>(
+    load: BoxFuture<'static, Told<O>>,
+) -> BoxFuture<'static, O::Told> {
+    Box::pin(told::<O, S>(load))
 }

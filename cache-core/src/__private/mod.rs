@@ -30,13 +30,14 @@ pub use errors::{
     Errors, NoClone, NoConversion, Probe, TellsCacheErrors, ViaClone, ViaFrom, tells_cache_errors,
 };
 pub use look::{
-    Look, Miss, Ops, Refresh, Way, invalidate, invalidate_all, key, look, ops, peek, set, told, untold,
+    Look, Miss, Ops, Refresh, Way, invalidate, invalidate_all, key, look, miss, ops, peek, set, told,
+    told_boxed, untold, untold_boxed,
 };
 pub use output::{Fallible, FallibleMaybe, Maybe, Never, Output, Plain};
-pub use run::{After, Told, bypassed};
+pub use run::{After, Told, bypassing};
 pub use site::{Site, slashed};
 pub use types::TypePart;
-pub use value::{carry, copy_of, duty, of_value, tag, typed};
+pub use value::{carry, copy_of, duty, of_value, part, tag, typed};
 
 /// A future behind a pointer: what only the way past the hit pays for.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

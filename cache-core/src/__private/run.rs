@@ -259,7 +259,11 @@ fn loaded() -> Outcome {
     Outcome::load(OutcomeKind::Loaded, MissReason::Absent)
 }
 
-/// The outcome of a call that did without the cache.
-pub fn bypassed() -> Outcome {
+/// The result of a body that runs without the cache.
+pub fn bypassing<'a, O: Send + 'a>(body: BoxFuture<'a, O>) -> BoxFuture<'a, Told<O>> {
+    Box::pin(async move { (body.await, bypassed()) })
+}
+
+fn bypassed() -> Outcome {
     Outcome::load(OutcomeKind::Loaded, MissReason::Bypassed)
 }

@@ -6,6 +6,14 @@ use tokio::task::LocalKey;
 
 use crate::cache::LoadContext;
 use crate::error::Error;
+use crate::key::{KeyBuf, KeyError, KeyPart};
+
+/// Adds a part that is not an argument to a key.
+#[inline]
+pub fn part(key: &mut KeyBuf, part: &(impl KeyPart + ?Sized)) -> Result<(), KeyError> {
+    key.part(part);
+    Ok(())
+}
 
 /// Gives an async block its output's type.
 pub fn typed<O, F: Future<Output = O>>(future: F) -> F {

@@ -125,7 +125,7 @@ impl<T: CacheValue> Typed<T> {
     #[inline(always)]
     fn hit_or_key(&self, parts: &impl KeyParts) -> Result<Loaded<T>, CacheKey> {
         let mut key = KeyBuf::EMPTY;
-        key.begin(&self.prefix);
+        key.begin(self.prefix.as_str());
         parts.append_to(&mut key);
         self.cache.hit(key.as_key()).ok_or_else(|| key.finish())
     }

@@ -35,7 +35,7 @@ impl KeyBuf {
     #[must_use]
     pub fn new(prefix: &Prefix) -> KeyBuf {
         let mut key = KeyBuf::EMPTY;
-        key.begin(prefix);
+        key.begin(prefix.as_str());
         key
     }
 
@@ -43,9 +43,10 @@ impl KeyBuf {
     /// comes out of [`new`](Self::new) may be.
     pub(crate) const EMPTY: KeyBuf = KeyBuf { text: KeyText::EMPTY };
 
+    /// The text is that of a [`Prefix`].
     #[inline]
-    pub(crate) fn begin(&mut self, prefix: &Prefix) {
-        self.text.begin(prefix.as_str());
+    pub(crate) fn begin(&mut self, prefix: &str) {
+        self.text.begin(prefix);
     }
 
     /// Adds a part.

@@ -1,7 +1,7 @@
 //! Each companion as an item.
 
 use proc_macro2::TokenStream;
-use quote::{ToTokens, quote};
+use quote::{ToTokens, format_ident, quote};
 use syn::{Generics, parse_quote};
 
 use super::name::{Companion, Takes};
@@ -54,7 +54,8 @@ impl CachedFn {
         }
     }
 
-    /// What `refresh` and `outcome` have in common. Generic in how it looks, so that it is compiled for those who call it.
+    /// The load, for the function itself, `refresh` and `outcome`. Generic in the way to it, so that what only the last
+    /// two need is compiled for those who call them.
     pub(super) fn load_function(&self) -> TokenStream {
         let (private, output, shape) = (self.private(), &self.output, self.shape_path());
         let mut sig = self.signature(&self.hidden_name("load"));
@@ -62,20 +63,25 @@ impl CachedFn {
             .push(parse_quote!(__way: impl #private::Way<#output, #shape>));
         let (vis, body, told) = (
             self.vis(),
-            self.read_or_refresh(),
+            self.load_on_the_way(),
             quote!(#private::Told<#output>),
         );
+        if !self.borrowed {
+            let future = boxed(&private, &told);
+            (sig.asyncness, sig.output) = (None, parse_quote!(-> #future));
+            return quote!(#vis #sig { #body });
+        }
         if self.style == Style::Async {
             sig.output = parse_quote!(-> #told);
-            return quote!(#vis #sig { #body });
+            return quote!(#vis #sig { #body.await });
         }
         let future = future_of(&told);
         sig.output = parse_quote!(-> #future);
-        quote!(#vis #sig { async move { #body } })
+        quote!(#vis #sig { async move { #body.await } })
     }
 
     /// The load, called with this function's arguments.
-    fn call_of_load(&self, way: &TokenStream) -> TokenStream {
+    pub(crate) fn call_of_load(&self, way: &TokenStream) -> TokenStream {
         let (load, generics) = (self.path_to(&self.hidden_name("load")), self.turbofish());
         let receiver = self.function.receiver().map(|_| quote!(self,));
         let names = self.params.iter().map(|param| &param.name);
@@ -85,25 +91,39 @@ impl CachedFn {
     fn refresh(&self) -> TokenStream {
         let (private, output) = (self.private(), &self.output);
         let load = self.call_of_load(&quote!(#private::Refresh));
-        let body = quote!(#private::untold(#load));
-        self.loading(Companion::Refresh, &output.to_token_stream(), &body)
+        self.loading(Companion::Refresh, &output.to_token_stream(), "untold", &load)
     }
 
     fn outcome(&self) -> TokenStream {
         let (private, output, shape) = (self.private(), &self.output, self.shape_path());
         let load = self.call_of_load(&quote!(#private::Look));
         let told = quote!(<#output as #private::Output<#shape>>::Told);
-        let body = quote!(#private::told::<#output, #shape>(#load));
-        self.loading(Companion::Outcome, &told, &body)
+        self.loading(Companion::Outcome, &told, "told", &load)
     }
 
     /// A companion with all arguments of the function.
-    fn loading(&self, companion: Companion, output: &TokenStream, body: &TokenStream) -> TokenStream {
-        let vis = self.vis();
+    fn loading(
+        &self,
+        companion: Companion,
+        output: &TokenStream,
+        ending: &str,
+        load: &TokenStream,
+    ) -> TokenStream {
+        let (private, vis) = (self.private(), self.vis());
         let mut sig = self.signature(&self.companion_name(companion));
         sig.asyncness = None;
-        let future = future_of(output);
+        let (future, ending) = if self.borrowed {
+            (future_of(output), format_ident!("{ending}"))
+        } else {
+            (boxed(&private, output), format_ident!("{ending}_boxed"))
+        };
         sig.output = parse_quote!(-> #future);
+        let body = if companion == Companion::Outcome {
+            let (output, shape) = (&self.output, self.shape_path());
+            quote!(#private::#ending::<#output, #shape>(#load))
+        } else {
+            quote!(#private::#ending(#load))
+        };
         quote!(#vis #sig { #body })
     }
 
@@ -147,7 +167,7 @@ impl CachedFn {
         self.signed(
             Companion::Peek,
             &self.inputs(Takes::Entry),
-            &future_of(&output),
+            &boxed(&private, &output),
             &quote!(#open #private::peek(__cache, __ops, #key)),
         )
     }
@@ -173,7 +193,7 @@ impl CachedFn {
             #open
             #private::set(__cache, __ops, #key, #given, __options)
         };
-        self.signed(Companion::Set, &inputs, &future_of(&output), &body)
+        self.signed(Companion::Set, &inputs, &boxed(&private, &output), &body)
     }
 
     fn invalidate(&self) -> TokenStream {
@@ -182,7 +202,7 @@ impl CachedFn {
         self.signed(
             Companion::Invalidate,
             &self.inputs(Takes::Entry),
-            &future_of(&output),
+            &boxed(&private, &output),
             &quote!(#cache #private::invalidate(__cache, #key)),
         )
     }
@@ -193,7 +213,7 @@ impl CachedFn {
         self.signed(
             Companion::InvalidateAll,
             &self.inputs(Takes::Cache),
-            &future_of(&output),
+            &boxed(&private, &output),
             &quote!(#cache #private::invalidate_all(__cache, #site)),
         )
     }
@@ -249,6 +269,12 @@ impl CachedFn {
         let (vis, name) = (self.vis(), self.companion_name(companion));
         quote!(#vis fn #name<#params>(#(#inputs),*) -> #output #predicates { #body })
     }
+}
+
+/// A future that owns what it uses. A name for it, where `impl Future` would be a type that the compiler has to find for
+/// each function.
+fn boxed(private: &TokenStream, output: &TokenStream) -> TokenStream {
+    quote!(#private::BoxFuture<'static, #output>)
 }
 
 /// Like an `async fn`, it is `Send` if what it holds is; to say so would have the compiler prove it for each function.

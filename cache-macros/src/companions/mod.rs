@@ -32,9 +32,7 @@ impl CachedFn {
         } else {
             Companion::ALL
         };
-        let load = list
-            .contains(&Companion::Refresh)
-            .then(|| self.hidden(&self.load_function()));
+        let load = self.has_load().then(|| self.hidden(&self.load_function()));
         let items = list.iter().map(|companion| self.documented(*companion));
         let module = self.is_free().then(|| self.module(list));
         quote!(#site #load #(#items)* #module #alone)
@@ -85,6 +83,11 @@ impl CachedFn {
     /// What something beside the function is called that nobody is to call by hand.
     fn hidden_name(&self, name: &str) -> Ident {
         format_ident!("__{}_{name}", self.base())
+    }
+
+    /// Whether the load stands in a function of its own, for several to call.
+    pub(crate) fn has_load(&self) -> bool {
+        self.has_companions() && self.args.batch.is_none()
     }
 
     /// How generated code calls a companion.
@@ -139,13 +142,21 @@ impl CachedFn {
         let lifetimes = (sig.generics.lifetimes().next().is_some())
             .then(|| quote!(clippy::needless_lifetimes, clippy::extra_unused_lifetimes,));
         let many = (sig.inputs.len() > 4).then(|| quote!(clippy::too_many_arguments,));
+        let odd = self.odd_name();
         let starts_low = |param: &Param| param.name.to_string().starts_with('_');
         let underscores =
             (self.params.iter().any(starts_low)).then(|| quote!(clippy::used_underscore_binding,));
         quote! {
             #[allow(dead_code, unreachable_pub, private_interfaces, private_bounds, clippy::type_complexity,
-                clippy::unused_async, #many #lifetimes #underscores)]
+                clippy::unused_async, #many #lifetimes #underscores #odd)]
         }
+    }
+
+    /// A name such as `type_`, of which the companions' names are made, may be one that a lint is about.
+    fn odd_name(&self) -> Option<TokenStream> {
+        let base = self.base().to_string();
+        let is_odd = base.ends_with('_') || base.contains("__") || base.contains(char::is_uppercase);
+        is_odd.then(|| quote!(non_snake_case,))
     }
 
     /// The visibility of what stands beside the function.
@@ -163,20 +174,20 @@ impl CachedFn {
             _ => &self.function.sig.ident,
         };
         let vis = &self.function.vis;
-        let (inner, conditions) = (inner_visibility(vis), self.conditions());
+        let (inner, conditions, odd) = (inner_visibility(vis), self.conditions(), self.odd_name());
         let uses = list.iter().map(|companion| {
             let (short, full) = (
                 format_ident!("{}", companion.as_str()),
                 self.companion_name(*companion),
             );
-            quote!(#[doc(inline)] #inner use super::#full as #short;)
+            quote!(#full as #short)
         });
         let text = format!("Companions of the cached function `{}`.", self.function.sig.ident);
         quote! {
             #conditions
             #[doc = #text]
-            #[allow(unused_imports, unreachable_pub)]
-            #vis mod #base { #(#uses)* }
+            #[allow(unused_imports, unreachable_pub, #odd)]
+            #vis mod #base { #[doc(inline)] #inner use super::{#(#uses),*}; }
         }
     }
 }

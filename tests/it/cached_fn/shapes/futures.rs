@@ -45,6 +45,18 @@ fn recursive(n: u64) -> Pin<Box<dyn Future<Output = u64> + Send>> {
     })
 }
 
+/// The load is a function of its own with a type that has a name, so the compiler need not look into this one to know
+/// that it may move between threads.
+#[cached(cache = here(), propagate(HERE), prefix = "s46-async")]
+async fn recursive_async(n: u64) -> u64 {
+    ran(&format!("recursive_async{n}"));
+    if n < 2 {
+        n
+    } else {
+        Box::pin(recursive_async(n - 1)).await + Box::pin(recursive_async(n - 2)).await
+    }
+}
+
 #[tokio::test]
 async fn functions_that_return_a_future_are_async_functions_too() {
     for_each_tier(async || {
@@ -65,6 +77,12 @@ async fn functions_that_return_a_future_are_async_functions_too() {
         let inner = runs("recursive3");
         assert_eq!(recursive(9).await, 34);
         assert_eq!(runs("recursive3"), inner, "each step is an entry of its own");
+        check!(
+            "recursive_async9",
+            recursive_async(9).await,
+            recursive_async::key(9),
+            "s46-async:9"
+        );
     })
     .await;
 }

@@ -232,8 +232,8 @@ mod deep {
 }
 
 macro_rules! made {
-    ($name:ident, $prefix:literal, $ty:ty) => {
-        #[cached(cache = here(), prefix = $prefix, ttl = "5m")]
+    ($name:ident, $prefix:expr, $ty:ty, $ttl:expr, $share:expr) => {
+        #[cached(cache = here(), prefix = $prefix, ttl = $ttl, eager = $share)]
         async fn $name(id: $ty) -> $ty {
             ran(stringify!($name));
             id
@@ -241,7 +241,13 @@ macro_rules! made {
     };
 }
 
-made!(made_by_a_macro, "x24", u64);
+made!(made_by_a_macro, "x24", u64, "5m", 0.9);
+
+#[cached(cache = here(), prefix = "x24-type")]
+async fn type_(id: u64) -> u64 {
+    ran("type_");
+    id
+}
 
 trait Source {
     fn name(&self) -> String;
@@ -332,6 +338,7 @@ async fn names_that_mean_something_else_are_not_in_the_way() {
             names_of_ours::key(1, 3, 4, 5),
             "x08:1:3:4:5"
         );
+        check!("type_", type_(7).await, type_::key(7), "x24-type:7");
         check!(
             "made_by_a_macro",
             made_by_a_macro(7).await,

@@ -8,6 +8,7 @@ mod hostile;
 mod keys;
 mod methods;
 mod options;
+mod receivers;
 mod results;
 
 use std::collections::BTreeMap;
