@@ -7,7 +7,6 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::doctor::Regimen;
 use crate::entry::{AnyEntry, EntryId, EntryRef, Prehashed};
 use crate::epochs::{Epochs, Namespace};
 use crate::error::{Error, ErrorKind, LoadError};
@@ -19,7 +18,7 @@ use crate::memory::Memory;
 use crate::observe::Observer;
 use crate::options::{EntryOptions, Policy};
 use crate::policies::Policies;
-use crate::stats::{Stats, Tally};
+use crate::stats::Tally;
 use crate::sync::{Arc, Mutex, lock};
 use crate::tag::TagSet;
 use crate::time::Clock;
@@ -49,9 +48,11 @@ mod memory_cache;
 mod near;
 mod patience;
 mod permit;
+mod policy;
 mod refresh;
 mod run;
 mod shape;
+mod statistics;
 mod tasks;
 mod typed;
 mod update;
@@ -486,64 +487,6 @@ impl Cache {
         self.far().is_some()
     }
 
-    /// A reading of the counters and sizes.
-    pub fn stats(&self) -> Stats {
-        self.inner.stats()
-    }
-
-    /// Counters that are told together with the cache's own, in [`stats`](Self::stats) and to recorders: a metric with
-    /// the labels `cache` and `label`, whose values are all known beforehand. The same one for the same name.
-    ///
-    /// For crates that serve from this cache, and count what the cache does not see. The name needs to be that of a
-    /// metric, such as `cache_http_requests_total`.
-    pub fn counter_family(
-        &self,
-        name: &'static str,
-        label: &'static str,
-        values: &[&'static str],
-    ) -> Arc<CounterFamily> {
-        let mut families = lock(&self.inner.families);
-        if let Some(known) = families.iter().find(|family| family.name() == name) {
-            return known.clone();
-        }
-        let family = Arc::new(CounterFamily::new(name, label, values));
-        families.push(family.clone());
-        family
-    }
-
-    /// Named options that calls refer to; see [`policies`](crate::policies).
-    pub fn policies(&self) -> &Policies {
-        &self.inner.policies
-    }
-
-    /// Adds a policy, or replaces the one of this name, for what is loaded and stored from now on.
-    ///
-    /// # Errors
-    ///
-    /// As [`set_policies`](Self::set_policies).
-    pub fn set_policy(&self, name: impl Into<String>, options: EntryOptions) -> Result<(), Error> {
-        self.set_policies([(name.into(), options)])
-    }
-
-    /// Adds or replaces many policies at once: no call sees some of them changed and others not.
-    ///
-    /// # Errors
-    ///
-    /// [`Invalid`](ErrorKind::Invalid) if a name is empty, longer than 64 bytes or has characters other than ASCII
-    /// letters, digits, `_`, `-` and `.`, if options are not fit for configuration, contradict the cache's defaults or
-    /// name a policy themselves. Then nothing is changed.
-    pub fn set_policies(
-        &self,
-        policies: impl IntoIterator<Item = (String, EntryOptions)>,
-    ) -> Result<(), Error> {
-        self.inner.policies.set(policies, &self.inner.defaults)
-    }
-
-    /// What a call leaves open, filled in from its policy and from the defaults.
-    fn complete(&self, options: &EntryOptions, place: &str) -> EntryOptions {
-        self.inner.policies.complete(options, &self.inner.defaults, place)
-    }
-
     /// How many loads are in flight.
     pub fn loads_in_flight(&self) -> usize {
         self.inner.flights.len()
@@ -598,35 +541,6 @@ impl Cache {
 impl Inner {
     pub(crate) fn is_closing(&self) -> bool {
         self.tasks.is_closing()
-    }
-
-    /// What the doctor judges.
-    pub(crate) fn regimen(&self) -> Regimen {
-        Regimen {
-            policy: self.default_policy,
-            max_load: self.settings.max_load,
-            shared: self.far.as_ref().map(|far| far.regimen()),
-        }
-    }
-
-    pub(crate) fn stats(&self) -> Stats {
-        Stats {
-            counters: self.tally.read(),
-            entries: self.memory.len() as u64,
-            weight: self.memory.total_weight(),
-            capacity: self.memory.capacity(),
-            weighed_in: if self.memory.weighs_values() {
-                "bytes"
-            } else {
-                "entries"
-            },
-            evictions: self.memory.evictions(),
-            loads_running: self.tasks.loads_running() as u64,
-            waiters: self.flights.waiting() as u64,
-            load_times: self.load_times.read(),
-            shared: self.far.as_ref().map(|far| far.stats(self.clock.now())),
-            families: lock(&self.families).iter().map(|family| family.read()).collect(),
-        }
     }
 }
 

@@ -17,6 +17,7 @@
 mod alone;
 mod change;
 mod commit;
+mod compare;
 mod depart;
 mod giveback;
 mod lease;

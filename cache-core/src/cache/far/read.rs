@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
+use crate::cache::far::compare::{Compared, compare, is_as_known};
 use crate::cache::far::{Budget, Far, Inquiry, Views, entry_version};
 use crate::cache::inspect::{Inspected, tags_of};
 use crate::cache::{Cache, Wire};
-use crate::codec::envelope::{
-    Content, Envelope, Expected, Found as Frame, Mark as EnvelopeMark, MarkKind, Parsed, Reject,
-};
+use crate::codec::envelope::{Content, Envelope, Expected, Found as Frame, MarkKind, Parsed, Reject};
 use crate::entry::{AnyEntry, Birth, Entry, EntryId, Meta, Negative, Version};
-use crate::epochs::{Mark, Marks, Standing};
+use crate::epochs::{Marks, Standing};
 use crate::freshness::{eager_from, jittered};
 use crate::key::CacheKey;
 use crate::measure::Unreadable;
@@ -524,19 +523,6 @@ enum Decoded<T> {
     Negative(Arc<Entry<Negative>>),
 }
 
-/// What an entry's marks say about it, compared with those of the shared tier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Compared {
-    Good,
-    /// Softly invalidated.
-    Aged,
-    Gone,
-    /// This node knows better, and the shared tier has not heard of it yet.
-    Doubted,
-    /// Something happened to it while it was on its way.
-    Overtaken,
-}
-
 /// What stands under a key, if it is a value that can be read here.
 fn parse<'a>(far: &Far, key: &str, value: &'a StoredValue) -> Result<Frame<'a>, Reject> {
     let expected = Expected {
@@ -549,50 +535,6 @@ fn parse<'a>(far: &Far, key: &str, value: &'a StoredValue) -> Result<Frame<'a>, 
         // The port tells tombstones from values by the same byte.
         Parsed::Tombstone(_) => Err(Reject::Malformed),
     }
-}
-
-/// Whether every mark is, as far as this node knows and may believe, as the value's load saw it.
-fn is_as_known(frame: &Frame<'_>, marks: &Marks, believable: u64) -> bool {
-    // They were written in this order, unless another release wrote them: then the long way decides.
-    let mut stored = frame.marks.raw();
-    marks.iter().all(|mark| {
-        let (kind, name) = super::envelope_name(mark.name());
-        stored.next().is_some_and(|stored| {
-            stored.kind == kind
-                && stored.name == name.as_bytes()
-                && mark.is_known_as(stored.hard, stored.soft, believable)
-        })
-    })
-}
-
-/// What the marks say, and those of them that are not as the value's load saw them.
-fn compare(frame: &Frame<'_>, marks: &Marks, views: &Views) -> (Compared, Vec<Arc<Mark>>) {
-    let (mut result, mut differing) = (Compared::Good, Vec::new());
-    // They were written in the same order, unless another release wrote them.
-    let mut in_order = frame.marks.clone();
-    for mark in marks.iter() {
-        let (kind, name) = super::envelope_name(mark.name());
-        let is_it = |stored: &EnvelopeMark<'_>| stored.kind == kind && stored.name == name;
-        let stored = in_order
-            .next()
-            .filter(is_it)
-            .or_else(|| frame.marks.clone().find(is_it));
-        let (Some(stored), Some(view)) = (stored, views.get(mark)) else {
-            // It was written without a mark that it should carry: nothing could invalidate it.
-            return (Compared::Gone, Vec::new());
-        };
-        let is_gone = stored.hard != view.hard;
-        let is_aged = stored.soft != view.soft;
-        if is_gone {
-            result = Compared::Gone;
-        } else if is_aged && result == Compared::Good {
-            result = Compared::Aged;
-        }
-        if is_gone || is_aged {
-            differing.push(mark.clone());
-        }
-    }
-    (result, differing)
 }
 
 impl<T> FarEntry<T> {
