@@ -1,9 +1,10 @@
 //! How much longer a build takes with a hundred annotated functions than with the same written by hand.
 //!
-//! Four crates are generated under the workspace's target folder, with the workspace's lock file and without the network.
+//! Five crates are generated under the workspace's target folder, with the workspace's lock file and without the network.
 //! Each round touches and builds one after the other: only the crate itself is compiled, in the `dev` profile and
-//! without incremental files, as in a first build. The annotated functions have their companions (`key`, `get`,
-//! `invalidate`, ...), for which there is nothing by hand; therefore they take part without them as well.
+//! without incremental files, as in a first build. The annotated functions have their companions (`key`, `peek`,
+//! `invalidate`, ...), for which there is nothing by hand; therefore they take part without them as well, and so does what
+//! one would write by hand to have the same.
 
 use std::fmt::Write;
 use std::fs;
@@ -17,17 +18,20 @@ const AREA: &str = "compile";
 const ANNOTATED: &str = "annotated";
 const ALONE: &str = "annotated-without-companions";
 const BY_HAND: &str = "by-hand";
+const ALL_BY_HAND: &str = "by-hand-with-companions";
 const PLAIN: &str = "uncached";
+
+const CRATES: [&str; 5] = [ANNOTATED, ALONE, BY_HAND, ALL_BY_HAND, PLAIN];
 
 pub(crate) fn measure(effort: Effort, report: &mut Report) {
     let project = Project::generate();
     // The dependencies, which are the same.
-    for name in [ANNOTATED, ALONE, BY_HAND, PLAIN] {
+    for name in CRATES {
         project.build(name);
     }
-    let mut race = Race::between([ANNOTATED, ALONE, BY_HAND, PLAIN].into_iter());
+    let mut race = Race::between(CRATES.into_iter());
     for _ in 0..effort.slow_rounds {
-        for (at, name) in [ANNOTATED, ALONE, BY_HAND, PLAIN].into_iter().enumerate() {
+        for (at, name) in CRATES.into_iter().enumerate() {
             project.touch(name);
             let start = now();
             project.build(name);
@@ -42,6 +46,18 @@ pub(crate) fn measure(effort: Effort, report: &mut Report) {
             .ratio(race.ratio(name, BY_HAND), race.spread(name, BY_HAND));
         report.add(row.budget(Budget::RatioAtMost(1.3)));
     }
+    let row = Row::new(
+        AREA,
+        format!("build with {FUNCTIONS} functions, {ANNOTATED}"),
+        seconds(ANNOTATED),
+        "s",
+    )
+    .against(ALL_BY_HAND, seconds(ALL_BY_HAND))
+    .ratio(
+        race.ratio(ANNOTATED, ALL_BY_HAND),
+        race.spread(ANNOTATED, ALL_BY_HAND),
+    );
+    report.add(row);
     let added = seconds(ANNOTATED) - seconds(PLAIN);
     let row = Row::new(AREA, "added to the same functions without a cache", added, "s");
     report.add(row.budget(Budget::AtMost(5.0)));
@@ -59,10 +75,9 @@ impl Project {
             .expect("this package lies in the workspace");
         let root = workspace.join("target/compile-bench");
         let project = Self { root };
-        let members = [ANNOTATED, ALONE, BY_HAND, PLAIN];
         project.write(
             "Cargo.toml",
-            &format!("[workspace]\nresolver = \"3\"\nmembers = {members:?}\n"),
+            &format!("[workspace]\nresolver = \"3\"\nmembers = {CRATES:?}\n"),
         );
         fs::copy(workspace.join("Cargo.lock"), project.root.join("Cargo.lock"))
             .expect("the lock file can be copied");
@@ -70,6 +85,7 @@ impl Project {
             (ANNOTATED, annotated as fn(usize) -> String),
             (ALONE, annotated_alone),
             (BY_HAND, by_hand),
+            (ALL_BY_HAND, all_by_hand),
             (PLAIN, plain),
         ] {
             project.write(&format!("{name}/Cargo.toml"), &manifest(name, workspace));
@@ -138,44 +154,88 @@ fn plain(n: usize) -> String {
 
 /// What one writes without the annotation: key, options, a loader that owns what it uses, and the error taken apart.
 fn by_hand(n: usize) -> String {
-    let mut text = signature(n, "load_");
-    let (arguments, names, output) = shape(n);
-    let owned = match n % 3 {
-        1 => "let name = name.to_owned();",
-        _ => "",
+    signature(n, "load_") + &through_the_cache(n, "", "get_or_load")
+}
+
+/// The same, and by hand what the annotation brings along: the key, a look, a forced load, what came of a call, a value
+/// set, and one removed. The uncached function is there already.
+fn all_by_hand(n: usize) -> String {
+    let (arguments, names, _) = shape(n);
+    let (value, error) = match n % 3 {
+        0 => ("Price", "std::convert::Infallible"),
+        1 => ("Price", "Failure"),
+        _ => ("Vec<String>", "Failure"),
     };
-    let call = match n % 3 {
-        1 => format!("load_f{n}(&name, depth).await"),
-        _ => format!("load_f{n}({names}).await"),
-    };
-    let (result, end) = match n % 3 {
-        0 => (
-            format!("Ok::<_, std::convert::Infallible>({call})"),
-            format!("Ok(loaded) => loaded.into_inner(), Err(_) => {call},"),
-        ),
-        _ => (
-            call,
-            "Ok(loaded) => Ok(loaded.into_inner()),
-             Err(cache_core::LoadError::Loader(error)) => Err((*error).clone()),
-             Err(_) => Err(Failure),"
-                .to_owned(),
-        ),
-    };
+    let load = loader(n);
+    let mut text = by_hand(n) + &through_the_cache(n, "refresh_", "refresh");
     write!(
         text,
         "
-pub async fn f{n}({arguments}) -> {output} {{
+pub fn key_f{n}({arguments}) -> cache_core::CacheKey {{
     static PREFIX: cache_core::key::Prefix = cache_core::key::Prefix::literal(\"f{n}\");
-    let key = PREFIX.key(({names},));
-    let options = cache_core::EntryOptions::ttl(cache_core::time::minutes(5)).stale_for(cache_core::time::hours(1));
-    let cache = cache_core::Cache::global();
-    {owned}
-    match cache.get_or_load(&key, options, move |_| async move {{ {result} }}).await {{ {end} }}
+    PREFIX.key(({names},))
+}}
+fn options_f{n}() -> cache_core::EntryOptions {{
+    cache_core::EntryOptions::ttl(cache_core::time::minutes(5)).stale_for(cache_core::time::hours(1))
+}}
+pub async fn peek_f{n}({arguments}) -> Option<{value}> {{
+    cache_core::Cache::global().get::<{value}>(&key_f{n}({names})).await.map(cache_core::Loaded::into_inner)
+}}
+pub async fn set_f{n}({arguments}, value: {value}) -> Result<cache_core::Stored, cache_core::Error> {{
+    cache_core::Cache::global().set(&key_f{n}({names}), value, options_f{n}()).await
+}}
+pub async fn invalidate_f{n}({arguments}) -> Result<(), cache_core::Error> {{
+    cache_core::Cache::global().remove(&key_f{n}({names})).await
+}}
+pub async fn outcome_f{n}({arguments}) -> Result<cache_core::Loaded<{value}>, cache_core::LoadError<{error}>> {{
+    let key = key_f{n}({names});
+    {load}
+    cache_core::Cache::global().get_or_load(&key, options_f{n}(), load).await
 }}
 "
     )
     .expect("a text takes any text");
     text
+}
+
+/// A binding `load`: the loader of such a function, which owns what it uses.
+fn loader(n: usize) -> String {
+    let (_, names, _) = shape(n);
+    let (owned, names) = match n % 3 {
+        1 => ("let name = name.to_owned();", "&name, depth"),
+        _ => ("", names),
+    };
+    let call = format!("load_f{n}({names}).await");
+    let result = match n % 3 {
+        0 => format!("Ok::<_, std::convert::Infallible>({call})"),
+        _ => call,
+    };
+    format!("{owned} let load = move |_| async move {{ {result} }};")
+}
+
+/// The cached function itself: key, options, loader, and the error taken apart.
+fn through_the_cache(n: usize, prefix: &str, method: &str) -> String {
+    let (arguments, names, output) = shape(n);
+    let load = loader(n);
+    let end = match n % 3 {
+        0 => format!("Ok(loaded) => loaded.into_inner(), Err(_) => load_f{n}({names}).await,"),
+        _ => "Ok(loaded) => Ok(loaded.into_inner()),
+             Err(cache_core::LoadError::Loader(error)) => Err((*error).clone()),
+             Err(_) => Err(Failure),"
+            .to_owned(),
+    };
+    format!(
+        "
+pub async fn {prefix}f{n}({arguments}) -> {output} {{
+    static PREFIX: cache_core::key::Prefix = cache_core::key::Prefix::literal(\"f{n}\");
+    let key = PREFIX.key(({names},));
+    let options = cache_core::EntryOptions::ttl(cache_core::time::minutes(5)).stale_for(cache_core::time::hours(1));
+    let cache = cache_core::Cache::global();
+    {load}
+    match cache.{method}(&key, options, load).await {{ {end} }}
+}}
+"
+    )
 }
 
 fn signature(n: usize, prefix: &str) -> String {
