@@ -32,6 +32,7 @@ impl Shop {
         format!("{name}{other}")
     }
 
+    #[allow(clippy::manual_async_fn, reason = "it is this form that is tried")]
     #[cached(prefix = "r04")]
     fn future_with_a_lifetime<'a>(&'a self, name: &'a str) -> impl Future<Output = String> + Send + 'a {
         async move {
