@@ -67,6 +67,23 @@ async fn read(cache: &Cache, origin: &Origin, n: u64, options: EntryOptions) -> 
         .unwrap()
 }
 
+/// All of them ask for one key at once, and each gets the value that the origin has in the beginning.
+async fn ask_at_once<'a>(callers: impl Iterator<Item = &'a Cache>, item: u64, origin: &Origin) {
+    let calls = callers.map(|cache| {
+        let (cache, origin) = (cache.clone(), origin.clone());
+        tokio::spawn(async move {
+            let load = move |_| origin.load_slowly();
+            cache
+                .get_or_load(&key(item), minutes(5), load)
+                .await
+                .map(|value| *value)
+        })
+    });
+    for call in calls.collect::<Vec<_>>() {
+        assert_eq!(call.await.unwrap().unwrap(), 0);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_node_loaded_another_finds() {
     let redis = RedisServer::start();
@@ -367,19 +384,7 @@ async fn without_redis_each_node_loads_once_for_all_its_callers() {
     redis.kill();
     for round in 0..5 {
         let origin = Origin::default();
-        let calls = (0..600).map(|caller| {
-            let (cache, origin) = (nodes[caller % 3].clone(), origin.clone());
-            tokio::spawn(async move {
-                let load = move |_| origin.load_slowly();
-                cache
-                    .get_or_load(&key(round), minutes(5), load)
-                    .await
-                    .map(|value| *value)
-            })
-        });
-        for call in calls.collect::<Vec<_>>() {
-            assert_eq!(call.await.unwrap().unwrap(), 0);
-        }
+        ask_at_once((0..600).map(|caller| &nodes[caller % 3]), round, &origin).await;
         assert_eq!(origin.loads(), 3, "in round {round}");
     }
 }

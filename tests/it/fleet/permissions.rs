@@ -143,19 +143,7 @@ async fn without_pub_sub_nodes_that_miss_together_load_once() {
     }
     for round in 0..3 {
         let origin = Origin::default();
-        let calls = nodes.iter().map(|cache| {
-            let (cache, origin) = (cache.clone(), origin.clone());
-            tokio::spawn(async move {
-                let load = move |_| origin.load_slowly();
-                cache
-                    .get_or_load(&key(round), minutes(5), load)
-                    .await
-                    .map(|value| *value)
-            })
-        });
-        for call in calls.collect::<Vec<_>>() {
-            assert_eq!(call.await.unwrap().unwrap(), 0);
-        }
+        ask_at_once(nodes.iter(), round, &origin).await;
         assert_eq!(origin.loads(), 1);
     }
     // A lock is waited for in the same way.
