@@ -11,7 +11,7 @@ use cache_core::time::{Clock as _, SystemClock, TokioClock, minutes, seconds};
 use cache_core::warm::{WarmCause, WarmReport, WarmResult, WarmStop, Warmer};
 use cache_core::{Cache, CacheKey, EntryOptions, ErrorKind, Redis};
 use futures_util::StreamExt;
-use support::{RedisServer, wait_until};
+use support::{LogCapture, RedisServer, wait_until};
 use tokio::time::Instant;
 
 use crate::engine::{
@@ -420,6 +420,7 @@ async fn one_run_at_a_time_tells_how_far_it_is_and_ends_when_the_cache_closes() 
     origin.begun(3).await;
     let running = warmer.status().running.unwrap();
     assert_eq!((running.loaded, running.expected), (3, Some(10)));
+    let logs = LogCapture::start();
     let closing = {
         let cache = cache.clone();
         tokio::spawn(async move { cache.close(seconds(60)).await })
@@ -428,6 +429,11 @@ async fn one_run_at_a_time_tells_how_far_it_is_and_ends_when_the_cache_closes() 
     assert_eq!(
         (run.result, run.report.stopped),
         (WarmResult::Dropped, Some(WarmStop::Closing))
+    );
+    let said = logs.text();
+    assert!(
+        said.contains("warming ended with its cache") && !said.contains("warming failed"),
+        "{said}"
     );
     origin.release();
     closing.await.unwrap().unwrap();
